@@ -1,0 +1,58 @@
+use std::{fmt, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+/// A refused or failed call, with its details taken out of the status.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The canonical code.
+    pub code: Code,
+    /// The stable reason, a name of `ErrorReason` without its prefix. Empty if something in between answered instead of tokend.
+    pub reason: String,
+    /// What was wrong and what to do, for people.
+    pub message: String,
+    /// The fields that did not fit.
+    pub fields: Vec<FieldFailure>,
+    /// How long to wait before a retry, where one helps.
+    pub retry_after: Option<Duration>,
+}
+
+/// A field that did not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldFailure {
+    /// Its path, such as `scopes[1]`.
+    pub field: String,
+    /// What would be right.
+    pub description: String,
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Self {
+        let details = status.get_error_details();
+        let fields = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
+        Self {
+            code: status.code(),
+            reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
+            message: status.message().to_owned(),
+            fields: fields
+                .iter()
+                .map(|violation| FieldFailure { field: violation.field.clone(), description: violation.description.clone() })
+                .collect(),
+            retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)?;
+        if !self.reason.is_empty() {
+            write!(f, " ({})", self.reason)?;
+        }
+        // The message tells the first field already.
+        self.fields.iter().skip(1).try_for_each(|field| write!(f, "\n  {} {}", field.field, field.description))
+    }
+}
+
+impl std::error::Error for Failure {}

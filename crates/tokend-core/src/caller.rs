@@ -1,0 +1,190 @@
+//! Callers: the backends that call tokend, what each may do, and the keys by which they authenticate.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    credential::{Credential, CredentialId, Kind, SecretDigest},
+    name::{CallerId, CallerKeyName, WorkspaceId},
+    row_mac::{MacInput, Sealed},
+    time::Timestamp,
+};
+
+/// A backend that may call tokend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its id.
+    pub id: CallerId,
+    /// What it may do.
+    pub role: Role,
+    /// Where it may do it.
+    pub workspaces: WorkspaceAccess,
+    /// The exact URI or DNS names in a client certificate that stand for it.
+    pub certificate_sans: Vec<String>,
+    /// When it was made.
+    pub create_time: Timestamp,
+}
+
+/// What a caller may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Everything.
+    Admin,
+    /// Everything within its workspaces, but for callers and organizations.
+    WorkspaceAdmin,
+    /// Revoke tokens of any workspace: the intake of leak reports.
+    Revoker,
+    /// Read.
+    Auditor,
+    /// Ask for verdicts.
+    Verifier,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 5] = [Self::Admin, Self::WorkspaceAdmin, Self::Revoker, Self::Auditor, Self::Verifier];
+
+    /// The word in the database and in the contract, without its prefix.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Admin => "ADMIN",
+            Self::WorkspaceAdmin => "WORKSPACE_ADMIN",
+            Self::Revoker => "REVOKER",
+            Self::Auditor => "AUDITOR",
+            Self::Verifier => "VERIFIER",
+        }
+    }
+
+    /// The role of that word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == word)
+    }
+}
+
+/// Where a caller may act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkspaceAccess {
+    /// In every workspace, those to come included.
+    All,
+    /// In these. Never empty.
+    Only(BTreeSet<WorkspaceId>),
+}
+
+impl WorkspaceAccess {
+    /// Whether `workspace` is one of them.
+    #[must_use]
+    pub fn includes(&self, workspace: &WorkspaceId) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(workspaces) => workspaces.contains(workspace),
+        }
+    }
+}
+
+/// A key by which a caller authenticates. Two may live side by side, for rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerKey {
+    /// The caller and the key's public id.
+    pub name: CallerKeyName,
+    /// What is stored of its secret.
+    pub digest: SecretDigest,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// From when it no longer works.
+    pub expire_time: Timestamp,
+    /// When it was revoked, if it was.
+    pub revoke_time: Option<Timestamp>,
+}
+
+/// Whether a caller key works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerKeyState {
+    /// It does.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// It was revoked.
+    Revoked,
+}
+
+impl CallerKey {
+    /// Whether it works at `now`. Expired means `now >= expire_time`; revoked outranks expired.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> CallerKeyState {
+        match self.revoke_time {
+            Some(_) => CallerKeyState::Revoked,
+            None if now >= self.expire_time => CallerKeyState::Expired,
+            None => CallerKeyState::Active,
+        }
+    }
+}
+
+impl Credential for CallerKey {
+    const KIND: Kind = Kind::CallerKey;
+
+    fn id(&self) -> CredentialId {
+        self.name.id
+    }
+
+    fn digest(&self) -> &SecretDigest {
+        &self.digest
+    }
+}
+
+impl Sealed for Caller {
+    const TABLE: &'static str = "callers";
+    const LAYOUT: u8 = 1;
+
+    fn write_sealed_columns(&self, input: &mut MacInput) {
+        let Self { id, role, workspaces, certificate_sans, create_time } = self;
+        input.text(id.as_str());
+        input.text(role.as_str());
+        match workspaces {
+            WorkspaceAccess::All => input.number(-1),
+            WorkspaceAccess::Only(workspaces) => input.texts(workspaces.iter().map(WorkspaceId::as_str)),
+        }
+        input.texts(certificate_sans.iter().map(String::as_str));
+        input.time(*create_time);
+    }
+}
+
+impl Sealed for CallerKey {
+    const TABLE: &'static str = "caller_keys";
+    const LAYOUT: u8 = 1;
+
+    fn write_sealed_columns(&self, input: &mut MacInput) {
+        let Self { name, digest, create_time, expire_time, revoke_time } = self;
+        input.text(name.caller.as_str());
+        input.bytes(name.id.as_bytes());
+        input.number(digest.kid().digit().into());
+        input.bytes(digest.as_bytes());
+        input.time(*create_time);
+        input.time(*expire_time);
+        input.optional(*revoke_time, MacInput::time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_roles_round_trip() {
+        let words = Role::ALL.map(Role::as_str);
+        assert_eq!(words, ["ADMIN", "WORKSPACE_ADMIN", "REVOKER", "AUDITOR", "VERIFIER"]);
+        assert_eq!(words.map(Role::from_word), Role::ALL.map(Some));
+        for other in ["", "admin", "ROLE_ADMIN", "ADMIN "] {
+            assert_eq!(Role::from_word(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_the_listed_workspaces_are_included() {
+        let [acme, acme2]: [WorkspaceId; 2] = ["acme", "acme2"].map(|id| id.parse().expect("well-formed"));
+        let only = WorkspaceAccess::Only(BTreeSet::from([acme.clone()]));
+        assert!(only.includes(&acme) && !only.includes(&acme2));
+        assert!(WorkspaceAccess::All.includes(&acme2));
+        assert!(!WorkspaceAccess::Only(BTreeSet::new()).includes(&acme));
+    }
+}

@@ -1,0 +1,158 @@
+//! The one spelling of a credential:
+//!
+//! ```text
+//! tkd w _ 0 3vFq...17 _ hW2...33 k9d...11 Qm1..6
+//! |   |   | |           |        |        +- CRC32 of all before it
+//! |   |   | |           |        +- tag: 64 bits of keyed BLAKE3 over all before it
+//! |   |   | |           +- secret: 192 bits
+//! |   |   | +- id: 96 bits, public
+//! |   |   +- kid: the key in the ring
+//! |   +- kind: w(orkspace token) or c(aller key)
+//! +- the installation's prefix
+//! ```
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::{
+    base62::{self, DIGITS_32, DIGITS_64},
+    credential::{CredentialId, Kind, Prefix, Secret, SecretBytes},
+    keyring::Kid,
+};
+
+/// Bytes of the tag.
+pub(crate) const TAG_BYTES: usize = 8;
+
+const HEAD_LEN: usize = 1 + CredentialId::DIGITS;
+const SECRET_LEN: usize = 3 * DIGITS_64;
+const TAIL_LEN: usize = SECRET_LEN + DIGITS_64 + DIGITS_32;
+/// Kind letter, `_`, kid and id, `_`, and the tail.
+const LEN_WITHOUT_PREFIX: usize = 2 + HEAD_LEN + 1 + TAIL_LEN;
+
+/// Well spelled, with a right checksum; whether it is ours only the key ring can tell.
+pub struct Unverified<'a> {
+    prefix: Prefix,
+    pub(crate) signed: &'a [u8],
+    pub(crate) tag: [u8; TAG_BYTES],
+    kind: Kind,
+    kid: Kid,
+    id: CredentialId,
+    pub(crate) secret: SecretBytes,
+}
+
+impl fmt::Debug for Unverified<'_> {
+    /// Without `signed` and the tag: they spell the secret out.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { prefix, signed: _, tag: _, kind, kid, id, secret } = self;
+        let mut shown = f.debug_struct("Unverified");
+        shown.field("prefix", prefix).field("kind", kind).field("kid", kid).field("id", id).field("secret", secret);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Why a text is no credential. For people who ask what a string is; never told by Verify.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The length, the prefix, the separators, the kind letter or a digit are not those of a credential.
+    #[error("not the shape of a tokend credential")]
+    Shape,
+    /// The shape fits but the CRC32 does not: most likely a typing or copying error.
+    #[error("the checksum is wrong: a character was lost or changed")]
+    Checksum,
+}
+
+impl<'a> Unverified<'a> {
+    /// Takes a presented text apart. Reads no more than the longest credential's length and allocates nothing.
+    ///
+    /// # Errors
+    /// [`Malformed`] for anything but the one canonical spelling.
+    pub fn parse(presented: &'a str) -> Result<Self, Malformed> {
+        let bytes = presented.as_bytes();
+        let prefix_len = bytes.len().checked_sub(LEN_WITHOUT_PREFIX).ok_or(Malformed::Shape)?;
+        if !(Prefix::MIN_LEN..=Prefix::MAX_LEN).contains(&prefix_len) {
+            return Err(Malformed::Shape);
+        }
+        let prefix = presented.get(..prefix_len).and_then(|prefix| prefix.parse().ok()).ok_or(Malformed::Shape)?;
+        let kind = Kind::from_letter(bytes[prefix_len]).ok_or(Malformed::Shape)?;
+        let (head_start, tail_start) = (prefix_len + 2, prefix_len + 2 + HEAD_LEN + 1);
+        if bytes[head_start - 1] != b'_' || bytes[tail_start - 1] != b'_' {
+            return Err(Malformed::Shape);
+        }
+        let (secret_end, tag_end) = (tail_start + SECRET_LEN, bytes.len() - DIGITS_32);
+
+        let crc = base62::decode_32(&bytes[tag_end..]).ok_or(Malformed::Shape)?;
+        let tag = base62::decode_64(&bytes[secret_end..tag_end]).ok_or(Malformed::Shape)?;
+        let mut secret = SecretBytes([0; SecretBytes::BYTES]);
+        let limbs = bytes[tail_start..secret_end].chunks_exact(DIGITS_64);
+        for (limb, digits) in secret.0.chunks_exact_mut(8).zip(limbs) {
+            limb.copy_from_slice(&base62::decode_64(digits).ok_or(Malformed::Shape)?.to_be_bytes());
+        }
+        let kid = Kid::from_digit(bytes[head_start]).ok_or(Malformed::Shape)?;
+        let id = CredentialId::from_digits(&bytes[head_start + 1..tail_start - 1]).ok_or(Malformed::Shape)?;
+        // The checksum is no security: anyone can compute it. It lets scanners and people discard typing errors offline.
+        if crc32fast::hash(&bytes[..tag_end]) != crc {
+            return Err(Malformed::Checksum);
+        }
+        Ok(Self { prefix, signed: &bytes[..secret_end], tag: tag.to_be_bytes(), kind, kid, id, secret })
+    }
+
+    /// The prefix of the installation that the text claims to come from.
+    #[must_use]
+    pub const fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
+
+    /// What the credential claims to be for.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The key that it claims to be minted with.
+    #[must_use]
+    pub const fn kid(&self) -> Kid {
+        self.kid
+    }
+
+    /// The public id that it claims.
+    #[must_use]
+    pub const fn id(&self) -> CredentialId {
+        self.id
+    }
+}
+
+/// What goes into a credential before the tag and the checksum.
+pub(crate) struct SignedParts<'a> {
+    pub(crate) prefix: &'a Prefix,
+    pub(crate) kind: Kind,
+    pub(crate) kid: Kid,
+    pub(crate) id: CredentialId,
+    pub(crate) secret: &'a SecretBytes,
+}
+
+/// Spells a credential out; `tag` computes the tag over what stands before it.
+pub(crate) fn spell(parts: &SignedParts<'_>, tag: impl FnOnce(&[u8]) -> [u8; TAG_BYTES]) -> Secret {
+    // Sized up front: a string that grew would leave copies of the secret behind.
+    let mut text = String::with_capacity(Prefix::MAX_LEN + LEN_WITHOUT_PREFIX);
+    let mut digits = Zeroizing::new([0; DIGITS_64]);
+    text.push_str(parts.prefix.as_str());
+    text.push(parts.kind.letter());
+    text.push('_');
+    text.push(char::from(parts.kid.digit()));
+    push_ascii(&mut text, &parts.id.digits());
+    text.push('_');
+    for limb in parts.secret.as_bytes().as_chunks::<8>().0 {
+        base62::encode(u64::from_be_bytes(*limb), &mut *digits);
+        push_ascii(&mut text, &*digits);
+    }
+    base62::encode(u64::from_be_bytes(tag(text.as_bytes())), &mut *digits);
+    push_ascii(&mut text, &*digits);
+    base62::encode(crc32fast::hash(text.as_bytes()).into(), &mut digits[..DIGITS_32]);
+    push_ascii(&mut text, &digits[..DIGITS_32]);
+    Secret::new(text)
+}
+
+fn push_ascii(text: &mut String, digits: &[u8]) {
+    text.extend(digits.iter().map(|&digit| char::from(digit)));
+}

@@ -1,0 +1,165 @@
+use std::{fmt, str::FromStr};
+
+use rand::TryCryptoRng;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::{
+    base62,
+    credential::{CredentialId, Kind, Prefix, SecretBytes, TAG_BYTES},
+    row_mac::{MacInput, Sealed},
+};
+
+/// Names a key in the ring: one base62 digit, carried by every credential.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kid(u8);
+
+/// Text that is not one letter or digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key id is one letter or digit")]
+pub struct MalformedKid;
+
+impl Kid {
+    /// The key that a new ring starts with.
+    pub(crate) const FIRST: Self = Self(0);
+
+    /// The key whose digit in credentials is `digit`.
+    #[must_use]
+    pub fn from_digit(digit: u8) -> Option<Self> {
+        base62::value(digit).map(Self)
+    }
+
+    /// The digit in credentials, and the byte in the database.
+    #[must_use]
+    pub fn digit(self) -> u8 {
+        base62::digit(self.0)
+    }
+}
+
+impl FromStr for Kid {
+    type Err = MalformedKid;
+
+    fn from_str(text: &str) -> Result<Self, MalformedKid> {
+        match text.as_bytes() {
+            [digit] => Self::from_digit(*digit).ok_or(MalformedKid),
+            _ => Err(MalformedKid),
+        }
+    }
+}
+
+impl fmt::Display for Kid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", char::from(self.digit()))
+    }
+}
+
+impl fmt::Debug for Kid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kid({self})")
+    }
+}
+
+/// Tells one key from another without telling the key: 128 bits derived from its root and the installation's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; Self::BYTES]);
+
+impl Fingerprint {
+    /// Bytes in the database.
+    pub const BYTES: usize = 16;
+
+    /// A fingerprint read back from storage.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        &self.0
+    }
+}
+
+/// One root and the subkeys that it gives. Wiped on drop; `Debug` shows the id alone.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub(super) struct Key {
+    #[zeroize(skip)]
+    kid: Kid,
+    root: [u8; Self::ROOT_BYTES],
+    tag: [u8; blake3::KEY_LEN],
+    digest: [u8; blake3::KEY_LEN],
+    row: [u8; blake3::KEY_LEN],
+    page: [u8; blake3::KEY_LEN],
+}
+
+impl Key {
+    pub(super) const ROOT_BYTES: usize = 32;
+
+    pub(super) fn generate<R: TryCryptoRng>(kid: Kid, random: &mut R) -> Result<Self, R::Error> {
+        let mut root = Zeroizing::new([0; Self::ROOT_BYTES]);
+        random.try_fill_bytes(&mut *root)?;
+        Ok(Self::from_root(kid, &root))
+    }
+
+    /// Derives the subkeys. The contexts are part of the format: changing one orphans every credential and row.
+    pub(super) fn from_root(kid: Kid, root: &[u8; Self::ROOT_BYTES]) -> Self {
+        Self {
+            kid,
+            root: *root,
+            tag: blake3::derive_key("tokend 2026-11-24 credential tag v1", root),
+            digest: blake3::derive_key("tokend 2026-11-24 secret digest v1", root),
+            row: blake3::derive_key("tokend 2026-11-24 row MAC v1", root),
+            page: blake3::derive_key("tokend 2026-11-24 page token v1", root),
+        }
+    }
+
+    pub(super) const fn kid(&self) -> Kid {
+        self.kid
+    }
+
+    pub(super) const fn page(&self) -> &[u8; blake3::KEY_LEN] {
+        &self.page
+    }
+
+    pub(super) const fn root(&self) -> &[u8; Self::ROOT_BYTES] {
+        &self.root
+    }
+
+    pub(super) fn fingerprint(&self, prefix: &Prefix) -> Fingerprint {
+        let key = Zeroizing::new(blake3::derive_key("tokend 2026-11-24 key fingerprint v1", &self.root));
+        let hash = blake3::keyed_hash(&key, prefix.as_str().as_bytes());
+        let mut bytes = [0; Fingerprint::BYTES];
+        bytes.copy_from_slice(&hash.as_bytes()[..Fingerprint::BYTES]);
+        Fingerprint(bytes)
+    }
+
+    /// 64 bits are enough to refuse forgeries cheaply: behind them the digest decides.
+    pub(super) fn tag(&self, signed: &[u8]) -> [u8; TAG_BYTES] {
+        let hash = blake3::keyed_hash(&self.tag, signed);
+        let mut tag = [0; TAG_BYTES];
+        tag.copy_from_slice(&hash.as_bytes()[..TAG_BYTES]);
+        tag
+    }
+
+    pub(super) fn digest(&self, kind: Kind, id: CredentialId, secret: &SecretBytes) -> blake3::Hash {
+        const LONGEST_DOMAIN: usize = 32;
+        let domain = kind.domain();
+        let mut input = Zeroizing::new([0; LONGEST_DOMAIN + CredentialId::BYTES + SecretBytes::BYTES]);
+        // Zero bytes fill the domain up, so that every part has its place.
+        input[..domain.len()].copy_from_slice(domain);
+        input[LONGEST_DOMAIN..LONGEST_DOMAIN + CredentialId::BYTES].copy_from_slice(id.as_bytes());
+        input[LONGEST_DOMAIN + CredentialId::BYTES..].copy_from_slice(secret.as_bytes());
+        blake3::keyed_hash(&self.digest, &*input)
+    }
+
+    pub(super) fn row_mac<T: Sealed>(&self, row: &T, layout: u8) -> blake3::Hash {
+        let mut input = MacInput::new(&self.row, T::TABLE, layout);
+        row.write_sealed_columns(&mut input);
+        input.finish()
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}, redacted)", self.kid)
+    }
+}

@@ -1,0 +1,88 @@
+//! Labels: short key-value pairs by which people sort their tokens.
+
+use std::collections::BTreeMap;
+
+use crate::quote::quoted;
+
+/// Up to 16 labels, by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(BTreeMap<String, String>);
+
+/// Why labels are refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    /// Too many.
+    #[error("at most {max} labels can be given, there are {0}", max = Labels::MAX)]
+    TooMany(usize),
+    /// A key outside `[a-z][a-z0-9_-]{0,62}`.
+    #[error("the key {0} must be 1 to 63 lower-case letters, digits, _ and -, a letter first")]
+    Key(String),
+    /// A value that is too long or has control characters.
+    #[error("the value of {key} must have {max} characters at most and no control characters", max = Labels::MAX_VALUE_CHARS)]
+    Value {
+        /// The label's key.
+        key: String,
+    },
+}
+
+impl Labels {
+    /// Most labels.
+    pub const MAX: usize = 16;
+    /// Most characters in a key.
+    pub const MAX_KEY_LEN: usize = 63;
+    /// Most characters in a value.
+    pub const MAX_VALUE_CHARS: usize = 128;
+
+    /// Takes labels that keep the limits.
+    ///
+    /// # Errors
+    /// [`LabelError`] for the first one that does not.
+    pub fn new(labels: BTreeMap<String, String>) -> Result<Self, LabelError> {
+        if labels.len() > Self::MAX {
+            return Err(LabelError::TooMany(labels.len()));
+        }
+        for (key, value) in &labels {
+            if !is_key(key) {
+                return Err(LabelError::Key(quoted(key)));
+            }
+            if value.chars().count() > Self::MAX_VALUE_CHARS || value.chars().any(char::is_control) {
+                return Err(LabelError::Value { key: key.clone() });
+            }
+        }
+        Ok(Self(labels))
+    }
+
+    /// The labels, ordered by key.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    text.len() <= Labels::MAX_KEY_LEN
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(key: &str, value: &str) -> Result<Labels, LabelError> {
+        Labels::new(BTreeMap::from([(key.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        let many = |count: usize| Labels::new((0..count).map(|n| (format!("k{n}"), String::new())).collect());
+        assert!(many(16).is_ok());
+        assert_eq!(many(17), Err(LabelError::TooMany(17)));
+        assert!(one(&"a".repeat(63), &"ä".repeat(128)).is_ok());
+        assert!(matches!(one(&"a".repeat(64), ""), Err(LabelError::Key(_))));
+        assert!(matches!(one("a", &"a".repeat(129)), Err(LabelError::Value { .. })));
+        for bad in ["", "A", "1a", "_a", "a.b", "ä"] {
+            assert!(matches!(one(bad, ""), Err(LabelError::Key(_))), "{bad}");
+        }
+        assert!(matches!(one("a", "b\n"), Err(LabelError::Value { .. })));
+    }
+}

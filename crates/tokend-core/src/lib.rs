@@ -1,0 +1,34 @@
+//! The domain of tokend, pure: what a credential looks like, what a token permits, and the verdict.
+//!
+//! Everything here is a function of its arguments: `now` and the random source come in from outside, and nothing knows of a
+//! runtime, a transport or a database. In reading order:
+//!
+//! - [`name`], [`resource`], [`scope`], [`address`], [`labels`], [`text`], [`request_id`]: the words that tokens are described with.
+//! - [`credential`] and [`keyring`]: how secrets are made, spelled, recognized and stored.
+//! - [`workspace`], [`token`], [`caller`]: what there is.
+//! - [`verdict`]: may this token do this, here, now?
+//! - [`page_token`]: where the next page of a list starts.
+//! - [`row_mac`]: why a stored row can be believed.
+//! - [`time`], [`clock`], [`revision`]: when.
+
+pub mod address;
+pub mod caller;
+pub mod clock;
+pub mod credential;
+pub mod keyring;
+pub mod labels;
+pub mod name;
+pub mod page_token;
+pub mod quote;
+pub mod request_id;
+pub mod resource;
+pub mod revision;
+pub mod row_mac;
+pub mod scope;
+pub mod text;
+pub mod time;
+pub mod token;
+pub mod verdict;
+pub mod workspace;
+
+mod base62;

@@ -1,0 +1,180 @@
+//! Ids that people choose, and the resource names that they and credential ids make up (AIP-122).
+
+use std::{fmt, str::FromStr};
+
+use crate::credential::CredentialId;
+
+/// An id that a person chose: `[a-z][a-z0-9-]{1,62}`.
+macro_rules! chosen_id {
+    ($(#[$doc:meta])* $name:ident, $collection:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The collection that its resource name starts with.
+            pub const COLLECTION: &'static str = $collection;
+
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// The resource name.
+            #[must_use]
+            pub fn name(&self) -> String {
+                format!("{}/{}", Self::COLLECTION, self.0)
+            }
+
+            /// Takes the id out of a resource name.
+            ///
+            /// # Errors
+            /// [`MalformedName`] for anything else.
+            pub fn from_name(name: &str) -> Result<Self, MalformedName> {
+                let id = name.strip_prefix(Self::COLLECTION).and_then(|rest| rest.strip_prefix('/'));
+                id.and_then(|id| id.parse().ok()).ok_or(MalformedName(concat!($collection, "/{id}")))
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = MalformedChosenId;
+
+            fn from_str(text: &str) -> Result<Self, MalformedChosenId> {
+                if is_chosen_id(text) { Ok(Self(text.to_owned())) } else { Err(MalformedChosenId) }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+chosen_id!(
+    /// A workspace's id, the `acme` of `workspaces/acme`.
+    WorkspaceId, "workspaces"
+);
+chosen_id!(
+    /// An organization's id, the `initech` of `organizations/initech`.
+    OrganizationId, "organizations"
+);
+chosen_id!(
+    /// A caller's id, the `ci-gateway` of `callers/ci-gateway`.
+    CallerId, "callers"
+);
+
+/// Text outside `[a-z][a-z0-9-]{1,62}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 2 to 63 lower-case letters, digits and hyphens, a letter first")]
+pub struct MalformedChosenId;
+
+/// Text that is not a resource name of the wanted pattern, which it tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a name of the form {0}")]
+pub struct MalformedName(&'static str);
+
+/// A token's resource name, `workspaces/{workspace}/tokens/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TokenName {
+    /// The workspace that it belongs to.
+    pub workspace: WorkspaceId,
+    /// Its id.
+    pub id: CredentialId,
+}
+
+/// A caller key's resource name, `callers/{caller}/keys/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CallerKeyName {
+    /// The caller that it belongs to.
+    pub caller: CallerId,
+    /// Its id.
+    pub id: CredentialId,
+}
+
+impl FromStr for TokenName {
+    type Err = MalformedName;
+
+    fn from_str(name: &str) -> Result<Self, MalformedName> {
+        let malformed = MalformedName("workspaces/{workspace}/tokens/{token}");
+        let (workspace, id) = name.split_once("/tokens/").ok_or(malformed)?;
+        Ok(Self { workspace: WorkspaceId::from_name(workspace).map_err(|_| malformed)?, id: id.parse().map_err(|_| malformed)? })
+    }
+}
+
+impl fmt::Display for TokenName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/tokens/{}", WorkspaceId::COLLECTION, self.workspace, self.id)
+    }
+}
+
+impl FromStr for CallerKeyName {
+    type Err = MalformedName;
+
+    fn from_str(name: &str) -> Result<Self, MalformedName> {
+        let malformed = MalformedName("callers/{caller}/keys/{key}");
+        let (caller, id) = name.split_once("/keys/").ok_or(malformed)?;
+        Ok(Self { caller: CallerId::from_name(caller).map_err(|_| malformed)?, id: id.parse().map_err(|_| malformed)? })
+    }
+}
+
+impl fmt::Display for CallerKeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/keys/{}", CallerId::COLLECTION, self.caller, self.id)
+    }
+}
+
+/// Whether `text` is an id that people may choose: `[a-z][a-z0-9-]{1,62}`.
+pub(crate) fn is_chosen_id(text: &str) -> bool {
+    (2..=63).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_lowercase())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chosen_ids() {
+        for good in ["ab", "a-", "a1", &"a".repeat(63)] {
+            assert!(good.parse::<WorkspaceId>().is_ok(), "{good}");
+        }
+        for bad in ["", "a", "1a", "-a", "A1", "a_b", "a/b", "ä1", &"a".repeat(64)] {
+            assert_eq!(bad.parse::<WorkspaceId>(), Err(MalformedChosenId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_round_trip() {
+        let name = "workspaces/acme/tokens/00000000001000002";
+        assert_eq!(name.parse::<TokenName>().map(|name| name.to_string()).as_deref(), Ok(name));
+        let key = "callers/ci/keys/00000000001000002";
+        assert_eq!(key.parse::<CallerKeyName>().map(|name| name.to_string()).as_deref(), Ok(key));
+        assert_eq!(WorkspaceId::from_name("workspaces/acme").map(|id| id.name()).as_deref(), Ok("workspaces/acme"));
+    }
+
+    #[test]
+    fn other_names_are_refused() {
+        for bad in [
+            "",
+            "workspaces/acme",
+            "workspaces/acme/tokens/",
+            "workspaces//tokens/00000000001000002",
+            "callers/ci/tokens/00000000001000002",
+            "/workspaces/acme/tokens/00000000001000002",
+        ] {
+            assert!(bad.parse::<TokenName>().is_err(), "{bad}");
+        }
+        assert!(WorkspaceId::from_name("workspaces/acme/").is_err());
+        assert!(WorkspaceId::from_name("acme").is_err());
+    }
+}

@@ -1,0 +1,115 @@
+//! Page tokens: where the next page of a list starts (AIP-158), opaque and tamper-proof.
+//!
+//! A token carries the position in the list and a MAC over it and over the question that was asked: another caller, parent or filter
+//! can't use it, and nobody can make one up.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use subtle::ConstantTimeEq;
+
+use crate::keyring::{KeyRing, Kid};
+
+/// Bytes of the MAC.
+const MAC_BYTES: usize = 16;
+
+/// The question whose answer goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// Who asks.
+    pub caller: &'a str,
+    /// Which list: the RPC's name.
+    pub list: &'a str,
+    /// Of which parent; empty where lists have none.
+    pub parent: &'a str,
+    /// Which of them.
+    pub filter: &'a str,
+}
+
+/// Text that is no page token for this question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be the next_page_token of the page before, from the same caller's call with the same parent and filter")]
+pub struct ForeignPageToken;
+
+impl KeyRing {
+    /// The token for the page of `question` that starts behind `position`.
+    #[must_use]
+    pub fn seal_page_token(&self, question: &Question<'_>, position: &[u8]) -> String {
+        let kid = self.active_kid();
+        let mut payload = Vec::with_capacity(MAC_BYTES + position.len());
+        payload.extend_from_slice(&self.page_mac(kid, question, position).unwrap_or_default());
+        payload.extend_from_slice(position);
+        format!("{kid}{}", URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    /// The position in a page token for `question`.
+    ///
+    /// # Errors
+    /// [`ForeignPageToken`] for anything that [`KeyRing::seal_page_token`] did not make for the same question.
+    pub fn open_page_token(&self, question: &Question<'_>, token: &str) -> Result<Vec<u8>, ForeignPageToken> {
+        let (kid, payload) = token.split_at_checked(1).ok_or(ForeignPageToken)?;
+        let kid: Kid = kid.parse().map_err(|_| ForeignPageToken)?;
+        let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| ForeignPageToken)?;
+        let (mac, position) = payload.split_first_chunk::<MAC_BYTES>().ok_or(ForeignPageToken)?;
+        let ours = self.page_mac(kid, question, position).ok_or(ForeignPageToken)?;
+        if bool::from(ours.as_slice().ct_eq(mac)) { Ok(position.to_vec()) } else { Err(ForeignPageToken) }
+    }
+
+    fn page_mac(&self, kid: Kid, question: &Question<'_>, position: &[u8]) -> Option<[u8; MAC_BYTES]> {
+        let Question { caller, list, parent, filter } = question;
+        let mut hasher = blake3::Hasher::new_keyed(self.page_key(kid)?);
+        for part in [caller.as_bytes(), list.as_bytes(), parent.as_bytes(), filter.as_bytes(), position] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        hasher.finalize().as_bytes().first_chunk().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring(root: char) -> KeyRing {
+        let root = root.to_string().repeat(64);
+        KeyRing::from_toml(&format!("version = 1\nprefix = \"tkd\"\n[[keys]]\nkid = \"0\"\nroot = \"{root}\"\nactive = true\n"))
+            .expect("a key ring")
+    }
+
+    const QUESTION: Question<'_> = Question { caller: "ci", list: "ListTokens", parent: "workspaces/acme", filter: "" };
+
+    #[test]
+    fn opens_for_the_same_question_only() {
+        let ring = ring('a');
+        let token = ring.seal_page_token(&QUESTION, b"here");
+        assert_eq!(ring.open_page_token(&QUESTION, &token), Ok(b"here".to_vec()));
+        let others = [
+            Question { caller: "c", ..QUESTION },
+            Question { list: "ListCallers", ..QUESTION },
+            Question { parent: "workspaces/acme2", ..QUESTION },
+            Question { filter: "state=ACTIVE", ..QUESTION },
+            // The same bytes, split differently.
+            Question { caller: "ciL", list: "istTokens", ..QUESTION },
+        ];
+        for other in others {
+            assert_eq!(ring.open_page_token(&other, &token), Err(ForeignPageToken), "{other:?}");
+        }
+        assert_eq!(self::ring('b').open_page_token(&QUESTION, &token), Err(ForeignPageToken));
+    }
+
+    #[test]
+    fn no_character_can_be_changed() {
+        let ring = ring('a');
+        let token = ring.seal_page_token(&QUESTION, b"here");
+        for at in 0..token.len() {
+            for replacement in ['A', 'z', '9', '_', '!', 'ä'] {
+                let mut altered: Vec<char> = token.chars().collect();
+                if altered[at] != replacement {
+                    altered[at] = replacement;
+                    let altered: String = altered.into_iter().collect();
+                    assert_eq!(ring.open_page_token(&QUESTION, &altered), Err(ForeignPageToken), "{altered}");
+                }
+            }
+            assert_eq!(ring.open_page_token(&QUESTION, &token[..at]), Err(ForeignPageToken));
+        }
+        assert_eq!(ring.open_page_token(&QUESTION, &format!("{token}A")), Err(ForeignPageToken));
+    }
+}

@@ -1,0 +1,90 @@
+//! Request ids: what makes a call safe to retry (AIP-155).
+
+use std::{fmt, str::FromStr};
+
+/// What a client calls one request, however often it sends it: 1 to 36 printable ASCII characters, a UUID for instance.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RequestId(String);
+
+/// Text that is no request id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be at most {max} printable ASCII characters", max = RequestId::MAX_LEN)]
+pub struct MalformedRequestId;
+
+/// Tells whether two requests ask for the same: a hash of the request's encoding without its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyDigest(blake3::Hash);
+
+/// A request that the client may send again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retryable {
+    /// What the client calls it.
+    pub id: RequestId,
+    /// What it asks for.
+    pub body: BodyDigest,
+}
+
+impl RequestId {
+    /// Most characters.
+    pub const MAX_LEN: usize = 36;
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RequestId {
+    type Err = MalformedRequestId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedRequestId> {
+        let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if !printable || !(1..=Self::MAX_LEN).contains(&text.len()) {
+            return Err(MalformedRequestId);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Debug for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl BodyDigest {
+    /// Bytes in the database.
+    pub const BYTES: usize = blake3::OUT_LEN;
+
+    /// The digest of a request's encoding without its id.
+    #[must_use]
+    pub fn of(encoded: &[u8]) -> Self {
+        Self(blake3::hash(encoded))
+    }
+
+    /// A digest read back from storage.
+    #[must_use]
+    pub const fn from_stored(bytes: [u8; Self::BYTES]) -> Self {
+        Self(blake3::Hash::from_bytes(bytes))
+    }
+
+    /// The bytes to store.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        self.0.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_36_printable_characters() {
+        assert!("~".repeat(36).parse::<RequestId>().is_ok());
+        for bad in [String::new(), "a".repeat(37), "ä".to_owned(), "a\n".to_owned(), "\u{7f}".to_owned()] {
+            assert_eq!(bad.parse::<RequestId>(), Err(MalformedRequestId), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Resources: what a request is about, and what a token is bound to.
+
+use std::fmt;
+
+use crate::name::{WorkspaceId, is_chosen_id};
+
+/// A workspace or anything below it: `workspaces/acme/projects/web/repositories/site`.
+///
+/// A token bound to a resource covers exactly it and its descendants, compared segment by segment.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Resource(String);
+
+/// Why a text is no resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MalformedResource {
+    /// It does not start with a workspace.
+    #[error("must start with workspaces/{{workspace}}")]
+    NoWorkspace,
+    /// Too many bytes.
+    #[error("must have {max} bytes at most, it has {0}", max = Resource::MAX_LEN)]
+    TooLong(usize),
+    /// Too many segments.
+    #[error("must have {max} segments at most, it has {0}", max = Resource::MAX_SEGMENTS)]
+    TooDeep(usize),
+    /// A segment with other characters, empty, too long, or `.` or `..`.
+    #[error("segment {0} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ % + @ : - and neither . nor ..")]
+    Segment(usize),
+}
+
+impl Resource {
+    /// Most bytes.
+    pub const MAX_LEN: usize = 1_024;
+    /// Most segments, `workspaces` and the workspace's id included.
+    pub const MAX_SEGMENTS: usize = 16;
+    /// Most bytes in a segment.
+    pub const MAX_SEGMENT_LEN: usize = 128;
+
+    /// Takes a resource's text. Allocates nothing.
+    ///
+    /// # Errors
+    /// [`MalformedResource`], which tells the first fault.
+    pub fn new(text: String) -> Result<Self, MalformedResource> {
+        if text.len() > Self::MAX_LEN {
+            return Err(MalformedResource::TooLong(text.len()));
+        }
+        let mut segments = 0;
+        for segment in text.split('/') {
+            segments += 1;
+            if !is_segment(segment) {
+                return Err(if segments <= 2 { MalformedResource::NoWorkspace } else { MalformedResource::Segment(segments) });
+            }
+        }
+        if segments > Self::MAX_SEGMENTS {
+            return Err(MalformedResource::TooDeep(segments));
+        }
+        let mut start = text.split('/');
+        match (start.next(), start.next()) {
+            (Some(WorkspaceId::COLLECTION), Some(workspace)) if is_chosen_id(workspace) => Ok(Self(text)),
+            _ => Err(MalformedResource::NoWorkspace),
+        }
+    }
+
+    /// The resource that is the whole workspace.
+    #[must_use]
+    pub fn workspace_itself(workspace: &WorkspaceId) -> Self {
+        Self(workspace.name())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it lies in `workspace` or is it.
+    #[must_use]
+    pub fn is_in(&self, workspace: &WorkspaceId) -> bool {
+        self.0.split('/').nth(1) == Some(workspace.as_str())
+    }
+
+    /// Whether `other` is this resource or one of its descendants.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.strip_prefix(&self.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+fn is_segment(segment: &str) -> bool {
+    (1..=Resource::MAX_SEGMENT_LEN).contains(&segment.len())
+        && segment != "."
+        && segment != ".."
+        && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._~%+@:-".contains(&byte))
+}
+
+impl fmt::Display for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Resource({})", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn resource(text: &str) -> Resource {
+        Resource::new(text.to_owned()).expect("well-formed")
+    }
+
+    #[test]
+    fn limits_are_inclusive() {
+        let deepest = format!("workspaces/acme{}", "/a".repeat(14));
+        assert!(Resource::new(deepest.clone()).is_ok());
+        assert_eq!(Resource::new(deepest + "/a"), Err(MalformedResource::TooDeep(17)));
+        assert!(Resource::new(format!("workspaces/acme/{}", "a".repeat(128))).is_ok());
+        assert_eq!(Resource::new(format!("workspaces/acme/{}", "a".repeat(129))), Err(MalformedResource::Segment(3)));
+        assert_eq!(Resource::new("a".repeat(1025)), Err(MalformedResource::TooLong(1025)));
+    }
+
+    #[test]
+    fn ill_formed() {
+        for bad in ["", "/", "acme", "workspaces", "workspaces/", "workspaces/A", "projects/web", "/workspaces/acme"] {
+            assert_eq!(Resource::new(bad.to_owned()), Err(MalformedResource::NoWorkspace), "{bad}");
+        }
+        for bad in ["", ".", "..", "a b", "a\u{0}", "ä", "a\\b", "a?b", "a#b", "a\n"] {
+            assert_eq!(Resource::new(format!("workspaces/acme/{bad}")), Err(MalformedResource::Segment(3)), "{bad:?}");
+        }
+    }
+
+    fn segments() -> impl Strategy<Value = Vec<String>> {
+        prop::collection::vec("[a-z0-9%:-]{1,6}", 0..6)
+    }
+
+    fn path(segments: &[String]) -> Resource {
+        resource(&["workspaces/acme"].into_iter().chain(segments.iter().map(String::as_str)).collect::<Vec<_>>().join("/"))
+    }
+
+    proptest! {
+        /// Containment is a matter of whole segments: the text agrees with a comparison of segment lists.
+        #[test]
+        fn containment_never_crosses_a_segment(above in segments(), below in segments(), tail in "[a-z0-9]{1,4}") {
+            let whole = path(&above);
+            prop_assert_eq!(whole.covers(&path(&below)), below.starts_with(&above));
+            prop_assert!(whole.covers(&whole));
+            let child = resource(&format!("{whole}/{tail}"));
+            prop_assert!(whole.covers(&child));
+            prop_assert!(!child.covers(&whole));
+            // `web` does not cover `web2`, however alike they begin.
+            let sibling = resource(&format!("{whole}{tail}"));
+            prop_assert!(!whole.covers(&sibling));
+            prop_assert!(!sibling.covers(&whole));
+        }
+    }
+}

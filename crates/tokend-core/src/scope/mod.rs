@@ -1,0 +1,12 @@
+//! Scopes: what a token permits. A catalogue says which exist and what each implies; a set of them is a bit set, so that
+//! a check is an AND.
+
+mod catalog;
+mod grant;
+mod name;
+mod set;
+
+pub use catalog::{CatalogError, Scope, ScopeCatalog};
+pub use grant::{GrantError, GrantedScopes};
+pub use name::{MalformedScopeName, ScopeName};
+pub use set::ScopeSet;

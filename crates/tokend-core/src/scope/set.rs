@@ -1,0 +1,48 @@
+const WORDS: usize = 4;
+
+/// A set of scopes of one catalogue: a bit for each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ScopeSet([u64; WORDS]);
+
+impl ScopeSet {
+    /// Most scopes that a catalogue can have.
+    pub const CAPACITY: usize = WORDS * u64::BITS as usize;
+
+    /// The empty set.
+    pub const EMPTY: Self = Self([0; WORDS]);
+
+    /// Adds the scope with this index, which must be below [`ScopeSet::CAPACITY`].
+    pub(crate) const fn insert(&mut self, index: usize) {
+        self.0[index / 64] |= 1 << (index % 64);
+    }
+
+    pub(crate) const fn contains(&self, index: usize) -> bool {
+        self.0[index / 64] & (1 << (index % 64)) != 0
+    }
+
+    /// Scopes of either set.
+    #[must_use]
+    pub fn union(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+        self
+    }
+
+    /// Scopes of this set that `other` lacks.
+    #[must_use]
+    pub fn difference(mut self, other: Self) -> Self {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= !other);
+        self
+    }
+
+    /// Whether no scope is in it.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self == Self::EMPTY
+    }
+
+    /// Whether every scope of this set is in `other`.
+    #[must_use]
+    pub fn is_subset(self, other: Self) -> bool {
+        self.difference(other).is_empty()
+    }
+}

@@ -1,0 +1,117 @@
+//! Points in time as the database stores them.
+
+use std::time::Duration;
+
+/// Microseconds in a second.
+const MICROS_PER_SECOND: i64 = 1_000_000;
+
+/// A point in time: microseconds since the Unix epoch, UTC, without leap seconds.
+///
+/// The range is that of RFC 3339 and `google.protobuf.Timestamp`, years 0001 to 9999. Microseconds because PostgreSQL
+/// keeps no more, so that a time read back is the time that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A time outside the years 0001 to 9999.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a time must lie in the years 0001 to 9999")]
+pub struct TimeOutOfRange;
+
+impl Timestamp {
+    /// 0001-01-01T00:00:00Z.
+    pub const MIN: Self = Self(-62_135_596_800 * MICROS_PER_SECOND);
+    /// The last microsecond of the year 9999.
+    pub const MAX: Self = Self(253_402_300_800 * MICROS_PER_SECOND - 1);
+    /// 1970-01-01T00:00:00Z.
+    pub const UNIX_EPOCH: Self = Self(0);
+
+    /// The time `micros` microseconds after the Unix epoch.
+    ///
+    /// # Errors
+    /// [`TimeOutOfRange`] outside the years 0001 to 9999.
+    pub const fn from_unix_micros(micros: i64) -> Result<Self, TimeOutOfRange> {
+        if micros < Self::MIN.0 || micros > Self::MAX.0 {
+            return Err(TimeOutOfRange);
+        }
+        Ok(Self(micros))
+    }
+
+    /// The time `seconds` and `nanos` after the Unix epoch; nanoseconds are cut to microseconds.
+    ///
+    /// # Errors
+    /// [`TimeOutOfRange`] outside the years 0001 to 9999.
+    pub const fn from_unix_seconds(seconds: i64, nanos: u32) -> Result<Self, TimeOutOfRange> {
+        match seconds.checked_mul(MICROS_PER_SECOND) {
+            Some(micros) => match micros.checked_add((nanos / 1_000) as i64) {
+                Some(micros) => Self::from_unix_micros(micros),
+                None => Err(TimeOutOfRange),
+            },
+            None => Err(TimeOutOfRange),
+        }
+    }
+
+    /// Microseconds since the Unix epoch, negative before it.
+    #[must_use]
+    pub const fn unix_micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch (rounded down) and the nanoseconds left over, 0 to 999,999,000.
+    #[must_use]
+    pub const fn unix_seconds(self) -> (i64, u32) {
+        let seconds = self.0.div_euclid(MICROS_PER_SECOND);
+        let micros = self.0.rem_euclid(MICROS_PER_SECOND);
+        // rem_euclid of 10^6 fits in 20 bits.
+        (seconds, micros as u32 * 1_000)
+    }
+
+    /// This time moved `span` into the future; `span` is cut to microseconds.
+    ///
+    /// # Errors
+    /// [`TimeOutOfRange`] past the year 9999.
+    pub fn plus(self, span: Duration) -> Result<Self, TimeOutOfRange> {
+        let micros = i64::try_from(span.as_micros()).map_err(|_| TimeOutOfRange)?;
+        Self::from_unix_micros(self.0.checked_add(micros).ok_or(TimeOutOfRange)?)
+    }
+
+    /// This time moved by `micros` microseconds, held within the years 0001 to 9999.
+    #[must_use]
+    pub fn saturating_add_micros(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros).clamp(Self::MIN.0, Self::MAX.0))
+    }
+
+    /// How long from `earlier` until this time; zero if `earlier` is not earlier.
+    #[must_use]
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_inclusive_and_nothing_wraps() {
+        assert_eq!(Timestamp::from_unix_seconds(253_402_300_799, 999_999_999), Ok(Timestamp::MAX));
+        assert_eq!(Timestamp::from_unix_seconds(253_402_300_800, 0), Err(TimeOutOfRange));
+        assert_eq!(Timestamp::from_unix_seconds(i64::MAX, 0), Err(TimeOutOfRange));
+        assert_eq!(Timestamp::from_unix_seconds(-62_135_596_800, 0), Ok(Timestamp::MIN));
+        assert_eq!(Timestamp::MAX.plus(Duration::from_micros(1)), Err(TimeOutOfRange));
+        assert_eq!(Timestamp::UNIX_EPOCH.plus(Duration::MAX), Err(TimeOutOfRange));
+    }
+
+    #[test]
+    fn times_before_the_epoch_split_downwards() {
+        let half_a_second_before = Timestamp::from_unix_micros(-500_000).expect("in range");
+        assert_eq!(half_a_second_before.unix_seconds(), (-1, 500_000_000));
+        assert_eq!(Timestamp::from_unix_seconds(-1, 500_000_000), Ok(half_a_second_before));
+    }
+
+    #[test]
+    fn since_is_never_negative() {
+        let later = Timestamp::UNIX_EPOCH.plus(Duration::from_secs(2)).expect("in range");
+        assert_eq!(later.saturating_since(Timestamp::UNIX_EPOCH), Duration::from_secs(2));
+        assert_eq!(Timestamp::UNIX_EPOCH.saturating_since(later), Duration::ZERO);
+    }
+}

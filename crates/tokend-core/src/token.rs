@@ -1,0 +1,157 @@
+//! Workspace access tokens as they are stored: immutable but for their end.
+
+use crate::{
+    address::AllowedAddresses,
+    credential::{Credential, CredentialId, Kind, SecretDigest},
+    labels::Labels,
+    name::{CallerId, TokenName},
+    resource::Resource,
+    row_mac::{MacInput, Sealed},
+    scope::GrantedScopes,
+    text::{Description, DisplayName, Reason},
+    time::Timestamp,
+    workspace::WorkspaceState,
+};
+
+/// A workspace access token, without its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its workspace and public id.
+    pub name: TokenName,
+    /// What is stored of its secret.
+    pub digest: SecretDigest,
+    /// What it is bound to: its workspace or something below.
+    pub resource: Resource,
+    /// What it is called.
+    pub display_name: DisplayName,
+    /// What it is for.
+    pub description: Description,
+    /// What it permits.
+    pub scopes: GrantedScopes,
+    /// Where it may be used from.
+    pub allowed_addresses: AllowedAddresses,
+    /// How people sort it.
+    pub labels: Labels,
+    /// When it was made.
+    pub create_time: Timestamp,
+    /// The caller that made it.
+    pub creator: CallerId,
+    /// When it ends by itself, as chosen when it was made.
+    pub expiry: Expiry,
+    /// Whether it was ended before that.
+    pub revocation: Option<Revocation>,
+}
+
+/// When a token ends by itself. Never chosen by leaving something out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// It does not.
+    Never,
+    /// From this time on it is expired.
+    At(Timestamp),
+}
+
+/// How a token was ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// When.
+    pub at: Timestamp,
+    /// By which caller.
+    pub by: CallerId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// What people are told of a token's state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenState {
+    /// It works.
+    Active,
+    /// Its time is over.
+    Expired,
+    /// It was revoked, or its workspace deleted.
+    Revoked,
+    /// Its workspace is suspended.
+    Suspended,
+}
+
+impl Expiry {
+    /// The time, if there is one.
+    #[must_use]
+    pub const fn time(self) -> Option<Timestamp> {
+        match self {
+            Self::Never => None,
+            Self::At(time) => Some(time),
+        }
+    }
+
+    /// Whether it has come: expired means `now >= expire_time`.
+    #[must_use]
+    pub fn has_passed(self, now: Timestamp) -> bool {
+        self.time().is_some_and(|time| now >= time)
+    }
+}
+
+impl Token {
+    /// Its state at `now` in a workspace of that state. Revoked outranks expired, and both outrank suspended.
+    #[must_use]
+    pub fn state(&self, workspace: WorkspaceState, now: Timestamp) -> TokenState {
+        match (&self.revocation, workspace) {
+            (Some(_), _) | (None, WorkspaceState::Deleted { .. }) => TokenState::Revoked,
+            (None, _) if self.expiry.has_passed(now) => TokenState::Expired,
+            (None, WorkspaceState::Suspended { .. }) => TokenState::Suspended,
+            (None, WorkspaceState::Active) => TokenState::Active,
+        }
+    }
+}
+
+impl Credential for Token {
+    const KIND: Kind = Kind::WorkspaceToken;
+
+    fn id(&self) -> CredentialId {
+        self.name.id
+    }
+
+    fn digest(&self) -> &SecretDigest {
+        &self.digest
+    }
+}
+
+impl Sealed for Token {
+    const TABLE: &'static str = "tokens";
+    const LAYOUT: u8 = 1;
+
+    fn write_sealed_columns(&self, input: &mut MacInput) {
+        let Self {
+            name,
+            digest,
+            resource,
+            display_name: _,
+            description: _,
+            scopes,
+            allowed_addresses,
+            labels: _,
+            create_time,
+            creator,
+            expiry,
+            revocation,
+        } = self;
+        input.text(name.workspace.as_str());
+        input.bytes(name.id.as_bytes());
+        input.number(digest.kid().digit().into());
+        input.bytes(digest.as_bytes());
+        input.text(resource.as_str());
+        input.number(scopes.catalog_version().into());
+        input.texts(scopes.granted().iter().map(|name| name.as_str()));
+        input.texts(scopes.effective().iter().map(|name| name.as_str()));
+        let networks: Vec<_> = allowed_addresses.networks().iter().map(ToString::to_string).collect();
+        input.texts(networks.iter().map(String::as_str));
+        input.time(*create_time);
+        input.text(creator.as_str());
+        input.optional(expiry.time(), MacInput::time);
+        input.optional(revocation.as_ref(), |input, Revocation { at, by, reason: _ }| {
+            input.time(*at);
+            input.text(by.as_str());
+        });
+    }
+}

@@ -1,0 +1,9 @@
+//! What the core promises, one file for each subject.
+
+mod credential;
+mod keyring;
+mod row_mac;
+mod samples;
+mod scopes;
+mod token_state;
+mod verdict;

@@ -1,0 +1,109 @@
+//! Fields that do not fit, named as `google.rpc.BadRequest` names them, and the values that several messages share.
+
+use std::{fmt::Display, time::Duration};
+
+use tokend_core::time::{TimeOutOfRange, Timestamp};
+
+/// One field that does not fit, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldViolation {
+    /// The path of the field, such as `scopes[1]`.
+    pub field: String,
+    /// What is wrong with it and what would be right: the end of a sentence that the field's name begins.
+    pub description: String,
+}
+
+/// Every field of a request that does not fit. At least one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} {}", .0[0].field, .0[0].description)]
+pub struct FieldViolations(Vec<FieldViolation>);
+
+impl FieldViolations {
+    /// The violation of a single field.
+    #[must_use]
+    pub fn one(field: impl Into<String>, description: impl Display) -> Self {
+        Self(vec![FieldViolation { field: field.into(), description: description.to_string() }])
+    }
+
+    /// The violations, in the order of the message's fields.
+    #[must_use]
+    pub fn as_slice(&self) -> &[FieldViolation] {
+        &self.0
+    }
+}
+
+/// Checks a message's fields one by one and remembers those that do not fit.
+#[derive(Debug, Default)]
+pub(crate) struct Fields(Vec<FieldViolation>);
+
+impl Fields {
+    /// The value of `field`, or nothing and a violation.
+    pub(crate) fn check<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
+        value.map_err(|error| self.refuse(field, error)).ok()
+    }
+
+    /// Each value of the repeated `field`, or nothing and a violation for each that does not fit.
+    pub(crate) fn check_each<T, U, E: Display>(
+        &mut self,
+        field: &str,
+        values: impl IntoIterator<Item = T>,
+        parse: impl Fn(T) -> Result<U, E>,
+    ) -> Option<Vec<U>> {
+        let parsed = values.into_iter().enumerate();
+        let parsed: Vec<_> = parsed.map(|(index, value)| self.check(&format!("{field}[{index}]"), parse(value))).collect();
+        parsed.into_iter().collect()
+    }
+
+    pub(crate) fn refuse(&mut self, field: &str, description: impl Display) {
+        self.0.push(FieldViolation { field: field.to_owned(), description: description.to_string() });
+    }
+
+    /// The message in `field` of this one, or nothing and its violations.
+    pub(crate) fn merge<T>(&mut self, field: &str, inner: Result<T, FieldViolations>) -> Option<T> {
+        inner
+            .map_err(|FieldViolations(violations)| {
+                violations.iter().for_each(|inner| self.refuse(&format!("{field}.{}", inner.field), &inner.description))
+            })
+            .ok()
+    }
+
+    /// The value made of the fields, or everything that does not fit. `value` is nothing only if a field did not fit.
+    pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, FieldViolations> {
+        match value {
+            Some(value) if self.0.is_empty() => Ok(value),
+            _ => Err(FieldViolations(self.0)),
+        }
+    }
+}
+
+/// Why a span is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a span of more than zero and at most 10,000 years")]
+pub struct SpanOutOfRange;
+
+/// A span that is more than zero; nanoseconds are cut to microseconds.
+pub(crate) fn positive_span(span: &prost_types::Duration) -> Result<Duration, SpanOutOfRange> {
+    /// `google.protobuf.Duration`: about 10,000 years.
+    const MAX_SECONDS: u64 = 315_576_000_000;
+    let (seconds, nanos) = (u64::try_from(span.seconds), u32::try_from(span.nanos));
+    let (Ok(seconds), Ok(nanos @ 0..=999_999_999)) = (seconds, nanos) else { return Err(SpanOutOfRange) };
+    let span = Duration::new(seconds, nanos);
+    if seconds > MAX_SECONDS || span.as_micros() == 0 { Err(SpanOutOfRange) } else { Ok(span) }
+}
+
+/// A time of the years 0001 to 9999; nanoseconds are cut to microseconds.
+pub(crate) fn time(time: &prost_types::Timestamp) -> Result<Timestamp, TimeOutOfRange> {
+    match u32::try_from(time.nanos) {
+        Ok(nanos @ 0..=999_999_999) => Timestamp::from_unix_seconds(time.seconds, nanos),
+        _ => Err(TimeOutOfRange),
+    }
+}
+
+pub(crate) fn time_message(time: Timestamp) -> prost_types::Timestamp {
+    let (seconds, nanos) = time.unix_seconds();
+    prost_types::Timestamp { seconds, nanos: nanos.cast_signed() }
+}
+
+pub(crate) fn span_message(span: Duration) -> prost_types::Duration {
+    prost_types::Duration { seconds: i64::try_from(span.as_secs()).unwrap_or(i64::MAX), nanos: span.subsec_nanos().cast_signed() }
+}

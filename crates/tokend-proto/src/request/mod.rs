@@ -1,0 +1,7 @@
+//! Requests whose fields all fit, one module for each service.
+
+pub mod caller_admin;
+pub mod page;
+pub mod token_admin;
+pub mod token_verify;
+pub mod workspace_admin;

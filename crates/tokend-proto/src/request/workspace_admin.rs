@@ -1,0 +1,81 @@
+//! Requests of `WorkspaceAdmin`.
+
+use tokend_core::{
+    name::{OrganizationId, WorkspaceId},
+    text::DisplayName,
+};
+
+use crate::{
+    field::{FieldViolations, Fields},
+    request::page::Page,
+    v1,
+};
+
+/// A `CreateWorkspaceRequest` whose fields fit.
+#[derive(Clone, Debug)]
+pub struct CreateWorkspace {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// What to call it.
+    pub display_name: DisplayName,
+    /// The organization that it belongs to.
+    pub organization: Option<OrganizationId>,
+}
+
+/// A `GetWorkspaceRequest` whose fields fit.
+#[derive(Clone, Debug)]
+pub struct GetWorkspace {
+    /// Which.
+    pub id: WorkspaceId,
+}
+
+/// A `ListWorkspacesRequest` whose fields fit.
+#[derive(Clone, Debug)]
+pub struct ListWorkspaces {
+    /// Which page.
+    pub page: Page,
+}
+
+impl CreateWorkspace {
+    /// Checks a message.
+    ///
+    /// # Errors
+    /// Every field that does not fit.
+    pub fn from_message(message: v1::CreateWorkspaceRequest) -> Result<Self, FieldViolations> {
+        let v1::CreateWorkspaceRequest { workspace_id, display_name, organization } = message;
+        let mut fields = Fields::default();
+        let id = fields.check("workspace_id", workspace_id.parse());
+        let display_name = fields.check("display_name", DisplayName::new(display_name));
+        let organization = match organization.as_str() {
+            "" => Some(None),
+            name => fields.check("organization", OrganizationId::from_name(name).map(Some)),
+        };
+        fields.finish((|| Some(Self { id: id?, display_name: display_name?, organization: organization? }))())
+    }
+}
+
+impl GetWorkspace {
+    /// Checks a message.
+    ///
+    /// # Errors
+    /// The field that does not fit.
+    pub fn from_message(message: &v1::GetWorkspaceRequest) -> Result<Self, FieldViolations> {
+        let v1::GetWorkspaceRequest { name } = message;
+        let mut fields = Fields::default();
+        let id = fields.check("name", WorkspaceId::from_name(name));
+        fields.finish(id.map(|id| Self { id }))
+    }
+}
+
+impl ListWorkspaces {
+    /// Checks a message.
+    ///
+    /// # Errors
+    /// The field that does not fit.
+    pub fn from_message(message: v1::ListWorkspacesRequest) -> Result<Self, FieldViolations> {
+        let v1::ListWorkspacesRequest { page_size, page_token } = message;
+        let mut fields = Fields::default();
+        let page = Page::from_fields(&mut fields, page_size, page_token);
+        fields.finish(page.map(|page| Self { page }))
+    }
+}

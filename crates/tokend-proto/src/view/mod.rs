@@ -1,0 +1,23 @@
+//! The domain as messages.
+
+mod caller;
+mod scopes;
+mod token;
+mod verdict;
+mod workspace;
+
+pub use caller::{caller_key_message, caller_message};
+pub use scopes::scopes_message;
+pub use token::{TokenView, secret_text};
+pub use verdict::{KnownToken, Verification};
+pub use workspace::workspace_message;
+
+use tokend_core::revision::Revision;
+
+use crate::v1;
+
+impl From<Revision> for v1::Revision {
+    fn from(Revision { epoch, number }: Revision) -> Self {
+        Self { epoch, number }
+    }
+}

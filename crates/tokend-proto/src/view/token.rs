@@ -1,0 +1,83 @@
+use tokend_core::{
+    credential::{CredentialId, Kind, Prefix, Secret},
+    keyring::Kid,
+    time::Timestamp,
+    token::{Revocation, Token, TokenState},
+    workspace::WorkspaceState,
+};
+
+use crate::{field::time_message, v1};
+
+/// A token as it is seen at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenView<'a> {
+    /// The token.
+    pub token: &'a Token,
+    /// The state of its workspace.
+    pub workspace: WorkspaceState,
+    /// The moment: database time.
+    pub now: Timestamp,
+    /// The installation's prefix.
+    pub prefix: &'a Prefix,
+}
+
+impl From<TokenView<'_>> for v1::Token {
+    fn from(view: TokenView<'_>) -> Self {
+        let state = match view.token.state(view.workspace, view.now) {
+            TokenState::Active => v1::token::State::Active,
+            TokenState::Expired => v1::token::State::Expired,
+            TokenState::Revoked => v1::token::State::Revoked,
+            TokenState::Suspended => v1::token::State::Suspended,
+        };
+        let Token {
+            name,
+            digest,
+            resource,
+            display_name,
+            description,
+            scopes,
+            allowed_addresses,
+            labels,
+            create_time,
+            creator,
+            expiry,
+            revocation,
+        } = view.token;
+        let expire_time = expiry.time().map(time_message);
+        let (revoke_time, revoker, revoke_reason) = match revocation {
+            None => Default::default(),
+            Some(Revocation { at, by, reason }) => (Some(time_message(*at)), by.name(), reason.to_string()),
+        };
+        Self {
+            name: name.to_string(),
+            workspace: name.workspace.name(),
+            resource: resource.to_string(),
+            display_name: display_name.to_string(),
+            description: description.to_string(),
+            state: state.into(),
+            scopes: scopes.granted().iter().map(ToString::to_string).collect(),
+            effective_scopes: scopes.effective().iter().map(ToString::to_string).collect(),
+            allowed_cidrs: allowed_addresses.networks().iter().map(ToString::to_string).collect(),
+            labels: labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            create_time: Some(time_message(*create_time)),
+            creator: creator.name(),
+            expire_time,
+            requested_expire_time: expire_time,
+            revoke_time,
+            revoker,
+            revoke_reason,
+            hint: hint(view.prefix, Kind::WorkspaceToken, digest.kid(), name.id),
+        }
+    }
+}
+
+/// The secret as it leaves in the one answer that tells it.
+#[must_use]
+pub fn secret_text(secret: &Secret) -> String {
+    secret.expose().to_owned()
+}
+
+/// What people recognize a secret by: its first characters, none of them secret.
+pub(super) fn hint(prefix: &Prefix, kind: Kind, kid: Kid, id: CredentialId) -> String {
+    format!("{prefix}{}_{kid}{:.3}...", kind.letter(), id.to_string())
+}

@@ -1,0 +1,25 @@
+use tokend_core::{
+    name::OrganizationId,
+    workspace::{Workspace, WorkspaceState},
+};
+
+use crate::{field::time_message, v1};
+
+/// A workspace, with how many of its tokens are neither revoked nor expired.
+#[must_use]
+pub fn workspace_message(workspace: Workspace, active_token_count: u64) -> v1::Workspace {
+    let Workspace { id, display_name, organization, state, create_time } = workspace;
+    let state = match state {
+        WorkspaceState::Active => v1::workspace::State::Active,
+        WorkspaceState::Suspended { .. } => v1::workspace::State::Suspended,
+        WorkspaceState::Deleted { .. } => v1::workspace::State::Deleted,
+    };
+    v1::Workspace {
+        name: id.name(),
+        display_name: display_name.into(),
+        organization: organization.as_ref().map(OrganizationId::name).unwrap_or_default(),
+        state: state.into(),
+        create_time: Some(time_message(create_time)),
+        active_token_count: i64::try_from(active_token_count).unwrap_or(i64::MAX),
+    }
+}
