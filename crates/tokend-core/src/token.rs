@@ -126,11 +126,11 @@ impl Sealed for Token {
             name,
             digest,
             resource,
-            display_name: _,
+            display_name,
             description: _,
             scopes,
             allowed_addresses,
-            labels: _,
+            labels,
             create_time,
             creator,
             expiry,
@@ -141,6 +141,9 @@ impl Sealed for Token {
         input.number(digest.kid().digit().into());
         input.bytes(digest.as_bytes());
         input.text(resource.as_str());
+        // Verify tells name and labels, and services decide by them.
+        input.text(display_name.as_str());
+        input.texts(labels.iter().flat_map(|(key, value)| [key, value]).collect::<Vec<_>>().into_iter());
         input.number(scopes.catalog_version().into());
         input.texts(scopes.granted().iter().map(|name| name.as_str()));
         input.texts(scopes.effective().iter().map(|name| name.as_str()));
