@@ -1,0 +1,80 @@
+//! Whether this replica should get traffic, for orchestrators and load balancers.
+//!
+//! Liveness says that the process runs, whatever the database does. Readiness says that it can answer: it follows the database, and
+//! ends before the server drains.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokend_store::Store;
+use tokio_util::sync::CancellationToken;
+use tonic_health::{
+    ServingStatus,
+    server::{HealthReporter, HealthService},
+};
+
+/// Services whose health follows readiness: the whole server and each service that answers from the database.
+const READY_SERVICES: [&str; 3] = ["", "tokend.v1.TokenVerify", "tokend.v1.TokenAdmin"];
+/// The service whose health says that the process runs.
+const LIVENESS: &str = "liveness";
+/// Time between looks at the database.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Looks that must fail in a row before the replica counts as not ready: one may be a hiccup.
+const FAILURES_UNTIL_NOT_READY: u32 = 2;
+
+/// Tells, and remembers, whether this replica is ready.
+#[derive(Clone, Debug)]
+pub(crate) struct Health {
+    reporter: HealthReporter,
+    ready: Arc<AtomicBool>,
+}
+
+impl Health {
+    /// Alive and not ready.
+    pub(crate) async fn not_ready() -> Self {
+        let health = Self { reporter: HealthReporter::new(), ready: Arc::new(AtomicBool::new(false)) };
+        health.reporter.set_service_status(LIVENESS, ServingStatus::Serving).await;
+        health.set_ready(false).await;
+        health
+    }
+
+    /// The gRPC service that tells it.
+    pub(crate) fn service(&self) -> HealthService {
+        HealthService::from_health_reporter(self.reporter.clone())
+    }
+
+    /// Whether the replica can answer.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    pub(crate) async fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in READY_SERVICES {
+            self.reporter.set_service_status(service, status).await;
+        }
+    }
+
+    /// Follows the database until `stop`, then says that the replica is not ready, for good.
+    pub(crate) async fn follow(self, store: Store, stop: CancellationToken) {
+        let mut failures = 0;
+        while let Some(outcome) = stop.run_until_cancelled(store.now()).await {
+            failures = if outcome.is_ok() { 0 } else { failures + 1 };
+            let ready = failures < FAILURES_UNTIL_NOT_READY;
+            if ready != self.is_ready() {
+                tracing::info!(ready, "readiness changed");
+                self.set_ready(ready).await;
+            }
+            if stop.run_until_cancelled(tokio::time::sleep(PROBE_INTERVAL)).await.is_none() {
+                break;
+            }
+        }
+        self.set_ready(false).await;
+    }
+}

@@ -1,0 +1,72 @@
+//! The first caller of a new installation.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::rngs::SysError;
+use tokend_core::{
+    caller::{Caller, CallerKey, Role, WorkspaceAccess},
+    clock::Clock,
+    credential::{Kind, Minted, Secret},
+    keyring::KeyRing,
+    name::{CallerKeyName, MalformedChosenId},
+    time::TimeOutOfRange,
+};
+use tokend_proto::request::caller_admin::DEFAULT_KEY_TTL;
+use tokend_store::{InitializeError, OpenError, Store, StoreError};
+
+use crate::random;
+
+/// The id of the first caller, an ADMIN.
+pub const FIRST_CALLER: &str = "admin";
+/// How long its key works.
+pub const FIRST_KEY_TTL: Duration = DEFAULT_KEY_TTL;
+
+/// Why no installation was made.
+#[derive(Debug, thiserror::Error)]
+pub enum InstallError {
+    /// The database can't be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It is an installation already, or the database failed.
+    #[error(transparent)]
+    Initialize(#[from] InitializeError),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system's random source failed.
+    #[error("the system's random source failed: {0}")]
+    Random(#[from] SysError),
+    /// The database's clock is set to the end of time.
+    #[error("the database's clock can't be right: {0}")]
+    Clock(#[from] TimeOutOfRange),
+    /// [`FIRST_CALLER`] is no caller's id.
+    #[error(transparent)]
+    Name(#[from] MalformedChosenId),
+}
+
+/// Makes the schema and the first ADMIN caller in an empty database, and returns the caller's key. Of two at once one wins.
+///
+/// # Errors
+/// [`InstallError`], one sentence for the operator.
+pub async fn install(settings: &tokend_store::Settings, ring: Arc<KeyRing>, clock: Clock) -> Result<Secret, InstallError> {
+    let store = Store::create(settings, Arc::clone(&ring), clock).await?;
+    let installed = install_into(&store, &ring).await;
+    store.close().await;
+    installed
+}
+
+async fn install_into(store: &Store, ring: &KeyRing) -> Result<Secret, InstallError> {
+    let now = store.now().await?;
+    let caller = Caller {
+        id: FIRST_CALLER.parse()?,
+        role: Role::Admin,
+        workspaces: WorkspaceAccess::All,
+        certificate_sans: Vec::new(),
+        create_time: now,
+    };
+    let Minted { id, secret, digest } = random::mint(ring, Kind::CallerKey)?;
+    let name = CallerKeyName { caller: caller.id.clone(), id };
+    let key = CallerKey { name, digest, create_time: now, expire_time: now.plus(FIRST_KEY_TTL)?, revoke_time: None };
+    store.initialize(random::new_installation(caller, key)?).await?;
+    Ok(secret)
+}

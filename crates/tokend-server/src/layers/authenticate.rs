@@ -1,0 +1,113 @@
+//! Who calls, and may they? Deny by default, for everything that the server serves.
+//!
+//! A tonic interceptor covers only the service that it wraps; this layer stands before all of them, and a path without a
+//! [rule](crate::rules) goes nowhere. What passes carries the [`Caller`] as an extension; a handler that finds none refuses.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use tokend_core::{
+    caller::{Caller, CallerKeyState},
+    credential::Unrecognized,
+    keyring::KeyRing,
+};
+use tokend_store::Store;
+use tonic::{Status, body::Body};
+use tower::Service;
+
+use crate::{
+    refusal::Refusal,
+    rules::{Rule, rule},
+};
+
+/// Tells callers by their keys.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    pub(crate) store: Store,
+    pub(crate) ring: Arc<KeyRing>,
+}
+
+/// Lets through what the rules allow.
+#[derive(Clone, Debug)]
+pub(crate) struct Authenticate<S> {
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) inner: S,
+}
+
+impl<S> Service<Request<Body>> for Authenticate<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static> + Clone + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let authenticator = Arc::clone(&self.authenticator);
+        let mut inner = self.inner.clone();
+        Box::pin(async move {
+            match authenticator.admit(&mut request).await {
+                Ok(()) => inner.call(request).await,
+                Err(refusal) => Ok(Status::from(refusal).into_http()),
+            }
+        })
+    }
+}
+
+impl Authenticator {
+    async fn admit(&self, request: &mut Request<Body>) -> Result<(), Refusal> {
+        let path = request.uri().path();
+        let rule = rule(path);
+        if rule == Some(Rule::Anyone) {
+            return Ok(());
+        }
+        // Who calls is asked before whether there is such a method: strangers learn nothing of what is served.
+        let caller = self.caller(request.headers()).await?;
+        match rule {
+            None => return Err(Refusal::UnknownMethod(path.to_owned())),
+            Some(rule) if !rule.allows(caller.role) => {
+                return Err(Refusal::RoleNotAllowed { caller: caller.id.name(), method: path.to_owned() });
+            }
+            Some(_) => {}
+        }
+        request.extensions_mut().insert(Arc::new(caller));
+        Ok(())
+    }
+
+    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+        let mut values = headers.get_all(AUTHORIZATION).iter();
+        let value = values.next().ok_or(Refusal::MissingCredential)?;
+        // Of two credentials nobody can say which one counts.
+        if values.next().is_some() {
+            return Err(Refusal::InvalidCredential);
+        }
+        let key = value.to_str().ok().and_then(bearer).ok_or(Refusal::InvalidCredential)?;
+        let presented = self.ring.authenticate(key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
+        let stored = self.store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
+        let key = self.ring.recognize(&presented, stored.key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
+        match key.state(stored.now) {
+            CallerKeyState::Active => Ok(stored.caller),
+            CallerKeyState::Revoked => Err(Refusal::InvalidCredential),
+            CallerKeyState::Expired => {
+                // A clock set back later must not revive what was told to be over.
+                self.store.raise_time_floor(key.expire_time).await?;
+                Err(Refusal::InvalidCredential)
+            }
+        }
+    }
+}
+
+/// The token of a bearer credential (RFC 6750 section 2.1); the scheme's name is case-insensitive (RFC 9110 section 11.1).
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start_matches(' '))
+}

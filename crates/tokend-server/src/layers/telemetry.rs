@@ -1,0 +1,140 @@
+//! Counts and times every request. Labels are method and code: few, and never anything that a client chose.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, Request, Response};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder};
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use tokend_core::clock::Clock;
+use tonic::{Code, body::Body};
+use tower::Service;
+
+use crate::rules::RULES;
+
+const REQUESTS: &str = "tokend_requests_total";
+const DURATION: &str = "tokend_request_duration_seconds";
+/// The method of whatever is not served.
+const UNKNOWN: &str = "unknown";
+/// Upper bounds of the histogram's buckets, in seconds.
+const BUCKETS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
+
+/// This server's metrics.
+#[derive(Clone)]
+pub(crate) struct Telemetry {
+    recorder: Arc<PrometheusRecorder>,
+    handle: PrometheusHandle,
+    /// By path, made beforehand: a request that succeeds looks nothing up but its path.
+    methods: Arc<HashMap<&'static str, Method>>,
+    clock: Clock,
+}
+
+struct Method {
+    name: &'static str,
+    ok: Counter,
+    duration: Histogram,
+}
+
+impl Telemetry {
+    /// No request yet.
+    pub(crate) fn new(clock: Clock) -> Result<Self, BuildError> {
+        let recorder = Arc::new(PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder());
+        let methods = with_local_recorder(&*recorder, || {
+            describe_counter!(REQUESTS, "Requests by method and gRPC code.");
+            describe_histogram!(DURATION, "Time from a request's head to the head of its answer.");
+            RULES.iter().map(|(path, _)| (*path, Method::new(path))).collect()
+        });
+        Ok(Self { handle: recorder.handle(), recorder, methods: Arc::new(methods), clock })
+    }
+
+    /// The metrics in Prometheus's text format.
+    pub(crate) fn render(&self) -> String {
+        self.handle.render()
+    }
+
+    fn count_failure(&self, method: &'static str, code: Code) {
+        with_local_recorder(&*self.recorder, || counter!(REQUESTS, "method" => method, "code" => code_name(code)).increment(1));
+    }
+}
+
+impl Method {
+    fn new(path: &'static str) -> Self {
+        let name = path.strip_prefix('/').unwrap_or(path);
+        Self {
+            name,
+            ok: counter!(REQUESTS, "method" => name, "code" => code_name(Code::Ok)),
+            duration: histogram!(DURATION, "method" => name),
+        }
+    }
+}
+
+/// Wraps the service that answers.
+#[derive(Clone)]
+pub(crate) struct Measured<S> {
+    pub(crate) telemetry: Telemetry,
+    pub(crate) inner: S,
+}
+
+impl<S> Service<Request<Body>> for Measured<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let telemetry = self.telemetry.clone();
+        let path = telemetry.methods.get_key_value(request.uri().path()).map(|(path, _)| *path);
+        let start = telemetry.clock.boot_time();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            let method = path.and_then(|path| telemetry.methods.get(path));
+            match (method, code(response.headers())) {
+                (Some(method), Code::Ok) => method.ok.increment(1),
+                (method, code) => telemetry.count_failure(method.map_or(UNKNOWN, |method| method.name), code),
+            }
+            if let Some(method) = method {
+                method.duration.record(telemetry.clock.boot_time().saturating_since(start));
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// The code of a failure travels in the headers; a success tells its own behind the message.
+fn code(headers: &HeaderMap) -> Code {
+    headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+}
+
+const fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}

@@ -1,0 +1,27 @@
+//! tokend's server. A request goes:
+//!
+//! ```text
+//! transport -> layers (who calls?) -> services (convert) -> usecases (fetch, decide in the core, save) -> convert -> answer
+//! ```
+//!
+//! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests; `layers` are what every request passes;
+//! [`rules`] say who may call what; `services` are the contract's handlers, `usecases` what they do; [`refusal`] and `status` are
+//! how a call fails; `health` and `ops` are for orchestrators; [`installation`], [`keyring_file`] and [`random`] are what the start needs.
+
+pub mod installation;
+pub mod keyring_file;
+pub mod random;
+pub mod refusal;
+pub mod rules;
+pub mod server;
+pub mod transport;
+
+mod access;
+mod health;
+mod layers;
+mod ops;
+mod paging;
+mod reflection;
+mod services;
+mod status;
+mod usecases;

@@ -1,0 +1,45 @@
+//! Server reflection, v1 and v1alpha: the contract for clients that do not have it. Authenticated like the rest.
+
+use std::convert::Infallible;
+
+use http::{Request, Response};
+use tonic::{body::Body, codegen::BoxFuture};
+use tonic_reflection::server::{Builder, Error};
+use tower::{Service, util::BoxCloneSyncService};
+
+type Boxed = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// Serves the contract's descriptors.
+#[derive(Clone)]
+pub(crate) struct Reflection {
+    v1: Boxed,
+    v1alpha: Boxed,
+}
+
+impl Reflection {
+    const V1: &str = "grpc.reflection.v1.ServerReflection";
+    const V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
+
+    pub(crate) fn new() -> Result<Self, Error> {
+        Ok(Self {
+            v1: BoxCloneSyncService::new(builder().build_v1()?),
+            v1alpha: BoxCloneSyncService::new(builder().build_v1alpha()?),
+        })
+    }
+
+    /// Whether `service` is reflection.
+    pub(crate) fn serves(service: &str) -> bool {
+        matches!(service, Self::V1 | Self::V1ALPHA)
+    }
+
+    pub(crate) fn call(&mut self, request: Request<Body>) -> BoxFuture<Response<Body>, Infallible> {
+        let v1alpha = request.uri().path().strip_prefix('/').is_some_and(|path| path.starts_with(Self::V1ALPHA));
+        if v1alpha { self.v1alpha.call(request) } else { self.v1.call(request) }
+    }
+}
+
+fn builder() -> Builder<'static> {
+    Builder::configure()
+        .register_encoded_file_descriptor_set(tokend_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

@@ -1,0 +1,85 @@
+//! Why a call is refused, free of transport. [`status`](crate::status) turns it into what the client gets.
+
+use tokend_core::{
+    name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
+    quote::quoted,
+};
+use tokend_proto::field::FieldViolations;
+use tokend_store::StoreError;
+
+/// Why a call is refused. The text goes to the client, so that it says what to do and nothing of our inside; faults of our own are
+/// told apart from it when they become a status.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// Fields that do not fit.
+    #[error(transparent)]
+    InvalidFields(#[from] FieldViolations),
+    /// The call carries no credential.
+    #[error("no caller key: send it in the metadata as `authorization: Bearer tkdc_...`")]
+    MissingCredential,
+    /// The credential is no caller key that works.
+    #[error("the credential is not a caller key that works here; it may be revoked, expired, or not a caller key at all")]
+    InvalidCredential,
+    /// The caller's role does not allow the call.
+    #[error("the role of {caller} does not allow {method}")]
+    RoleNotAllowed {
+        /// Who calls.
+        caller: String,
+        /// What.
+        method: String,
+    },
+    /// There is no such method.
+    #[error("there is no method {0}")]
+    UnknownMethod(String),
+    /// There is no such workspace that the caller may see.
+    #[error("there is no workspace {}", .0.name())]
+    WorkspaceNotFound(WorkspaceId),
+    /// There is no such token that the caller may see.
+    #[error("there is no token {0}")]
+    TokenNotFound(TokenName),
+    /// A secret belongs to no token that the caller may see.
+    #[error("the secret is not that of a token of this installation")]
+    SecretUnknown,
+    /// A secret belongs to a caller, not to a workspace.
+    #[error("the secret is a caller key, not a workspace access token; revoke it with RevokeCallerKey")]
+    SecretIsACallerKey,
+    /// There is no such caller.
+    #[error("there is no caller {}", .0.name())]
+    CallerNotFound(CallerId),
+    /// There is no such key.
+    #[error("there is no caller key {0}")]
+    CallerKeyNotFound(CallerKeyName),
+    /// There is no such organization.
+    #[error("there is no organization {}", .0.name())]
+    OrganizationNotFound(OrganizationId),
+    /// The workspace's id is taken.
+    #[error("{} is taken; ids are never used again, not even after the workspace is deleted", .0.name())]
+    WorkspaceAlreadyExists(WorkspaceId),
+    /// The caller's id is taken.
+    #[error("{} exists already", .0.name())]
+    CallerAlreadyExists(CallerId),
+    /// No token can be made in a suspended workspace.
+    #[error("{} is suspended; resume it first", .0.name())]
+    WorkspaceSuspended(WorkspaceId),
+    /// No token can be made in a deleted workspace.
+    #[error("{} was deleted", .0.name())]
+    WorkspaceDeleted(WorkspaceId),
+    /// The request id was used with another body.
+    #[error("request_id {} was used before with another request; choose a new one", quoted(.0))]
+    RequestIdReused(String),
+    /// A random id was drawn twice.
+    #[error("the new id {0} is taken")]
+    IdTaken(String),
+    /// Too many keys of the caller work.
+    #[error("two keys of {} work already; revoke one first", .0.name())]
+    TooManyCallerKeys(CallerId),
+    /// The state asked for is not here yet.
+    #[error("the database has not seen the revision asked for; retry")]
+    RevisionNotReached,
+    /// The system's random source failed: nothing was made.
+    #[error("the system's random source failed")]
+    NoRandomness(#[source] rand::rngs::SysError),
+    /// The store failed.
+    #[error("storage failed")]
+    Storage(#[from] StoreError),
+}

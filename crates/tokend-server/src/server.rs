@@ -1,0 +1,177 @@
+//! Puts the server together, runs it, and takes it apart: database and key ring first, traffic last, and the other way round.
+
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokend_core::{
+    clock::Clock,
+    keyring::KeyRing,
+    scope::{CatalogError, ScopeCatalog},
+};
+use tokend_store::{OpenError, Store};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    health::Health,
+    layers::{
+        authenticate::{Authenticate, Authenticator},
+        dispatch::{Dispatch, Services},
+        framework_errors::FrameworkErrors,
+        telemetry::{Measured, Telemetry},
+    },
+    ops,
+    reflection::Reflection,
+    services::{
+        caller_admin::CallerAdminService, token_admin::TokenAdminService, token_verify::TokenVerifyService,
+        workspace_admin::WorkspaceAdminService,
+    },
+    transport::{self, Report, TransportError},
+    usecases::Context,
+};
+
+/// Where and how to serve.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where gRPC is served.
+    pub listen: SocketAddr,
+    /// Where health and metrics are served, as plain HTTP; nowhere if absent.
+    pub ops_listen: Option<SocketAddr>,
+    /// Whether to serve reflection.
+    pub reflection: bool,
+    /// What peers are granted.
+    pub transport: transport::Settings,
+    /// The database.
+    pub store: tokend_store::Settings,
+}
+
+/// Why the server does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The database can't be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The scope catalogue can't be used.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {source}; is another process using it?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The metrics can't be set up.
+    #[error("can't set up metrics: {0}")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
+    /// Reflection can't be set up.
+    #[error("can't set up reflection: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The transport does not start.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+}
+
+/// A server that holds its addresses and its database, and does not serve yet.
+pub struct Server {
+    context: Arc<Context>,
+    listener: TcpListener,
+    ops_listener: Option<TcpListener>,
+    health: Health,
+    telemetry: Telemetry,
+    reflection: Option<Reflection>,
+    transport: transport::Settings,
+}
+
+impl Server {
+    /// Takes the addresses and opens the database.
+    ///
+    /// # Errors
+    /// [`StartError`], one sentence for the operator.
+    pub async fn bind(settings: Settings, ring: Arc<KeyRing>, clock: Clock) -> Result<Self, StartError> {
+        let Settings { listen, ops_listen, reflection, transport, store } = settings;
+        // The addresses first: a second server on them must not even touch the database.
+        let listener = bind(listen).await?;
+        let ops_listener = match ops_listen {
+            Some(address) => Some(bind(address).await?),
+            None => None,
+        };
+        let telemetry = Telemetry::new(clock.clone())?;
+        let reflection = if reflection { Some(Reflection::new()?) } else { None };
+        let catalog = ScopeCatalog::bitbucket()?;
+        let store = Store::open(&store, Arc::clone(&ring), clock).await?;
+        Ok(Self {
+            context: Arc::new(Context { store, ring, catalog }),
+            listener,
+            ops_listener,
+            health: Health::not_ready().await,
+            telemetry,
+            reflection,
+            transport,
+        })
+    }
+
+    /// Where gRPC is served: the port that was taken, if any would do.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Where health and metrics are served.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn ops_address(&self) -> io::Result<Option<SocketAddr>> {
+        self.ops_listener.as_ref().map(TcpListener::local_addr).transpose()
+    }
+
+    /// Serves until `shutdown`; then says that it is not ready, drains, and closes the database last.
+    ///
+    /// # Errors
+    /// [`StartError::Transport`].
+    pub async fn run(self, shutdown: CancellationToken) -> Result<Report, StartError> {
+        let Self { context, listener, ops_listener, health, telemetry, reflection, transport } = self;
+        let store = context.store.clone();
+        let dispatch = Dispatch::new(Services {
+            token_verify: TokenVerifyService(Arc::clone(&context)),
+            token_admin: TokenAdminService(Arc::clone(&context)),
+            workspace_admin: WorkspaceAdminService(Arc::clone(&context)),
+            caller_admin: CallerAdminService(Arc::clone(&context)),
+            health: health.service(),
+            reflection,
+        });
+        let authenticator = Arc::new(Authenticator { store: store.clone(), ring: Arc::clone(&context.ring) });
+        let service = FrameworkErrors(Authenticate { authenticator, inner: dispatch });
+        let service = Measured { telemetry: telemetry.clone(), inner: service };
+
+        // Ops answers until the very end, so that probes see the draining.
+        let ops_stop = CancellationToken::new();
+        let ops = ops_listener.map(|listener| tokio::spawn(ops::serve(listener, health.clone(), telemetry, ops_stop.clone())));
+        // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
+        let draining = CancellationToken::new();
+        health.set_ready(true).await;
+        let following = tokio::spawn({
+            let (store, draining) = (store.clone(), draining.clone());
+            async move {
+                health.follow(store, shutdown).await;
+                draining.cancel();
+            }
+        });
+        let report = transport::serve(listener, service, transport, draining.cancelled_owned()).await;
+        following.abort();
+        ops_stop.cancel();
+        if let Some(ops) = ops {
+            // It can't have panicked for anything that matters now.
+            let _ = ops.await;
+        }
+        drop(context);
+        store.close().await;
+        Ok(report?)
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+}

@@ -1,0 +1,103 @@
+use std::sync::Arc;
+
+use tokend_proto::{
+    request::caller_admin::{CreateCaller, CreateCallerKey, ListCallerKeys, ListCallers, NamedCaller, RevokeCallerKey},
+    v1,
+    view::{caller_key_message, caller_message, secret_text},
+};
+use tokend_store::{CallerKeyPage, TimeCursor};
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::{
+    access::admitted,
+    paging::{List, fit, id_position},
+    refusal::Refusal,
+    usecases::{
+        Context,
+        callers::{self, SeenKey},
+    },
+};
+
+/// Makes, shows and deletes callers and their keys.
+#[derive(Debug)]
+pub(crate) struct CallerAdminService(pub(crate) Arc<Context>);
+
+#[async_trait]
+impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
+    async fn create_caller(&self, request: Request<v1::CreateCallerRequest>) -> Result<Response<v1::CreateCallerResponse>, Status> {
+        let (_, message) = admitted(request)?;
+        let request = CreateCaller::from_message(message).map_err(Refusal::from)?;
+        let caller = callers::create(&self.0, request).await?;
+        Ok(Response::new(v1::CreateCallerResponse { caller: Some(caller_message(caller)) }))
+    }
+
+    async fn get_caller(&self, request: Request<v1::GetCallerRequest>) -> Result<Response<v1::GetCallerResponse>, Status> {
+        let (_, message) = admitted(request)?;
+        let NamedCaller { id } = NamedCaller::from_name(&message.name).map_err(Refusal::from)?;
+        let caller = callers::get(&self.0, id).await?;
+        Ok(Response::new(v1::GetCallerResponse { caller: Some(caller_message(caller)) }))
+    }
+
+    async fn list_callers(&self, request: Request<v1::ListCallersRequest>) -> Result<Response<v1::ListCallersResponse>, Status> {
+        let (caller, message) = admitted(request)?;
+        let ListCallers { page } = ListCallers::from_message(message).map_err(Refusal::from)?;
+        let list = List { ring: &self.0.ring, caller: &caller, rpc: "ListCallers", parent: "" };
+        let after = list.position(&page, id_position).map_err(Refusal::from)?;
+        let (stored, next) = callers::list(&self.0, after, page.size).await?;
+        let ids: Vec<_> = stored.iter().map(|caller| caller.id.to_string()).collect();
+        let (callers, was_cut) = fit(stored.into_iter().map(caller_message));
+        let next = ids.get(callers.len().wrapping_sub(1)).filter(|_| was_cut).cloned().or(next);
+        let next_page_token = list.next_page_token(next.as_deref().map(str::as_bytes));
+        Ok(Response::new(v1::ListCallersResponse { callers, next_page_token }))
+    }
+
+    async fn list_caller_keys(
+        &self,
+        request: Request<v1::ListCallerKeysRequest>,
+    ) -> Result<Response<v1::ListCallerKeysResponse>, Status> {
+        let (caller, message) = admitted(request)?;
+        let ListCallerKeys { caller: parent, page } = ListCallerKeys::from_message(message).map_err(Refusal::from)?;
+        let parent_name = parent.name();
+        let list = List { ring: &self.0.ring, caller: &caller, rpc: "ListCallerKeys", parent: &parent_name };
+        let after = list.position(&page, TimeCursor::from_bytes).map_err(Refusal::from)?;
+        let CallerKeyPage { keys, next, now } = callers::list_keys(&self.0, parent, after, page.size).await?;
+        // What can't be read was logged; it hides nothing else.
+        let keys = keys.into_iter().flatten().map(|key| self.message(&SeenKey { key, now })).collect();
+        let next_page_token = list.next_page_token(next.map(|next| next.to_bytes()).as_deref());
+        Ok(Response::new(v1::ListCallerKeysResponse { keys, next_page_token }))
+    }
+
+    async fn delete_caller(&self, request: Request<v1::DeleteCallerRequest>) -> Result<Response<v1::DeleteCallerResponse>, Status> {
+        // Every call reads its caller from the database: there is no cache to wait for.
+        let (_, v1::DeleteCallerRequest { name, no_wait: _ }) = admitted(request)?;
+        let request = NamedCaller::from_name(&name).map_err(Refusal::from)?;
+        let (caller, revision) = callers::delete(&self.0, request).await?;
+        Ok(Response::new(v1::DeleteCallerResponse { caller: Some(caller_message(caller)), revision: Some(revision.into()) }))
+    }
+
+    async fn create_caller_key(
+        &self,
+        request: Request<v1::CreateCallerKeyRequest>,
+    ) -> Result<Response<v1::CreateCallerKeyResponse>, Status> {
+        let (_, message) = admitted(request)?;
+        let request = CreateCallerKey::from_message(&message).map_err(Refusal::from)?;
+        let (key, secret) = callers::create_key(&self.0, request).await?;
+        Ok(Response::new(v1::CreateCallerKeyResponse { key: Some(self.message(&key)), secret: secret_text(&secret) }))
+    }
+
+    async fn revoke_caller_key(
+        &self,
+        request: Request<v1::RevokeCallerKeyRequest>,
+    ) -> Result<Response<v1::RevokeCallerKeyResponse>, Status> {
+        let (_, message) = admitted(request)?;
+        let request = RevokeCallerKey::from_message(&message).map_err(Refusal::from)?;
+        let (key, revision) = callers::revoke_key(&self.0, request).await?;
+        Ok(Response::new(v1::RevokeCallerKeyResponse { key: Some(self.message(&key)), revision: Some(revision.into()) }))
+    }
+}
+
+impl CallerAdminService {
+    fn message(&self, SeenKey { key, now }: &SeenKey) -> v1::CallerKey {
+        caller_key_message(key, *now, self.0.ring.prefix())
+    }
+}

@@ -1,0 +1,93 @@
+use std::sync::Arc;
+
+use tokend_proto::{
+    request::token_admin::{CreateToken, GetToken, IdentifyToken, ListTokens, RevokeToken},
+    v1,
+    view::{TokenView, scopes_message, secret_text},
+};
+use tokend_store::{StoredToken, TimeCursor, TokenPage};
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::{
+    access::{admitted, sees_token, sees_workspace},
+    paging::{List, fit},
+    refusal::Refusal,
+    usecases::{Context, tokens},
+};
+
+/// Issues, shows and ends tokens.
+#[derive(Debug)]
+pub(crate) struct TokenAdminService(pub(crate) Arc<Context>);
+
+#[async_trait]
+impl v1::token_admin_server::TokenAdmin for TokenAdminService {
+    async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenResponse>, Status> {
+        let (caller, message) = admitted(request)?;
+        sees_workspace(&caller, &message.parent)?;
+        let request = CreateToken::from_message(message, &self.0.catalog).map_err(Refusal::from)?;
+        let is_rehearsal = request.validate_only;
+        let created = tokens::create(&self.0, caller, request).await?;
+        let token = self.message(&created.stored);
+        let token = if is_rehearsal { v1::Token { name: String::new(), hint: String::new(), ..token } } else { token };
+        let secret = created.secret.as_ref().map(secret_text).unwrap_or_default();
+        Ok(Response::new(v1::CreateTokenResponse { token: Some(token), secret }))
+    }
+
+    async fn get_token(&self, request: Request<v1::GetTokenRequest>) -> Result<Response<v1::GetTokenResponse>, Status> {
+        let (caller, message) = admitted(request)?;
+        sees_token(&caller, &message.name)?;
+        let request = GetToken::from_message(&message).map_err(Refusal::from)?;
+        let stored = tokens::get(&self.0, request).await?;
+        Ok(Response::new(v1::GetTokenResponse { token: Some(self.message(&stored)) }))
+    }
+
+    async fn list_tokens(&self, request: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensResponse>, Status> {
+        let (caller, message) = admitted(request)?;
+        sees_workspace(&caller, &message.parent)?;
+        let ListTokens { workspace, page } = ListTokens::from_message(message).map_err(Refusal::from)?;
+        let parent = workspace.name();
+        let list = List { ring: &self.0.ring, caller: &caller, rpc: "ListTokens", parent: &parent };
+        let after = list.position(&page, TimeCursor::from_bytes).map_err(Refusal::from)?;
+        let TokenPage { tokens, next, total_size, workspace_state, now } =
+            tokens::list(&self.0, workspace, after, page.size).await?;
+        // What can't be read was logged; it hides nothing else.
+        let stored: Vec<_> = tokens.into_iter().flatten().map(|token| StoredToken { token, workspace_state, now }).collect();
+        let (tokens, was_cut) = fit(stored.iter().map(|stored| self.message(stored)));
+        let last = stored.get(tokens.len().wrapping_sub(1)).filter(|_| was_cut);
+        let next = last.map(|last| TimeCursor::new(last.token.create_time, last.token.name.id)).or(next);
+        Ok(Response::new(v1::ListTokensResponse {
+            tokens,
+            next_page_token: list.next_page_token(next.map(|next| next.to_bytes()).as_deref()),
+            total_size: i64::try_from(total_size).unwrap_or(i64::MAX),
+        }))
+    }
+
+    async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::RevokeTokenResponse>, Status> {
+        let (caller, message) = admitted(request)?;
+        sees_token(&caller, &message.name)?;
+        let request = RevokeToken::from_message(message).map_err(Refusal::from)?;
+        let (stored, revision) = tokens::revoke(&self.0, caller, request).await?;
+        Ok(Response::new(v1::RevokeTokenResponse { token: Some(self.message(&stored)), revision: Some(revision.into()) }))
+    }
+
+    async fn identify_token(
+        &self,
+        request: Request<v1::IdentifyTokenRequest>,
+    ) -> Result<Response<v1::IdentifyTokenResponse>, Status> {
+        let (caller, message) = admitted(request)?;
+        let stored = tokens::identify(&self.0, &caller, IdentifyToken::from_message(message)).await?;
+        Ok(Response::new(v1::IdentifyTokenResponse { token: Some(self.message(&stored)) }))
+    }
+
+    async fn list_scopes(&self, request: Request<v1::ListScopesRequest>) -> Result<Response<v1::ListScopesResponse>, Status> {
+        let (_, v1::ListScopesRequest {}) = admitted(request)?;
+        Ok(Response::new(scopes_message(&self.0.catalog)))
+    }
+}
+
+impl TokenAdminService {
+    fn message(&self, stored: &StoredToken) -> v1::Token {
+        let StoredToken { token, workspace_state, now } = stored;
+        TokenView { token, workspace: *workspace_state, now: *now, prefix: self.0.ring.prefix() }.into()
+    }
+}

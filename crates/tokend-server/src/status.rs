@@ -1,0 +1,100 @@
+//! The one place where a refusal becomes what the client gets: code, stable reason, details.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokend_proto::{ERROR_DOMAIN, v1::ErrorReason};
+use tokend_store::StoreError;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use uuid::Uuid;
+
+use crate::refusal::Refusal;
+
+/// How long a client should wait before it retries while the database does not answer.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let (code, reason) = classify(&refusal);
+        let details = details_of(reason);
+        match &refusal {
+            Refusal::InvalidFields(violations) => {
+                let mut details = details;
+                for violation in violations.as_slice() {
+                    details.add_bad_request_violation(&violation.field, &violation.description);
+                }
+                Self::with_error_details(code, refusal.to_string(), details)
+            }
+            Refusal::RequestIdReused(_) => of_field(code, &refusal, "request_id", details),
+            Refusal::SecretIsACallerKey => of_field(code, &refusal, "secret", details),
+            Refusal::Storage(StoreError::Unavailable { .. }) => {
+                tracing::warn!(error = &refusal as &dyn std::error::Error, "the database does not answer");
+                retry_later("the database does not answer; retry".to_owned(), details)
+            }
+            Refusal::RevisionNotReached => retry_later(refusal.to_string(), details),
+            Refusal::TooManyCallerKeys(caller) => {
+                let mut details = details;
+                details.add_quota_failure_violation(caller.name(), "two keys work already; revoke one first");
+                Self::with_error_details(code, refusal.to_string(), details)
+            }
+            Refusal::Storage(_) | Refusal::NoRandomness(_) | Refusal::IdTaken(_) => internal_fault(&refusal),
+            _ => Self::with_error_details(code, refusal.to_string(), details),
+        }
+    }
+}
+
+/// A status of `code` and `reason` with nothing more to tell.
+pub(crate) fn status(code: Code, reason: ErrorReason, message: String) -> Status {
+    Status::with_error_details(code, message, details_of(reason))
+}
+
+const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
+    use ErrorReason as R;
+    match refusal {
+        Refusal::InvalidFields(_) => (Code::InvalidArgument, R::InvalidField),
+        Refusal::MissingCredential => (Code::Unauthenticated, R::MissingCredential),
+        Refusal::InvalidCredential => (Code::Unauthenticated, R::InvalidCredential),
+        Refusal::RoleNotAllowed { .. } => (Code::PermissionDenied, R::RoleNotAllowed),
+        Refusal::UnknownMethod(_) => (Code::Unimplemented, R::UnknownMethod),
+        Refusal::WorkspaceNotFound(_) => (Code::NotFound, R::WorkspaceNotFound),
+        Refusal::TokenNotFound(_) | Refusal::SecretUnknown => (Code::NotFound, R::TokenNotFound),
+        Refusal::SecretIsACallerKey => (Code::InvalidArgument, R::SecretIsACallerKey),
+        Refusal::CallerNotFound(_) => (Code::NotFound, R::CallerNotFound),
+        Refusal::CallerKeyNotFound(_) => (Code::NotFound, R::CallerKeyNotFound),
+        Refusal::OrganizationNotFound(_) => (Code::NotFound, R::OrganizationNotFound),
+        Refusal::WorkspaceAlreadyExists(_) => (Code::AlreadyExists, R::WorkspaceAlreadyExists),
+        Refusal::CallerAlreadyExists(_) => (Code::AlreadyExists, R::CallerAlreadyExists),
+        Refusal::WorkspaceSuspended(_) => (Code::FailedPrecondition, R::WorkspaceSuspended),
+        Refusal::WorkspaceDeleted(_) => (Code::FailedPrecondition, R::WorkspaceDeleted),
+        Refusal::RequestIdReused(_) => (Code::InvalidArgument, R::RequestIdReused),
+        Refusal::RevisionNotReached | Refusal::Storage(StoreError::Unavailable { .. }) => {
+            (Code::Unavailable, R::StorageUnavailable)
+        }
+        Refusal::TooManyCallerKeys(_) => (Code::ResourceExhausted, R::TooManyCallerKeys),
+        Refusal::Storage(_) | Refusal::NoRandomness(_) | Refusal::IdTaken(_) => (Code::Internal, R::InternalFault),
+    }
+}
+
+fn of_field(code: Code, refusal: &Refusal, field: &str, mut details: ErrorDetails) -> Status {
+    details.add_bad_request_violation(field, refusal.to_string());
+    Status::with_error_details(code, refusal.to_string(), details)
+}
+
+fn retry_later(message: String, mut details: ErrorDetails) -> Status {
+    details.set_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+/// The client learns an id, the log the fault.
+fn internal_fault(refusal: &Refusal) -> Status {
+    let request_id = Uuid::now_v7().to_string();
+    tracing::error!(request_id, error = refusal as &dyn std::error::Error, "internal fault");
+    let mut details = details_of(ErrorReason::InternalFault);
+    details.set_request_info(&request_id, "");
+    Status::with_error_details(Code::Internal, format!("a fault of the service; its log has more under {request_id}"), details)
+}
+
+fn details_of(reason: ErrorReason) -> ErrorDetails {
+    let name = reason.as_str_name();
+    ErrorDetails::with_error_info(name.strip_prefix("ERROR_REASON_").unwrap_or(name), ERROR_DOMAIN, HashMap::new())
+}

@@ -1,0 +1,186 @@
+//! One connection, from its first byte to its end.
+//!
+//! Its life has three parts, each with a deadline: the preface, serving (up to the connection's age), and closing, which
+//! begins with a GOAWAY. hyper then ends the connection by itself as soon as the peer has acknowledged that and every request
+//! in flight is answered; a peer that does not play along is dropped.
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::pin::pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::Service;
+
+use super::activity::Activity;
+use super::preface::{self, Opened};
+use super::{PeerAddress, RequestService, Settings};
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Its preface was wrong, or did not arrive in time.
+    NotHttp2,
+    /// The peer left or broke the protocol, or did not answer a keepalive PING.
+    Closed,
+    /// After a GOAWAY, with nothing in flight.
+    Drained,
+    /// After a GOAWAY, when its time was over.
+    Cut,
+}
+
+/// Serves one connection over any byte stream, and returns when it is over.
+pub(super) async fn drive<I, S>(
+    mut io: I,
+    peer: PeerAddress,
+    age: Duration,
+    service: S,
+    settings: &Settings,
+    stop: &CancellationToken,
+) -> Ending
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: RequestService,
+{
+    let opened = tokio::select! {
+        biased;
+        () = stop.cancelled() => return Ending::Drained,
+        opened = timeout(settings.preface_timeout, preface::read(&mut io)) => opened,
+    };
+    if !matches!(opened, Ok(Ok(()))) {
+        tracing::debug!(peer = %peer.0, "connection closed: no HTTP/2 preface");
+        return Ending::NotHttp2;
+    }
+
+    let activity = Activity::default();
+    let io = TokioIo::new(Opened::new(io, activity.clone()));
+    let service = TowerToHyperService::new(FromPeer { peer, service });
+    let builder = builder(settings, activity.clone());
+    let mut connection = pin!(builder.serve_connection(io, service));
+
+    let closing = tokio::select! {
+        ended = connection.as_mut() => {
+            if let Err(error) = ended {
+                tracing::debug!(peer = %peer.0, %error, "connection ended");
+            }
+            return Ending::Closed;
+        }
+        () = sleep(age) => Closing::OfAge,
+        () = stop.cancelled() => Closing::ShuttingDown,
+    };
+
+    connection.as_mut().graceful_shutdown();
+    let ending = tokio::select! {
+        _ended = connection => Ending::Drained,
+        () = activity.quiet(settings.quiet) => Ending::Drained,
+        () = closing.time_over(settings, stop) => Ending::Cut,
+    };
+    tracing::debug!(peer = %peer.0, ?closing, ?ending, "connection ended");
+    ending
+}
+
+/// How old the connection may get: [`Settings::connection_age`], give or take its jitter.
+///
+/// Jitter need not be unpredictable, only spread out, so it is a hash of the peer's address and of the connection's number
+/// rather than a random number: the same on every run, and different for connections that were opened together.
+pub(super) fn age(settings: &Settings, peer: PeerAddress, number: usize) -> Duration {
+    const STEPS: u64 = 2_000;
+    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((peer, number));
+    let spread = (hash % (STEPS + 1)) as f64 / (STEPS / 2) as f64 - 1.0;
+    let jitter = f64::from(settings.connection_age_jitter_percent) / 100.0;
+    settings.connection_age.mul_f64(1.0 + jitter * spread)
+}
+
+/// Why a connection was sent its GOAWAY.
+#[derive(Debug, Clone, Copy)]
+enum Closing {
+    OfAge,
+    ShuttingDown,
+}
+
+impl Closing {
+    /// Completes when the connection has to go. A shutdown shortens the grace of an aged one, and never lengthens it.
+    async fn time_over(self, settings: &Settings, stop: &CancellationToken) {
+        let drained = async {
+            stop.cancelled().await;
+            sleep(settings.drain).await;
+        };
+        match self {
+            Self::ShuttingDown => drained.await,
+            Self::OfAge => tokio::select! {
+                () = sleep(settings.connection_age_grace) => {}
+                () = drained => {}
+            },
+        }
+    }
+}
+
+fn builder(settings: &Settings, activity: Activity) -> http2::Builder<Activity> {
+    let mut builder = http2::Builder::new(activity);
+    builder
+        .timer(TokioTimer::new())
+        .adaptive_window(false)
+        .initial_stream_window_size(settings.stream_window_bytes)
+        .initial_connection_window_size(settings.connection_window_bytes)
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .max_header_list_size(settings.max_header_list_bytes)
+        .max_send_buf_size(settings.send_buffer_bytes)
+        .keep_alive_interval(settings.keepalive_interval)
+        .keep_alive_timeout(settings.keepalive_timeout)
+        .max_local_error_reset_streams(settings.max_local_error_reset_streams)
+        .max_pending_accept_reset_streams(settings.max_pending_accept_reset_streams);
+    builder
+}
+
+/// Tells the service where each request comes from, and gives it the body type it knows.
+#[derive(Clone)]
+struct FromPeer<S> {
+    peer: PeerAddress,
+    service: S,
+}
+
+impl<S: RequestService> Service<Request<Incoming>> for FromPeer<S> {
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.service.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> S::Future {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(self.peer);
+        self.service.call(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_keep_within_the_jitter_and_spread_over_it() {
+        let settings = Settings::default();
+        let peer = PeerAddress(([127, 0, 0, 1], 4321).into());
+        let ages: Vec<f64> = (0..1_000).map(|number| age(&settings, peer, number).as_secs_f64()).collect();
+        assert!(ages.iter().all(|age| (270.0..=330.0).contains(age)));
+        assert!(ages.iter().any(|age| *age < 275.0));
+        assert!(ages.iter().any(|age| *age > 325.0));
+    }
+
+    #[test]
+    fn without_jitter_every_connection_gets_the_same_age() {
+        let settings = Settings { connection_age_jitter_percent: 0, ..Settings::default() };
+        let peer = PeerAddress(([127, 0, 0, 1], 4321).into());
+        assert_eq!(age(&settings, peer, 7), settings.connection_age);
+    }
+}

@@ -1,0 +1,31 @@
+//! What the service does, one module for each subject: fetch, decide in the core, save. Free of transport.
+
+pub(crate) mod callers;
+pub(crate) mod tokens;
+pub(crate) mod verify;
+pub(crate) mod workspaces;
+
+use std::sync::Arc;
+
+use rand::rngs::SysError;
+use tokend_core::{
+    credential::{Kind, Minted},
+    keyring::KeyRing,
+    scope::ScopeCatalog,
+};
+use tokend_store::Store;
+
+/// What every use case needs.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) store: Store,
+    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) catalog: ScopeCatalog,
+}
+
+impl Context {
+    /// Makes a credential from the system's random source.
+    pub(crate) fn mint(&self, kind: Kind) -> Result<Minted, SysError> {
+        crate::random::mint(&self.ring, kind)
+    }
+}

@@ -1,0 +1,220 @@
+//! Issuing, showing and ending tokens.
+
+use std::sync::Arc;
+
+use tokend_core::{
+    caller::Caller,
+    credential::{Kind, Minted, Secret, SecretDigest, Unrecognized},
+    name::{TokenName, WorkspaceId},
+    request_id::Retryable,
+    revision::Revision,
+    time::Timestamp,
+    token::{Expiry, Revocation, Token},
+    workspace::{Workspace, WorkspaceState},
+};
+use tokend_proto::{
+    field::FieldViolations,
+    request::token_admin::{ChosenExpiry, CreateToken, GetToken, IdentifyToken, RevokeToken},
+};
+use tokend_store::{Insert, PresentedToken, RecordedRequest, RequestKey, StoreError, StoredToken, TimeCursor, TokenPage, WriteTx};
+
+use super::Context;
+use crate::refusal::Refusal;
+
+/// The RPC's name in the record of requests.
+const CREATE: &str = "CreateToken";
+
+/// A token just made, or found to be made already.
+pub(crate) struct Created {
+    pub(crate) stored: StoredToken,
+    /// Told this once; none for a replay and for a rehearsal.
+    pub(crate) secret: Option<Secret>,
+}
+
+/// Makes a token, or finds the one that the same request made before. With `validate_only` it changes nothing.
+pub(crate) async fn create(context: &Context, caller: Arc<Caller>, request: CreateToken) -> Result<Created, Refusal> {
+    let Minted { id, secret, digest } = context.mint(Kind::WorkspaceToken).map_err(Refusal::NoRandomness)?;
+    let name = TokenName { workspace: request.workspace.clone(), id };
+    if request.validate_only {
+        let stored = rehearse(context, &caller, request, name, digest).await?;
+        return Ok(Created { stored, secret: None });
+    }
+    let (stored, is_new) =
+        context.store.write(move |tx| Box::pin(async move { find_or_insert(tx, &caller, request, name, digest).await })).await?;
+    Ok(Created { stored, secret: is_new.then_some(secret) })
+}
+
+/// Shows a token.
+pub(crate) async fn get(context: &Context, request: GetToken) -> Result<StoredToken, Refusal> {
+    let GetToken { name } = request;
+    context.store.token(&name).await?.ok_or(Refusal::TokenNotFound(name))
+}
+
+/// A page of a workspace's tokens, the newest first.
+pub(crate) async fn list(
+    context: &Context,
+    workspace: WorkspaceId,
+    after: Option<TimeCursor>,
+    limit: u16,
+) -> Result<TokenPage, Refusal> {
+    let page = context.store.list_tokens(&workspace, after, limit.into()).await?;
+    page.ok_or(Refusal::WorkspaceNotFound(workspace))
+}
+
+/// Tells which token a secret belongs to, alive or not.
+pub(crate) async fn identify(context: &Context, caller: &Caller, request: IdentifyToken) -> Result<StoredToken, Refusal> {
+    let IdentifyToken { secret } = request;
+    let presented = context.ring.authenticate(secret.expose().trim()).map_err(|Unrecognized| Refusal::SecretUnknown)?;
+    if presented.kind() == Kind::CallerKey {
+        return Err(Refusal::SecretIsACallerKey);
+    }
+    let found = context.store.presented_token(presented.id()).await?.ok_or(Refusal::SecretUnknown)?;
+    let PresentedToken { token, workspace, now, revision: _ } = found;
+    match context.ring.recognize(&presented, token) {
+        Ok(token) if caller.workspaces.includes(&token.name.workspace) => {
+            Ok(StoredToken { token: token.into_inner(), workspace_state: workspace.state, now })
+        }
+        Ok(_) | Err(Unrecognized) => Err(Refusal::SecretUnknown),
+    }
+}
+
+/// Ends a token. One that was ended before stays as it is; the answer still stands at a revision of its own.
+pub(crate) async fn revoke(
+    context: &Context,
+    caller: Arc<Caller>,
+    request: RevokeToken,
+) -> Result<(StoredToken, Revision), Refusal> {
+    // Every verdict reads the database: there is no cache to wait for.
+    let RevokeToken { name, reason, no_wait: _ } = request;
+    let revoke = async move |tx: &WriteTx| {
+        let workspace = tx.lock_workspace(&name.workspace).await?.ok_or_else(|| Refusal::TokenNotFound(name.clone()))?;
+        let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
+        let now = tx.now().await?;
+        let token = if read.revocation.is_some() {
+            read
+        } else {
+            let revocation = Revocation { at: now, by: caller.id.clone(), reason };
+            // Read under its lock: only a change behind our back can come in between.
+            tx.revoke_token(&read, revocation).await?.ok_or_else(|| tampered(&read))?
+        };
+        Ok::<_, Refusal>(StoredToken { token: token.into_inner(), workspace_state: workspace.state, now })
+    };
+    context.store.write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
+}
+
+/// What [`create`] would make, without making it.
+async fn rehearse(
+    context: &Context,
+    caller: &Caller,
+    request: CreateToken,
+    name: TokenName,
+    digest: SecretDigest,
+) -> Result<StoredToken, Refusal> {
+    let found = context.store.workspace(&name.workspace).await?;
+    let workspace = found.ok_or_else(|| Refusal::WorkspaceNotFound(name.workspace.clone()))?.workspace;
+    let now = context.store.now().await?;
+    let token = new_token(request, name, digest, caller, &workspace, now)?;
+    Ok(StoredToken { token, workspace_state: workspace.state, now })
+}
+
+/// The token, and whether it is new.
+async fn find_or_insert(
+    tx: &WriteTx,
+    caller: &Caller,
+    mut request: CreateToken,
+    name: TokenName,
+    digest: SecretDigest,
+) -> Result<(StoredToken, bool), Refusal> {
+    // The lock puts retries of one request in a row: the second finds what the first made.
+    let found = tx.lock_workspace(&name.workspace).await?;
+    let workspace = found.ok_or_else(|| Refusal::WorkspaceNotFound(name.workspace.clone()))?;
+    let now = tx.now().await?;
+    let retry = request.retry.take().map(|retry| (request_key(caller, &name.workspace, &retry), retry));
+    if let Some((key, retry)) = &retry
+        && let Some(made) = tx.recorded_request(key).await?
+    {
+        let token = replay(tx, retry, made, &name.workspace).await?;
+        return Ok((StoredToken { token, workspace_state: workspace.state, now }, false));
+    }
+    let token = new_token(request, name, digest, caller, &workspace, now)?;
+    // 96 random bits: a collision is a broken random source, and the whole write is undone.
+    let (Insert::Done, id) = (tx.insert_token(&token).await?, token.name.id) else {
+        return Err(Refusal::IdTaken(token.name.to_string()));
+    };
+    if let Some((key, Retryable { body, .. })) = retry {
+        let record = RecordedRequest { digest: *body.as_bytes(), token: id, create_time: now };
+        if tx.record_request(&key, &record).await? != Insert::Done {
+            return Err(Refusal::RequestIdReused(key.request_id));
+        }
+    }
+    Ok((StoredToken { token, workspace_state: workspace.state, now }, true))
+}
+
+async fn replay(tx: &WriteTx, retry: &Retryable, made: RecordedRequest, workspace: &WorkspaceId) -> Result<Token, Refusal> {
+    if made.digest != *retry.body.as_bytes() {
+        return Err(Refusal::RequestIdReused(retry.id.as_str().to_owned()));
+    }
+    let name = TokenName { workspace: workspace.clone(), id: made.token };
+    Ok(tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?.into_inner())
+}
+
+fn request_key(caller: &Caller, workspace: &WorkspaceId, retry: &Retryable) -> RequestKey {
+    RequestKey { caller: caller.id.clone(), rpc: CREATE, parent: workspace.name(), request_id: retry.id.as_str().to_owned() }
+}
+
+fn new_token(
+    request: CreateToken,
+    name: TokenName,
+    digest: SecretDigest,
+    caller: &Caller,
+    workspace: &Workspace,
+    now: Timestamp,
+) -> Result<Token, Refusal> {
+    match workspace.state {
+        WorkspaceState::Active => {}
+        WorkspaceState::Suspended { .. } => return Err(Refusal::WorkspaceSuspended(workspace.id.clone())),
+        WorkspaceState::Deleted { .. } => return Err(Refusal::WorkspaceDeleted(workspace.id.clone())),
+    }
+    let CreateToken {
+        workspace: _,
+        display_name,
+        description,
+        scopes,
+        resource,
+        expiry,
+        allowed_addresses,
+        labels,
+        retry: _,
+        validate_only: _,
+    } = request;
+    Ok(Token {
+        name,
+        digest,
+        resource,
+        display_name,
+        description,
+        scopes,
+        allowed_addresses,
+        labels,
+        create_time: now,
+        creator: caller.id.clone(),
+        expiry: expiry_from(expiry, now)?,
+        revocation: None,
+    })
+}
+
+fn expiry_from(chosen: ChosenExpiry, now: Timestamp) -> Result<Expiry, FieldViolations> {
+    match chosen {
+        ChosenExpiry::Never => Ok(Expiry::Never),
+        ChosenExpiry::At(at) if at <= now => Err(FieldViolations::one("expire_time", "must lie in the future")),
+        ChosenExpiry::At(at) => Ok(Expiry::At(at)),
+        ChosenExpiry::After(ttl) => {
+            let end = now.plus(ttl).map_err(|_| FieldViolations::one("ttl", "must end before the year 10000"))?;
+            Ok(Expiry::At(end))
+        }
+    }
+}
+
+fn tampered(token: &Token) -> StoreError {
+    StoreError::Tampered { table: "tokens", row: token.name.id.to_string() }
+}

@@ -1,0 +1,62 @@
+//! May this token do this, here, now? Every answer reads the database.
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokend_core::{
+    caller::Caller,
+    credential::Unrecognized,
+    revision::Revision,
+    verdict::{Denial, Question, Verdict, decide},
+};
+use tokend_proto::{
+    request::token_verify::Verify,
+    view::{KnownToken, Verification},
+};
+use tokend_store::PresentedToken;
+
+use super::Context;
+use crate::refusal::Refusal;
+
+/// Questions of one batch that are looked up at once: as many as leave connections to others.
+const AT_ONCE: usize = 4;
+
+/// Decides about one token.
+pub(crate) async fn verify(context: &Context, caller: &Caller, question: Verify) -> Result<Verification, Refusal> {
+    let Verify { token, resource, required_scopes, client_address, min_revision, fully_consistent: _ } = question;
+    // What we did not mint costs neither the database nor us more than a hash.
+    let Ok(presented) = context.ring.authenticate(token.expose()) else { return Ok(unrecognized()) };
+    let Some(PresentedToken { token, workspace, now, revision }) = context.store.presented_token(presented.id()).await? else {
+        return Ok(unrecognized());
+    };
+    reaches(revision, min_revision)?;
+    let token = match context.ring.recognize(&presented, token) {
+        Ok(token) if caller.workspaces.includes(&token.name.workspace) => token,
+        Ok(_) | Err(Unrecognized) => return Ok(unrecognized()),
+    };
+    let verdict =
+        decide(&token, &workspace, &context.catalog, &Question { resource: &resource, required_scopes, client_address, now });
+    if let (Verdict::Deny(Denial::Expired), Some(end)) = (verdict, token.expiry.time()) {
+        // A clock set back later must not revive what was told to be over.
+        context.store.raise_time_floor(end).await?;
+    }
+    Ok(Verification { verdict, known: Some(KnownToken { token: token.into_inner(), now, revision }) })
+}
+
+/// Decides about several tokens, each on its own.
+pub(crate) async fn verify_each(context: &Context, caller: &Caller, questions: Vec<Verify>) -> Result<Vec<Verification>, Refusal> {
+    let each = questions.into_iter().map(|question| verify(context, caller, question));
+    stream::iter(each).buffered(AT_ONCE).try_collect().await
+}
+
+/// The one answer for whatever the caller may not know of. It tells no revision either: the answers must not differ.
+const fn unrecognized() -> Verification {
+    Verification { verdict: Verdict::Deny(Denial::Unrecognized), known: None }
+}
+
+/// Refuses to answer from a state older than the caller has seen. The database is always the newest state there is, so that this
+/// happens only when an old one was put back without a new epoch.
+fn reaches(revision: Revision, wanted: Option<Revision>) -> Result<(), Refusal> {
+    match wanted {
+        Some(wanted) if wanted.epoch == revision.epoch && wanted.number > revision.number => Err(Refusal::RevisionNotReached),
+        _ => Ok(()),
+    }
+}

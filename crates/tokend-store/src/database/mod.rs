@@ -1,0 +1,126 @@
+//! Opening: finding out what lies at the URL before anything is changed there, then the schema, then a pool of connections.
+//!
+//! ```text
+//! URL -> Target -> connect -> whose is it? -> which schema? -> migrate -> pool
+//! ```
+//!
+//! What comes before the pool happens on one connection, closed afterwards. A database that is not ours is left as it was found.
+
+mod postgres;
+mod sqlite;
+
+use std::time::Duration;
+
+use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use sqlx::migrate::MigrateError;
+
+use crate::{
+    error::StoreError,
+    open_error::OpenError,
+    schema::{self, SchemaStatus},
+    settings::Settings,
+};
+
+/// What a database is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To serve from: it must be there and initialized.
+    Serve,
+    /// To be initialized: it may be missing or empty.
+    Initialize,
+}
+
+/// An open database whose schema is up to date.
+pub(crate) struct Opened {
+    pub(crate) connection: DatabaseConnection,
+    /// For people.
+    pub(crate) name: String,
+}
+
+/// What a URL stands for.
+enum Target {
+    Sqlite(sqlite::File),
+    Postgres(Box<postgres::Server>),
+}
+
+/// How many connections to open at most.
+pub(crate) fn connections(settings: &Settings) -> u32 {
+    settings.max_connections.max(2)
+}
+
+pub(crate) async fn open(settings: &Settings, purpose: Purpose) -> Result<Opened, OpenError> {
+    let migrate = settings.migrate || purpose == Purpose::Initialize;
+    match Target::of(settings)? {
+        Target::Sqlite(file) => {
+            if purpose == Purpose::Initialize {
+                file.create()?;
+            }
+            file.prepare(purpose, migrate).await?;
+            Ok(Opened { connection: file.pool(settings), name: file.name() })
+        }
+        Target::Postgres(server) => {
+            server.prepare(purpose, migrate, settings.allow_unsafe_durability).await?;
+            Ok(Opened { connection: server.pool(settings), name: server.name() })
+        }
+    }
+}
+
+/// Brings an existing schema up to date.
+pub(crate) async fn migrate(settings: &Settings) -> Result<SchemaStatus, OpenError> {
+    match Target::of(settings)? {
+        Target::Sqlite(file) => file.prepare(Purpose::Serve, true).await,
+        Target::Postgres(server) => server.prepare(Purpose::Serve, true, true).await,
+    }
+}
+
+pub(crate) async fn schema_status(settings: &Settings) -> Result<SchemaStatus, OpenError> {
+    match Target::of(settings)? {
+        Target::Sqlite(file) => file.schema_status().await,
+        Target::Postgres(server) => server.schema_status().await,
+    }
+}
+
+impl Target {
+    fn of(settings: &Settings) -> Result<Self, OpenError> {
+        match settings.url.split_once(':') {
+            Some(("sqlite", path)) => {
+                sqlite::File::at(path.strip_prefix("//").unwrap_or(path), settings.write_wait).map(Self::Sqlite)
+            }
+            Some(("postgres" | "postgresql", _)) => {
+                postgres::Server::at(&settings.url, settings.statement_timeout).map(|server| Self::Postgres(Box::new(server)))
+            }
+            _ => Err(OpenError::BadUrl { problem: "it starts with neither sqlite: nor postgres:".to_owned() }),
+        }
+    }
+}
+
+/// Whether a schema may be used for that purpose, after migrating it where that is allowed.
+fn judge(database: String, found: i64, purpose: Purpose, migrate: bool) -> Result<SchemaStatus, OpenError> {
+    let status = SchemaStatus { version: found, needed: schema::needed() };
+    if found == 0 && purpose == Purpose::Serve {
+        return Err(OpenError::NotInitialized { database });
+    }
+    if status.is_behind() && !migrate {
+        return Err(OpenError::MigrationsPending { database, found, needed: status.needed });
+    }
+    Ok(status)
+}
+
+/// A fault while looking or migrating that has no sentence of its own.
+fn fault(error: sqlx::Error) -> OpenError {
+    StoreError::from(DbErr::Query(RuntimeErr::SqlxError(error.into()))).into()
+}
+
+/// A fault of the migrator; `driver` tells those of its statements.
+fn migration_fault(database: String, error: MigrateError, driver: impl FnOnce(sqlx::Error) -> OpenError) -> OpenError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => driver(error),
+        // Another process got ahead of us, with a later tokend.
+        MigrateError::VersionMissing(found) => OpenError::NewerSchema { database, found, known: schema::needed() },
+        MigrateError::VersionMismatch(version) => OpenError::MigrationDiffers { database, version },
+        other => driver(sqlx::Error::Migrate(Box::new(other))),
+    }
+}
+
+/// Connections that stayed unused for longer than this are tried before they are used.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);

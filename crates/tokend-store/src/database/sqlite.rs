@@ -1,0 +1,193 @@
+use std::{
+    fs::{self, OpenOptions, Permissions},
+    io::{ErrorKind, Read},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    path::PathBuf,
+    time::Duration,
+};
+
+use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
+use sqlx::{
+    ConnectOptions, Connection, Row, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+};
+
+use super::{Purpose, connections, fault, judge, migration_fault};
+use crate::{
+    error::{SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_IOERR, SQLITE_NOTADB, SQLITE_READONLY},
+    open_error::OpenError,
+    schema::{self, Applied, Dialect, SchemaStatus},
+    settings::Settings,
+};
+
+/// What `PRAGMA application_id` says in a file of ours: "tknd".
+const APPLICATION_ID: i64 = 0x746b_6e64;
+
+/// What every SQLite file begins with.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+
+/// Only the owner may read the file: it holds no secret, but names, labels and addresses. SQLite gives its -wal and -shm files the
+/// same mode.
+const MODE: u32 = 0o600;
+
+/// A database file.
+pub(super) struct File {
+    path: PathBuf,
+    /// How long a statement waits for locks of other connections.
+    busy_timeout: Duration,
+}
+
+impl File {
+    pub(super) fn at(path: &str, busy_timeout: Duration) -> Result<Self, OpenError> {
+        let bad = |problem: &str| OpenError::BadUrl { problem: problem.to_owned() };
+        match path {
+            "" => Err(bad("the path is missing")),
+            // Every connection would have a database of its own.
+            ":memory:" => Err(bad("a database in memory can't be kept")),
+            _ if path.contains('?') => Err(bad("a SQLite path takes no parameters and may not contain a ?")),
+            // Absolute, so that no relative path is taken for a file: URI.
+            _ => match std::path::absolute(path) {
+                Ok(path) => Ok(Self { path, busy_timeout }),
+                Err(error) => Err(OpenError::BadUrl { problem: error.to_string() }),
+            },
+        }
+    }
+
+    pub(super) fn name(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// Makes an empty file, unless there is one.
+    pub(super) fn create(&self) -> Result<(), OpenError> {
+        match OpenOptions::new().write(true).create_new(true).mode(MODE).open(&self.path) {
+            // Whatever the umask was.
+            Ok(file) => file.set_permissions(Permissions::from_mode(MODE)).map_err(|error| self.cannot_open(error)),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(self.cannot_open(error)),
+        }
+    }
+
+    /// Finds out whose the file is and brings its schema up to date.
+    pub(super) async fn prepare(&self, purpose: Purpose, migrate: bool) -> Result<SchemaStatus, OpenError> {
+        let mut connection = self.connect().await?;
+        let status = judge(self.name(), self.version(&mut connection).await?, purpose, migrate)?;
+        self.use_wal(&mut connection).await?;
+        let done = self.migrate(&mut connection, status).await;
+        // What was not stored by now never will be.
+        let _ = connection.close().await;
+        done
+    }
+
+    pub(super) async fn schema_status(&self) -> Result<SchemaStatus, OpenError> {
+        let mut connection = self.connect().await?;
+        let version = self.version(&mut connection).await?;
+        let _ = connection.close().await;
+        Ok(SchemaStatus { version, needed: schema::needed() })
+    }
+
+    pub(super) fn pool(&self, settings: &Settings) -> DatabaseConnection {
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections(settings))
+            .min_connections(1)
+            .acquire_timeout(settings.pool_wait)
+            .test_before_acquire(false)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_lazy_with(self.options());
+        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+    }
+
+    fn options(&self) -> SqliteConnectOptions {
+        SqliteConnectOptions::new()
+            .filename(&self.path)
+            .create_if_missing(false)
+            .busy_timeout(self.busy_timeout)
+            .foreign_keys(true)
+            // With WAL: COMMIT returns when the log is on disk.
+            .synchronous(SqliteSynchronous::Full)
+            .thread_name(|number| format!("tokend-sqlite-{number}"))
+    }
+
+    async fn connect(&self) -> Result<SqliteConnection, OpenError> {
+        let mut head = [0; MAGIC.len()];
+        let read = fs::File::open(&self.path).and_then(|mut file| file.read(&mut head));
+        match read {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(OpenError::NotInitialized { database: self.name() }),
+            Err(error) => return Err(self.cannot_open(error)),
+            // An empty file is an empty database.
+            Ok(0) => {}
+            Ok(_) if head == *MAGIC => {}
+            Ok(_) => return Err(OpenError::NotADatabase { path: self.path.clone() }),
+        }
+        self.options().connect().await.map_err(|error| self.fault(error))
+    }
+
+    /// The schema's version; an error if the file is another program's.
+    async fn version(&self, connection: &mut SqliteConnection) -> Result<i64, OpenError> {
+        let query = "SELECT (SELECT application_id FROM pragma_application_id) AS application_id, \
+                     (SELECT count(*) FROM sqlite_schema WHERE type = 'table') AS tables, \
+                     (SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'tokend_migrations') AS ours";
+        let found = sqlx::query(query).fetch_one(&mut *connection).await.map_err(|error| self.fault(error))?;
+        let number = |column| found.try_get::<i64, _>(column).map_err(|error| self.fault(error));
+        let (application_id, tables) = (number("application_id")?, number("tables")?);
+        if application_id != APPLICATION_ID && (application_id != 0 || tables != 0) {
+            let found = format!("{tables} tables, application id {application_id}");
+            return Err(OpenError::NotOurs { database: self.name(), found });
+        }
+        if number("ours")? == 0 {
+            return Ok(0);
+        }
+        let applied: Vec<Applied> =
+            sqlx::query_as(schema::APPLIED).fetch_all(connection).await.map_err(|error| self.fault(error))?;
+        schema::version(self.name(), Dialect::Sqlite, &applied)
+    }
+
+    /// Write-ahead logging, so that reads and the one write do not wait for each other. Lasting: the pool finds it so.
+    async fn use_wal(&self, connection: &mut SqliteConnection) -> Result<(), OpenError> {
+        const PAUSE: Duration = Duration::from_millis(20);
+        let tries = self.busy_timeout.as_millis() / PAUSE.as_millis() + 1;
+        for left in (0..tries).rev() {
+            match sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *connection).await {
+                Ok(_) => break,
+                // The change needs the file for itself, and SQLite does not wait for that by itself.
+                Err(error) if code(&error) == Some(SQLITE_BUSY) && left > 0 => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(self.fault(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Migrates under the write lock, so that of several at once one does the work and the others find it done. Shows also, when there
+    /// is nothing to do, that the file can be written.
+    async fn migrate(&self, connection: &mut SqliteConnection, status: SchemaStatus) -> Result<SchemaStatus, OpenError> {
+        let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(|error| self.fault(error))?;
+        if status.is_behind() {
+            let migrator = schema::migrator(Dialect::Sqlite);
+            let done = migrator.run_direct(None, &mut *tx, false).await;
+            done.map_err(|error| migration_fault(self.name(), error, |error| self.fault(error)))?;
+        }
+        tx.commit().await.map_err(|error| self.fault(error))?;
+        Ok(SchemaStatus { version: status.needed, ..status })
+    }
+
+    fn fault(&self, error: sqlx::Error) -> OpenError {
+        const NO_PERMISSION: u32 = 3;
+        match (code(&error), &error) {
+            (Some(SQLITE_NOTADB), _) => OpenError::NotADatabase { path: self.path.clone() },
+            (Some(NO_PERMISSION | SQLITE_CANTOPEN | SQLITE_READONLY | SQLITE_IOERR), sqlx::Error::Database(error)) => {
+                self.cannot_open(error.message())
+            }
+            _ => fault(error),
+        }
+    }
+
+    fn cannot_open(&self, problem: impl ToString) -> OpenError {
+        OpenError::CannotOpenFile { path: self.path.clone(), problem: problem.to_string() }
+    }
+}
+
+/// SQLite's primary result code.
+fn code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
+}

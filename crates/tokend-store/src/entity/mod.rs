@@ -1,0 +1,14 @@
+//! The tables as sea-orm sees them: plain columns, no meaning. Models never leave the crate; `row` gives them meaning.
+//!
+//! Times are microseconds since the Unix epoch, ids and digests bytes.
+
+#![expect(unreachable_pub, reason = "sea-orm's derive macros make public items; this module is private")]
+
+pub(crate) mod caller_keys;
+pub(crate) mod callers;
+pub(crate) mod feed;
+pub(crate) mod installation;
+pub(crate) mod keyring_keys;
+pub(crate) mod request_ids;
+pub(crate) mod tokens;
+pub(crate) mod workspaces;

@@ -1,0 +1,145 @@
+//! Making a database an installation, once, and telling whose it is ever after.
+
+use std::sync::Arc;
+
+use rand::TryCryptoRng;
+use sea_orm::{ActiveValue::Set, EntityTrait};
+use tokend_core::{
+    caller::{Caller, CallerKey},
+    keyring::{Fingerprint, KeyRing, Kid},
+};
+
+use crate::{
+    entity::{feed, installation, keyring_keys},
+    error::StoreError,
+    open_error::{KeyRingProblem, OpenError},
+    store::{Shared, Store},
+    write::{Insert, WriteTx},
+};
+
+/// The key of the tables that have one row.
+const ONE: i16 = 1;
+
+/// How long a replica may answer from memory after it asked for news, and how long a revocation waits for that.
+const GRANT_MICROS: i64 = 1_000_000;
+
+const INSTALLATION: &str = "installation";
+const KEYRING_KEYS: &str = "keyring_keys";
+
+/// What an installation starts with.
+#[derive(Clone, Debug)]
+pub struct NewInstallation {
+    caller: Caller,
+    key: CallerKey,
+    epoch: i64,
+}
+
+/// There is an installation already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this database is already initialized")]
+pub struct AlreadyInitialized;
+
+/// Why a database was not initialized.
+#[derive(Debug, thiserror::Error)]
+pub enum InitializeError {
+    /// It was before, or another process did it at the same time and won.
+    #[error(transparent)]
+    Already(#[from] AlreadyInitialized),
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl NewInstallation {
+    /// One with a first caller and its key. Draws the epoch in which revisions will be counted: 63 random bits.
+    ///
+    /// # Errors
+    /// The random source's.
+    pub fn new<R: TryCryptoRng>(caller: Caller, key: CallerKey, random: &mut R) -> Result<Self, R::Error> {
+        // PostgreSQL and SQLite have no unsigned numbers.
+        let epoch = (random.try_next_u64()? >> 1).cast_signed();
+        Ok(Self { caller, key, epoch })
+    }
+}
+
+impl Store {
+    /// Makes an empty database an installation, in one transaction: of two at once exactly one wins.
+    ///
+    /// # Errors
+    /// [`InitializeError`].
+    pub async fn initialize(&self, new: NewInstallation) -> Result<(), InitializeError> {
+        self.write(move |tx: &WriteTx| Box::pin(initialize(tx, new))).await
+    }
+
+    /// Whether [`initialize`](Self::initialize) was done.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_initialized(&self) -> Result<bool, StoreError> {
+        self.run(|shared| async move { is_initialized(&shared).await }).await
+    }
+}
+
+async fn initialize(tx: &WriteTx, NewInstallation { caller, key, epoch }: NewInstallation) -> Result<(), InitializeError> {
+    let create_time = tx.now().await?.unix_micros();
+    let row = installation::ActiveModel { one: Set(ONE), create_time: Set(create_time), first_caller: Set(caller.id.to_string()) };
+    // The second of two waits here for the first to commit, and finds its row.
+    if tx.insert(installation::Entity::insert(row)).await? != Insert::Done {
+        return Err(AlreadyInitialized.into());
+    }
+    let row = feed::ActiveModel {
+        one: Set(ONE),
+        epoch: Set(epoch),
+        revision: Set(0),
+        grant_micros: Set(GRANT_MICROS),
+        wait_micros: Set(GRANT_MICROS),
+        time_floor: Set(0),
+    };
+    let mut done = vec![tx.insert(feed::Entity::insert(row)).await?];
+    for (kid, fingerprint) in tx.ring().fingerprints() {
+        let row = keyring_keys::ActiveModel {
+            kid: Set(kid.to_string()),
+            fingerprint: Set(fingerprint.as_bytes().to_vec()),
+            create_time: Set(create_time),
+        };
+        done.push(tx.insert(keyring_keys::Entity::insert(row)).await?);
+    }
+    done.push(tx.insert_caller(&caller).await?);
+    done.push(tx.insert_caller_key(&key).await?);
+    if done.iter().any(|insert| *insert != Insert::Done) {
+        return Err(StoreError::corrupt(INSTALLATION, "1".to_owned(), "the row is missing where others are not".to_owned()).into());
+    }
+    Ok(())
+}
+
+/// Whether the database is initialized, and with this key ring.
+pub(crate) async fn check(shared: Arc<Shared>) -> Result<(), OpenError> {
+    let database = || shared.database.clone();
+    if !is_initialized(&shared).await? {
+        return Err(OpenError::NotInitialized { database: database() });
+    }
+    let known = keyring_keys::Entity::find().all(&shared.connection).await.map_err(StoreError::from)?;
+    match problem(&shared.ring, known)? {
+        Some(problem) => Err(OpenError::WrongKeyRing { database: database(), problem }),
+        None => Ok(()),
+    }
+}
+
+fn problem(ring: &KeyRing, known: Vec<keyring_keys::Model>) -> Result<Option<KeyRingProblem>, StoreError> {
+    let corrupt = |kid: &str, problem: &str| StoreError::corrupt(KEYRING_KEYS, kid.to_owned(), problem.to_owned());
+    let mut active_is_known = false;
+    for keyring_keys::Model { kid: text, fingerprint, create_time: _ } in known {
+        let kid: Kid = text.parse().map_err(|_| corrupt(&text, "column kid is not one letter or digit"))?;
+        let fingerprint = fingerprint.try_into().map_err(|_| corrupt(&text, "column fingerprint has another length"))?;
+        match ring.fingerprints().find(|(ours, _)| *ours == kid) {
+            None => return Ok(Some(KeyRingProblem::Lacks(kid))),
+            Some((_, ours)) if ours != Fingerprint::from_bytes(fingerprint) => return Ok(Some(KeyRingProblem::Differs(kid))),
+            Some(_) => active_is_known |= kid == ring.active_kid(),
+        }
+    }
+    Ok((!active_is_known).then(|| KeyRingProblem::Unknown(ring.active_kid())))
+}
+
+async fn is_initialized(shared: &Shared) -> Result<bool, StoreError> {
+    Ok(installation::Entity::find_by_id(ONE).one(&shared.connection).await?.is_some())
+}

@@ -1,0 +1,37 @@
+//! Where tokens, workspaces and callers are kept: SQLite for one server, PostgreSQL 15 or later for several.
+//!
+//! One concrete [`Store`] serves both. A call goes: [`Store`] method -> its own runtime (`home`) -> one statement, or one
+//! transaction of a closure's making ([`Store::write`]) -> rows (`entity`) -> domain types (`row`). Three things hold everywhere:
+//!
+//! - **Nothing unchecked comes out.** Every row is converted to its `tokend-core` type and its MAC compared before anyone sees it.
+//!   A row that fails is an error that names it; it never panics and never hides its neighbours in a list.
+//! - **A dropped caller cancels nothing.** The work runs in a task of its own, on a runtime that outlives the servers'.
+//! - **Time is the database's.** PostgreSQL's clock, read in the statement that needs it; on SQLite the machine's, held at or above
+//!   the last time stored.
+//!
+//! In reading order: [`settings`](Settings), `store`, `home`, `read`, `write`, `row`, `entity`, `installation`, `database`, `schema`.
+
+mod database;
+mod entity;
+mod error;
+mod home;
+mod installation;
+mod open_error;
+mod read;
+mod row;
+mod schema;
+mod settings;
+mod store;
+mod write;
+
+pub use error::StoreError;
+pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
+pub use open_error::{KeyRingProblem, OpenError};
+pub use read::{
+    CallerKeyPage, CallerPage, PresentedCallerKey, PresentedToken, StoredToken, StoredWorkspace, TimeCursor, TokenPage,
+    WorkspacePage,
+};
+pub use schema::{SchemaStatus, migrate, schema_status};
+pub use settings::Settings;
+pub use store::Store;
+pub use write::{Insert, Locked, RecordedRequest, RequestKey, Work, WriteTx};

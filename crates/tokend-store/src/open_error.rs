@@ -1,0 +1,126 @@
+use std::path::PathBuf;
+
+use tokend_core::keyring::Kid;
+
+use crate::error::StoreError;
+
+/// Why a database can't be used. Each is one sentence that says what to do; none quotes a password.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The URL.
+    #[error("the database URL is no good ({problem}); write sqlite://PATH or postgres://USER@HOST/DATABASE")]
+    BadUrl {
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// There is no database file, or nothing in it yet.
+    #[error("{database} is not initialized; run `tokend init` first")]
+    NotInitialized {
+        /// The file, or the server and database.
+        database: String,
+    },
+    /// The file, or those that SQLite keeps beside it, can't be opened or made.
+    #[error("can't open {path}: {problem}; check that the directory exists and that this user may write to it and to the file", path = .path.display())]
+    CannotOpenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// The file is something else.
+    #[error("{path} is not a SQLite database; give the path of tokend's own file", path = .path.display())]
+    NotADatabase {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A database of another program.
+    #[error("{database} holds another program's data ({found}); give tokend a database or schema of its own")]
+    NotOurs {
+        /// The file, or the server and database.
+        database: String,
+        /// What was found there.
+        found: String,
+    },
+    /// A later tokend was here.
+    #[error("the schema of {database} is version {found}, this tokend knows version {known} at most; run a newer tokend")]
+    NewerSchema {
+        /// The file, or the server and database.
+        database: String,
+        /// The version of the schema.
+        found: i64,
+        /// The version that this tokend would make.
+        known: i64,
+    },
+    /// Migrations are due and [`Settings::migrate`](crate::Settings) is off.
+    #[error(
+        "the schema of {database} is version {found}, this tokend needs version {needed}; run `tokend migrate up`, or serve without --no-migrate"
+    )]
+    MigrationsPending {
+        /// The file, or the server and database.
+        database: String,
+        /// The version of the schema, 0 for an empty database.
+        found: i64,
+        /// The version that this tokend needs.
+        needed: i64,
+    },
+    /// An applied migration is not the one that this tokend has.
+    #[error("migration {version} of {database} is not the one in this tokend; run the tokend that made it, or restore a backup")]
+    MigrationDiffers {
+        /// The file, or the server and database.
+        database: String,
+        /// The migration.
+        version: i64,
+    },
+    /// The key ring is that of another installation, or an older one.
+    #[error("the key ring does not fit {database}: {problem}; give the key ring that this installation was initialized with")]
+    WrongKeyRing {
+        /// The file, or the server and database.
+        database: String,
+        /// Which key, and how.
+        problem: KeyRingProblem,
+    },
+    /// PostgreSQL may forget what it has acknowledged: a revoked token could come back.
+    #[error(
+        "PostgreSQL runs with {setting} = {value} and could forget a revocation in a crash; turn it on, or pass --allow-unsafe-durability"
+    )]
+    UnsafeDurability {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A PostgreSQL that is too old.
+    #[error("PostgreSQL is version {found}; tokend needs 15 or later")]
+    UnsupportedServer {
+        /// Its version.
+        found: String,
+    },
+    /// PostgreSQL can't be reached or does not let us in.
+    #[error("can't connect to {database}: {source}; check that it runs and that host, port, user, password and database are right")]
+    CannotConnect {
+        /// The server and database.
+        database: String,
+        /// What the driver said.
+        source: sqlx::Error,
+    },
+    /// The thread on which the database is spoken to could not be started.
+    #[error("can't start the thread for the database: {0}; check this process's limits")]
+    NoThread(std::io::Error),
+    /// The database failed on the way.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How a key ring differs from the one that the database knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum KeyRingProblem {
+    /// The ring lacks a key.
+    #[error("it lacks key {0}")]
+    Lacks(Kid),
+    /// A key of that id is another key.
+    #[error("its key {0} is another one")]
+    Differs(Kid),
+    /// The ring signs with a key that the database has never seen, so that other servers could not verify.
+    #[error("its active key {0} is unknown to the database")]
+    Unknown(Kid),
+}

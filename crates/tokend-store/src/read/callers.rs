@@ -1,0 +1,106 @@
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use tokend_core::{
+    caller::{Caller, CallerKey},
+    name::CallerId,
+    time::Timestamp,
+};
+
+use super::{TimeCursor, cut, each};
+use crate::{
+    entity::{caller_keys, callers},
+    error::StoreError,
+    row,
+    store::{Shared, Store},
+    write::Locked,
+};
+
+/// A page of callers, by id.
+#[derive(Debug)]
+pub struct CallerPage {
+    /// The callers; what can't be read or was tampered with is an error in its place.
+    pub callers: Vec<Result<Caller, StoreError>>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<String>,
+}
+
+/// A page of a caller's keys, newest first.
+#[derive(Debug)]
+pub struct CallerKeyPage {
+    /// The keys; what can't be read or was tampered with is an error in its place.
+    pub keys: Vec<Result<CallerKey, StoreError>>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<TimeCursor>,
+    /// Database time.
+    pub now: Timestamp,
+}
+
+impl Store {
+    /// A caller. `None` if there is none of that id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn caller(&self, id: &CallerId) -> Result<Option<Caller>, StoreError> {
+        let id = id.clone();
+        self.run(move |shared| async move { caller(&shared, &id).await }).await
+    }
+
+    /// Callers ordered by id, at most `limit` and after the id `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the whole list; those of single callers are in the page.
+    pub async fn list_callers(&self, after: Option<String>, limit: u64) -> Result<CallerPage, StoreError> {
+        self.run(move |shared| async move { list_callers(&shared, after, limit).await }).await
+    }
+
+    /// The caller's keys, newest first, at most `limit` and after `after`. `None` if there is no such caller.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the caller or the whole list; those of single keys are in the page.
+    pub async fn list_caller_keys(
+        &self,
+        caller: &CallerId,
+        after: Option<TimeCursor>,
+        limit: u64,
+    ) -> Result<Option<CallerKeyPage>, StoreError> {
+        let caller = caller.clone();
+        self.run(move |shared| async move { list_caller_keys(&shared, &caller, after, limit).await }).await
+    }
+}
+
+async fn caller(shared: &Shared, id: &CallerId) -> Result<Option<Caller>, StoreError> {
+    let found = shared.connection.query_one(&callers::Entity::find_by_id(id.as_str()).into_query()).await?;
+    Ok(found.map(|columns| row::read(&shared.ring, &columns, "")).transpose()?.map(Locked::into_inner))
+}
+
+async fn list_callers(shared: &Shared, after: Option<String>, limit: u64) -> Result<CallerPage, StoreError> {
+    let mut query = callers::Entity::find();
+    if let Some(after) = after {
+        query = query.filter(callers::Column::Id.gt(after));
+    }
+    let query = query.order_by_asc(callers::Column::Id).limit(limit.saturating_add(1));
+    let mut rows = shared.connection.query_all(&query.into_query()).await?;
+    let next = cut(&mut rows, limit, |row| Ok(row.try_get("", "id")?))?;
+    Ok(CallerPage { callers: each(&shared.ring, &rows), next })
+}
+
+async fn list_caller_keys(
+    shared: &Shared,
+    id: &CallerId,
+    after: Option<TimeCursor>,
+    limit: u64,
+) -> Result<Option<CallerKeyPage>, StoreError> {
+    let mut query = callers::Entity::find_by_id(id.as_str()).into_query();
+    shared.select_now(&mut query);
+    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
+    let now = shared.read_now(&found)?;
+
+    let mut query = caller_keys::Entity::find().filter(caller_keys::Column::Caller.eq(id.as_str()));
+    if let Some(after) = after {
+        query = query.filter(after.comes_before([caller_keys::Column::CreateTime, caller_keys::Column::Id]));
+    }
+    let query =
+        query.order_by_desc(caller_keys::Column::CreateTime).order_by_desc(caller_keys::Column::Id).limit(limit.saturating_add(1));
+    let mut rows = shared.connection.query_all(&query.into_query()).await?;
+    let next = cut(&mut rows, limit, TimeCursor::of)?;
+    Ok(Some(CallerKeyPage { keys: each(&shared.ring, &rows), next, now }))
+}

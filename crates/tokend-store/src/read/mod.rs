@@ -1,0 +1,85 @@
+//! Reads: one statement each where a snapshot matters, without a lock.
+//!
+//! Lists page by key, never by offset, so that what is made meanwhile shifts no page; each row of a list is a `Result` of its own.
+
+mod callers;
+mod presented;
+mod tokens;
+mod workspaces;
+
+pub use callers::{CallerKeyPage, CallerPage};
+pub use presented::{PresentedCallerKey, PresentedToken};
+pub use tokens::{StoredToken, TokenPage};
+pub use workspaces::{StoredWorkspace, WorkspacePage};
+
+use sea_orm::{
+    ColumnTrait, QueryResult,
+    sea_query::{Expr, ExprTrait},
+};
+use tokend_core::{credential::CredentialId, keyring::KeyRing, time::Timestamp};
+
+use crate::{
+    error::StoreError,
+    row::{self, Row},
+};
+
+/// The prefixes that sea-orm gives to the columns of the two tables of a join.
+const LEFT: &str = "A_";
+const RIGHT: &str = "B_";
+
+/// A place in a list ordered by creation, to go on after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeCursor {
+    micros: i64,
+    id: Vec<u8>,
+}
+
+impl TimeCursor {
+    /// The place of the row of that time and id, whether or not there is one.
+    #[must_use]
+    pub fn new(create_time: Timestamp, id: CredentialId) -> Self {
+        Self { micros: create_time.unix_micros(), id: id.as_bytes().to_vec() }
+    }
+
+    /// A form to put into a page token.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        [&self.micros.to_be_bytes(), self.id.as_slice()].concat()
+    }
+
+    /// Takes the form that [`to_bytes`](Self::to_bytes) gave; `None` for any other.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (micros, id) = bytes.split_first_chunk()?;
+        Some(Self { micros: i64::from_be_bytes(*micros), id: id.to_vec() })
+    }
+
+    /// Rows that come after this place, newest first.
+    fn comes_before<C: ColumnTrait>(self, key: [C; 2]) -> Expr {
+        let place: [Expr; 2] = [self.micros.into(), self.id.into()];
+        Expr::tuple(key.map(Expr::col)).lt(Expr::tuple(place))
+    }
+
+    fn of(row: &QueryResult) -> Result<Self, StoreError> {
+        Ok(Self { micros: row.try_get("", "create_time")?, id: row.try_get("", "id")? })
+    }
+}
+
+/// Cuts the row that was asked for beyond the page: with it there is a next page, which goes on after the last row kept.
+fn cut<C>(
+    rows: &mut Vec<QueryResult>,
+    limit: u64,
+    cursor: impl Fn(&QueryResult) -> Result<C, StoreError>,
+) -> Result<Option<C>, StoreError> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    if rows.len() <= limit {
+        return Ok(None);
+    }
+    rows.truncate(limit);
+    rows.last().map(cursor).transpose()
+}
+
+/// Reads every row, good or bad.
+fn each<T: Row>(ring: &KeyRing, rows: &[QueryResult]) -> Vec<Result<T, StoreError>> {
+    rows.iter().map(|columns| row::read(ring, columns, "").map(crate::write::Locked::into_inner)).collect()
+}

@@ -1,0 +1,87 @@
+use sea_orm::{
+    ConnectionTrait, EntityTrait, JoinType, QueryTrait,
+    sea_query::{Expr, ExprTrait},
+};
+use tokend_core::{
+    caller::{Caller, CallerKey},
+    credential::CredentialId,
+    revision::Revision,
+    time::Timestamp,
+    token::Token,
+    workspace::Workspace,
+};
+
+use super::{LEFT, RIGHT};
+use crate::{
+    entity::{caller_keys, callers, feed, tokens, workspaces},
+    error::StoreError,
+    row,
+    store::{Shared, Store},
+};
+
+/// All that a verdict is made of, from one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedToken {
+    /// The token. Whether the presenter knows its secret is for the key ring to tell.
+    pub token: Token,
+    /// Its workspace.
+    pub workspace: Workspace,
+    /// Database time.
+    pub now: Timestamp,
+    /// Every change up to this one is in the rows above.
+    pub revision: Revision,
+}
+
+/// All that an authentication is made of, from one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedCallerKey {
+    /// The key. Whether the presenter knows its secret is for the key ring to tell.
+    pub key: CallerKey,
+    /// Its caller.
+    pub caller: Caller,
+    /// Database time.
+    pub now: Timestamp,
+}
+
+impl Store {
+    /// The token of that id in any workspace, for a verdict: the one query about tokens that does not start from a workspace.
+    /// `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn presented_token(&self, id: CredentialId) -> Result<Option<PresentedToken>, StoreError> {
+        self.run(move |shared| async move { presented_token(&shared, id).await }).await
+    }
+
+    /// The caller key of that id, with its caller. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn presented_caller_key(&self, id: CredentialId) -> Result<Option<PresentedCallerKey>, StoreError> {
+        self.run(move |shared| async move { presented_caller_key(&shared, id).await }).await
+    }
+}
+
+async fn presented_token(shared: &Shared, id: CredentialId) -> Result<Option<PresentedToken>, StoreError> {
+    let mut query = tokens::Entity::find_by_id(id.as_bytes().to_vec()).find_also_related(workspaces::Entity).into_query();
+    query.join(JoinType::InnerJoin, feed::Entity, Expr::col((feed::Entity, feed::Column::One)).eq(1));
+    query.column((feed::Entity, feed::Column::Epoch)).column((feed::Entity, feed::Column::Revision));
+    shared.select_now(&mut query);
+    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
+    let now = shared.read_now(&found)?;
+    let revision = row::revision(found.try_get("", "epoch")?, found.try_get("", "revision")?)
+        .map_err(|problem| StoreError::corrupt("feed", "1".to_owned(), problem))?;
+    let token = row::read::<Token>(&shared.ring, &found, LEFT)?.into_inner();
+    let workspace = row::read::<Workspace>(&shared.ring, &found, RIGHT)?.into_inner();
+    Ok(Some(PresentedToken { token, workspace, now, revision }))
+}
+
+async fn presented_caller_key(shared: &Shared, id: CredentialId) -> Result<Option<PresentedCallerKey>, StoreError> {
+    let mut query = caller_keys::Entity::find_by_id(id.as_bytes().to_vec()).find_also_related(callers::Entity).into_query();
+    shared.select_now(&mut query);
+    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
+    let now = shared.read_now(&found)?;
+    let key = row::read::<CallerKey>(&shared.ring, &found, LEFT)?.into_inner();
+    let caller = row::read::<Caller>(&shared.ring, &found, RIGHT)?.into_inner();
+    Ok(Some(PresentedCallerKey { key, caller, now }))
+}

@@ -1,0 +1,104 @@
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use tokend_core::{
+    name::{TokenName, WorkspaceId},
+    time::Timestamp,
+    token::Token,
+    workspace::{Workspace, WorkspaceState},
+};
+
+use super::{LEFT, RIGHT, TimeCursor, cut, each};
+use crate::{
+    entity::{tokens, workspaces},
+    error::StoreError,
+    row,
+    store::{Shared, Store},
+};
+
+/// A token with what its state depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredToken {
+    /// The token.
+    pub token: Token,
+    /// The state of its workspace.
+    pub workspace_state: WorkspaceState,
+    /// Database time.
+    pub now: Timestamp,
+}
+
+/// A page of a workspace's tokens, newest first.
+#[derive(Debug)]
+pub struct TokenPage {
+    /// The tokens; what can't be read or was tampered with is an error in its place.
+    pub tokens: Vec<Result<Token, StoreError>>,
+    /// Where the next page starts, if there is one.
+    pub next: Option<TimeCursor>,
+    /// How many tokens the workspace has on all pages: a kept counter.
+    pub total_size: u64,
+    /// The state of the workspace.
+    pub workspace_state: WorkspaceState,
+    /// Database time.
+    pub now: Timestamp,
+}
+
+impl Store {
+    /// A token, from one snapshot with its workspace. `None` if the workspace has none of that id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn token(&self, name: &TokenName) -> Result<Option<StoredToken>, StoreError> {
+        let name = name.clone();
+        self.run(move |shared| async move { token(&shared, &name).await }).await
+    }
+
+    /// The workspace's tokens, newest first, at most `limit` and after `after`: a token made meanwhile comes before the first page
+    /// and shifts none. `None` if there is no such workspace.
+    ///
+    /// # Errors
+    /// [`StoreError`] of the workspace or the whole list; those of single tokens are in the page.
+    pub async fn list_tokens(
+        &self,
+        workspace: &WorkspaceId,
+        after: Option<TimeCursor>,
+        limit: u64,
+    ) -> Result<Option<TokenPage>, StoreError> {
+        let workspace = workspace.clone();
+        self.run(move |shared| async move { list_tokens(&shared, &workspace, after, limit).await }).await
+    }
+}
+
+async fn token(shared: &Shared, name: &TokenName) -> Result<Option<StoredToken>, StoreError> {
+    let found = tokens::Entity::find()
+        .filter(tokens::Column::Workspace.eq(name.workspace.as_str()))
+        .filter(tokens::Column::Id.eq(name.id.as_bytes().to_vec()))
+        .find_also_related(workspaces::Entity);
+    let mut query = found.into_query();
+    shared.select_now(&mut query);
+    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
+    let now = shared.read_now(&found)?;
+    let token = row::read::<Token>(&shared.ring, &found, LEFT)?.into_inner();
+    let workspace = row::read::<Workspace>(&shared.ring, &found, RIGHT)?;
+    Ok(Some(StoredToken { token, workspace_state: workspace.state, now }))
+}
+
+async fn list_tokens(
+    shared: &Shared,
+    workspace: &WorkspaceId,
+    after: Option<TimeCursor>,
+    limit: u64,
+) -> Result<Option<TokenPage>, StoreError> {
+    let mut query = workspaces::Entity::find_by_id(workspace.as_str()).into_query();
+    shared.select_now(&mut query);
+    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
+    let now = shared.read_now(&found)?;
+    let workspace_state = row::read::<Workspace>(&shared.ring, &found, "")?.state;
+    let total_size = u64::try_from(found.try_get::<i64>("", "token_count")?).unwrap_or(0);
+
+    let mut query = tokens::Entity::find().filter(tokens::Column::Workspace.eq(workspace.as_str()));
+    if let Some(after) = after {
+        query = query.filter(after.comes_before([tokens::Column::CreateTime, tokens::Column::Id]));
+    }
+    let query = query.order_by_desc(tokens::Column::CreateTime).order_by_desc(tokens::Column::Id).limit(limit.saturating_add(1));
+    let mut rows = shared.connection.query_all(&query.into_query()).await?;
+    let next = cut(&mut rows, limit, TimeCursor::of)?;
+    Ok(Some(TokenPage { tokens: each(&shared.ring, &rows), next, total_size, workspace_state, now }))
+}

@@ -1,0 +1,56 @@
+//! Lists in text columns.
+//!
+//! Words that can't hold a space stand with one space between them; free text stands in JSON. `*` says "all" in words, so that an
+//! empty column never means everything.
+
+use std::{collections::BTreeMap, fmt::Display};
+
+const ALL: &str = "*";
+
+/// Some of something, or all of it.
+pub(super) enum Choice<T> {
+    All,
+    Only(Vec<T>),
+}
+
+/// Writes words with a space between.
+pub(super) fn join<T: Display>(words: impl IntoIterator<Item = T>) -> String {
+    let words: Vec<_> = words.into_iter().map(|word| word.to_string()).collect();
+    words.join(" ")
+}
+
+/// Reads words with exactly one space between.
+pub(super) fn split<T, E: Display>(text: &str, word: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, String> {
+    text.split(' ').map(|text| word(text).map_err(|error| error.to_string())).collect()
+}
+
+/// Writes a choice; `None` is all.
+pub(super) fn join_choice<T: Display>(only: Option<impl IntoIterator<Item = T>>) -> String {
+    only.map_or_else(|| ALL.to_owned(), join)
+}
+
+/// Reads a choice.
+pub(super) fn split_choice<T, E: Display>(text: &str, word: impl Fn(&str) -> Result<T, E>) -> Result<Choice<T>, String> {
+    if text == ALL { Ok(Choice::All) } else { split(text, word).map(Choice::Only) }
+}
+
+/// Writes free texts by key.
+pub(super) fn write_map<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let entries = entries.map(|(key, value)| (key.to_owned(), value.into()));
+    serde_json::Value::Object(entries.collect()).to_string()
+}
+
+/// Reads free texts by key.
+pub(super) fn read_map(text: &str) -> Result<BTreeMap<String, String>, String> {
+    serde_json::from_str(text).map_err(|error| format!("must be a JSON object of texts: {error}"))
+}
+
+/// Writes free texts.
+pub(super) fn write_texts(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
+}
+
+/// Reads free texts.
+pub(super) fn read_texts(text: &str) -> Result<Vec<String>, String> {
+    serde_json::from_str(text).map_err(|error| format!("must be a JSON array of texts: {error}"))
+}

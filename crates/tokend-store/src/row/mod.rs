@@ -1,0 +1,98 @@
+//! What the columns mean: each row as its `tokend-core` type, both ways.
+//!
+//! Reading goes [`read`]: the columns are decoded, then understood, then the MAC is compared. Only what passes all three leaves
+//! the crate; what does not is an error that names table and row.
+
+mod caller;
+mod caller_key;
+mod list;
+mod token;
+mod workspace;
+
+pub(crate) use caller::to_model as caller_to_model;
+pub(crate) use caller_key::to_model as caller_key_to_model;
+pub(crate) use token::to_model as token_to_model;
+pub(crate) use workspace::to_model as workspace_to_model;
+
+use sea_orm::{FromQueryResult, QueryResult};
+use tokend_core::{
+    credential::{CredentialId, SecretDigest},
+    keyring::{KeyRing, Kid},
+    revision::Revision,
+    row_mac::{RowMac, Sealed},
+    time::Timestamp,
+};
+
+use crate::{error::StoreError, write::Locked};
+
+/// A table whose rows are sealed.
+pub(crate) trait Row: Sealed + Sized {
+    /// Its columns.
+    type Model: FromQueryResult + Send;
+
+    /// The row's key, for people.
+    fn key(model: &Self::Model) -> String;
+
+    /// The row's key out of columns that could not be decoded.
+    fn key_of_undecoded(columns: &QueryResult, prefix: &str) -> Option<String>;
+
+    /// The MAC as stored.
+    fn mac(model: &Self::Model) -> &[u8];
+
+    /// What the columns mean. `Err` says which column does not mean anything.
+    fn from_model(model: Self::Model) -> Result<Self, String>;
+}
+
+/// Takes a row out of a result whose columns start with `prefix`.
+pub(crate) fn read<T: Row>(ring: &KeyRing, columns: &QueryResult, prefix: &str) -> Result<Locked<T>, StoreError> {
+    let model = T::Model::from_query_result(columns, prefix).map_err(|error| {
+        let key = T::key_of_undecoded(columns, prefix).unwrap_or_else(|| "(key unreadable)".to_owned());
+        StoreError::corrupt(T::TABLE, key, error.to_string())
+    })?;
+    let key = T::key(&model);
+    let Some(mac) = RowMac::from_bytes(T::mac(&model)) else {
+        return Err(StoreError::tampered(T::TABLE, key));
+    };
+    match T::from_model(model) {
+        Err(problem) => Err(StoreError::corrupt(T::TABLE, key, problem)),
+        Ok(row) if !ring.is_intact(&row, &mac) => Err(StoreError::tampered(T::TABLE, key)),
+        Ok(row) => Ok(Locked::new(row, mac)),
+    }
+}
+
+/// Reads one column's value, naming the column when that fails.
+pub(crate) fn column<T, E: std::fmt::Display>(name: &str, value: Result<T, E>) -> Result<T, String> {
+    value.map_err(|error| format!("column {name} {error}"))
+}
+
+pub(crate) fn time(name: &str, micros: i64) -> Result<Timestamp, String> {
+    column(name, Timestamp::from_unix_micros(micros))
+}
+
+pub(crate) fn optional_time(name: &str, micros: Option<i64>) -> Result<Option<Timestamp>, String> {
+    micros.map(|micros| time(name, micros)).transpose()
+}
+
+pub(crate) fn credential_id(id: &[u8]) -> Result<CredentialId, String> {
+    let id = id.try_into().map_err(|_| format!("must have {} bytes, it has {}", CredentialId::BYTES, id.len()));
+    column("id", id).map(CredentialId::from_bytes)
+}
+
+pub(crate) fn digest(kid: &str, digest: &[u8]) -> Result<SecretDigest, String> {
+    let kid: Kid = column("kid", kid.parse())?;
+    let hash = digest.try_into().map_err(|_| format!("must have {} bytes, it has {}", SecretDigest::BYTES, digest.len()));
+    Ok(SecretDigest::from_stored(kid, column("digest", hash)?))
+}
+
+/// Where the feed's row stands.
+pub(crate) fn revision(epoch: i64, number: i64) -> Result<Revision, String> {
+    Ok(Revision { epoch: column("epoch", u64::try_from(epoch))?, number: column("revision", u64::try_from(number))? })
+}
+
+/// How people are shown the key of a row of credentials: the id's letters, or the bytes when they are none.
+pub(crate) fn shown_id(id: &[u8]) -> String {
+    match id.try_into() {
+        Ok(id) => CredentialId::from_bytes(id).to_string(),
+        Err(_) => format!("{id:02x?}"),
+    }
+}

@@ -1,0 +1,62 @@
+use std::time::Duration;
+
+/// Where the database is and how patient the store is with it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `sqlite://PATH`, or `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=...`.
+    pub url: String,
+    /// Most connections, 2 or more: writes leave at least one to reads. Default: 8.
+    pub max_connections: u32,
+    /// How long a statement waits for a connection before the database counts as unavailable. Default: 250 ms, because a service
+    /// that waits for a verdict is better told to try again.
+    pub pool_wait: Duration,
+    /// How long a write waits for other writes: for its turn, and on SQLite for other processes' locks. Default: 5 s.
+    pub write_wait: Duration,
+    /// PostgreSQL: how long a write waits for a row's lock. Default: 1.5 s, longer than the second after which PostgreSQL ends the
+    /// transaction of a paused process that holds it.
+    pub lock_timeout: Duration,
+    /// PostgreSQL: how long one statement may run. Default: 2 s.
+    pub statement_timeout: Duration,
+    /// Start although PostgreSQL may forget what it has acknowledged. Default: no.
+    pub allow_unsafe_durability: bool,
+    /// Bring an older schema up to date when opening, rather than refuse to start. Default: yes.
+    pub migrate: bool,
+}
+
+impl Settings {
+    /// The defaults for the database at `url`.
+    #[must_use]
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: url.into(),
+            max_connections: 8,
+            pool_wait: Duration::from_millis(250),
+            write_wait: Duration::from_secs(5),
+            lock_timeout: Duration::from_millis(1_500),
+            statement_timeout: Duration::from_secs(2),
+            allow_unsafe_durability: false,
+            migrate: true,
+        }
+    }
+
+    /// What every PostgreSQL transaction that writes begins with.
+    ///
+    /// The isolation is what the order of revisions is built on, whatever the server's default. The timeouts keep one paused or
+    /// stuck process from holding the locks that every other write needs.
+    pub(crate) fn postgres_transaction(&self) -> String {
+        const IDLE_MS: u32 = 1_000;
+        format!(
+            "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}; \
+             SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+            self.lock_timeout.as_millis(),
+            self.statement_timeout.as_millis(),
+        )
+    }
+}
+
+impl std::fmt::Debug for Settings {
+    /// Leaves the URL out: it may hold a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("max_connections", &self.max_connections).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect, QueryTrait};
+use tokend_core::{
+    caller::{Caller, CallerKey},
+    name::{CallerId, CallerKeyName},
+    time::Timestamp,
+};
+
+use super::{Insert, Locked, WriteTx};
+use crate::{
+    entity::{caller_keys, callers},
+    error::StoreError,
+    row,
+};
+
+impl WriteTx {
+    /// A caller, locked until the transaction ends. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn caller(&self, id: &CallerId) -> Result<Option<Locked<Caller>>, StoreError> {
+        self.read_one(&callers::Entity::find_by_id(id.as_str()).lock_exclusive().into_query()).await
+    }
+
+    /// Inserts a caller. [`Insert::Taken`] if there is one of that id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn insert_caller(&self, caller: &Caller) -> Result<Insert, StoreError> {
+        self.insert(callers::Entity::insert(row::caller_to_model(caller, &self.ring().seal(caller)))).await
+    }
+
+    /// Deletes a caller with its keys, and returns it. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_caller(&self, id: &CallerId) -> Result<Option<Caller>, StoreError> {
+        let Some(caller) = self.caller(id).await? else { return Ok(None) };
+        let keys = caller_keys::Entity::delete_many().filter(caller_keys::Column::Caller.eq(id.as_str()));
+        self.change(&keys.into_query()).await?;
+        self.change(&callers::Entity::delete_by_id(id.as_str()).into_query()).await?;
+        Ok(Some(caller.into_inner()))
+    }
+
+    /// A caller's key, locked until the transaction ends. `None` if the caller has none of that id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn caller_key(&self, name: &CallerKeyName) -> Result<Option<Locked<CallerKey>>, StoreError> {
+        let query = caller_keys::Entity::find()
+            .filter(caller_keys::Column::Caller.eq(name.caller.as_str()))
+            .filter(caller_keys::Column::Id.eq(name.id.as_bytes().to_vec()))
+            .lock_exclusive();
+        self.read_one(&query.into_query()).await
+    }
+
+    /// How many of a caller's keys work at `now`. Lock the caller first: then no other write changes the number meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn live_caller_keys(&self, caller: &CallerId, now: Timestamp) -> Result<u64, StoreError> {
+        let live = caller_keys::Entity::find()
+            .filter(caller_keys::Column::Caller.eq(caller.as_str()))
+            .filter(caller_keys::Column::RevokeTime.is_null())
+            .filter(caller_keys::Column::ExpireTime.gt(now.unix_micros()));
+        Ok(live.count(self.connection()).await?)
+    }
+
+    /// Inserts a key. [`Insert::NoParent`] if its caller does not exist.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn insert_caller_key(&self, key: &CallerKey) -> Result<Insert, StoreError> {
+        if self.caller(&key.name.caller).await?.is_none() {
+            return Ok(Insert::NoParent);
+        }
+        self.insert(caller_keys::Entity::insert(row::caller_key_to_model(key, &self.ring().seal(key)))).await
+    }
+
+    /// Ends a key and returns it as it is now. `None` if the row is no longer what was read, or was revoked already.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn revoke_caller_key(
+        &self,
+        read: &Locked<CallerKey>,
+        at: Timestamp,
+    ) -> Result<Option<Locked<CallerKey>>, StoreError> {
+        let key = CallerKey { revoke_time: Some(at), ..(**read).clone() };
+        let mac = self.ring().seal(&key);
+        let changed = caller_keys::ActiveModel {
+            revoke_time: Set(Some(at.unix_micros())),
+            mac: Set(mac.to_bytes().to_vec()),
+            ..Default::default()
+        };
+        let update = caller_keys::Entity::update_many()
+            .set(changed)
+            .filter(caller_keys::Column::Caller.eq(key.name.caller.as_str()))
+            .filter(caller_keys::Column::Id.eq(key.name.id.as_bytes().to_vec()))
+            .filter(caller_keys::Column::Mac.eq(read.mac.to_bytes().to_vec()))
+            .filter(caller_keys::Column::RevokeTime.is_null());
+        Ok(self.change(&update.into_query()).await?.then(|| Locked::new(key, mac)))
+    }
+}

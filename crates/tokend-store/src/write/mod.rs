@@ -1,0 +1,260 @@
+//! Changes: one transaction each, made by a closure that sees nothing but [`WriteTx`].
+//!
+//! ```text
+//! let (token, revision) = store
+//!     .write_advancing(move |tx| Box::pin(async move {
+//!         let workspace = tx.lock_workspace(&name.workspace).await?.ok_or(Refusal::NotFound)?;
+//!         let token = tx.token(&name).await?.ok_or(Refusal::NotFound)?;
+//!         let now = tx.now().await?;              // after the locks are held
+//!         tx.revoke_token(&token, Revocation { at: now, by, reason }).await?.ok_or(Refusal::Aborted)
+//!     }))
+//!     .await?;
+//! ```
+//!
+//! Locks are taken in one order, so that no two writes wait for each other: workspaces (by id), then tokens, then callers, and the
+//! feed's row last. The last is [`Store::write_advancing`]'s own doing: it appends `UPDATE feed .. RETURNING` to the closure's
+//! statements, just before COMMIT, so that the row's lock makes the order of revisions the order of commits, without gaps.
+
+mod callers;
+mod requests;
+mod tokens;
+mod workspaces;
+
+pub use requests::{RecordedRequest, RequestKey};
+
+use std::{
+    ops::Deref,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, FromQueryResult, Insert as InsertQuery, QueryTrait,
+    SqliteTransactionMode, StatementBuilder, TransactionOptions, TransactionTrait,
+    sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement},
+};
+use tokend_core::{keyring::KeyRing, revision::Revision, row_mac::RowMac, time::Timestamp};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::{
+    entity::feed,
+    error::StoreError,
+    row::{self, Row},
+    store::{Shared, Store},
+};
+
+/// What a closure given to [`Store::write`] returns.
+pub type Work<'tx, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'tx>>;
+
+/// A transaction that writes, open for the time of one closure.
+pub struct WriteTx {
+    shared: Arc<Shared>,
+    tx: DatabaseTransaction,
+    /// SQLite: the latest time, in microseconds, that the transaction is to store.
+    floor: AtomicI64,
+    /// Given back after the transaction has ended.
+    _turn: OwnedSemaphorePermit,
+}
+
+/// A row as it was read under its lock. A change is applied to it only where its MAC is still the one read here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Locked<T> {
+    row: T,
+    mac: RowMac,
+}
+
+/// What became of an insertion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Insert {
+    /// The row is there.
+    Done,
+    /// There is one of this key already, and it stays as it is.
+    Taken,
+    /// What the row belongs to does not exist.
+    NoParent,
+}
+
+impl Store {
+    /// Makes changes that end no verdict: `work` in one transaction, committed if it returns `Ok`, rolled back if not. Dropping the
+    /// returned future stops nothing.
+    ///
+    /// # Errors
+    /// What `work` returns, or a [`StoreError`] of beginning and committing.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: for<'tx> FnOnce(&'tx WriteTx) -> Work<'tx, T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.run(|shared| async move {
+            let (value, tx) = WriteTx::perform(shared, work).await?;
+            tx.store_time().await?;
+            tx.commit().await?;
+            Ok(value)
+        })
+        .await
+    }
+
+    /// Makes changes that may end a verdict, or repeats the news of one: as [`write`](Self::write), and takes the next revision in
+    /// its last statement before COMMIT.
+    ///
+    /// # Errors
+    /// As of [`write`](Self::write).
+    pub async fn write_advancing<T, E, F>(&self, work: F) -> Result<(T, Revision), E>
+    where
+        F: for<'tx> FnOnce(&'tx WriteTx) -> Work<'tx, T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.run(|shared| async move {
+            let (value, tx) = WriteTx::perform(shared, work).await?;
+            let revision = tx.advance_revision().await?;
+            tx.commit().await?;
+            Ok((value, revision))
+        })
+        .await
+    }
+}
+
+impl WriteTx {
+    /// Database time. Read it after the locks are held: then times stand in the order of the changes.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.shared.now(&self.tx).await
+    }
+
+    /// Begins, and does `work`; on its error rolls back.
+    async fn perform<T, E, F>(shared: Arc<Shared>, work: F) -> Result<(T, Self), E>
+    where
+        F: for<'tx> FnOnce(&'tx Self) -> Work<'tx, T, E>,
+        E: From<StoreError>,
+    {
+        let tx = Self::begin(shared).await?;
+        match work(&tx).await {
+            Ok(value) => Ok((value, tx)),
+            Err(error) => {
+                // Should this fail, the connection is broken and the database rolls back by itself.
+                if let Err(error) = tx.tx.rollback().await {
+                    tracing::warn!(%error, "rolling back");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn begin(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let turn = shared.turn().await?;
+        // IMMEDIATE: a transaction that began by reading could not go on to write once another had written.
+        let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+        let tx = shared.connection.begin_with_options(options).await?;
+        if !shared.is_sqlite() {
+            tx.execute_unprepared(&shared.settings().postgres_transaction()).await?;
+        }
+        Ok(Self { shared, tx, floor: AtomicI64::new(i64::MIN), _turn: turn })
+    }
+
+    /// SQLite: has the transaction store `floor`, if it is later than now.
+    pub(crate) fn raise_time_floor(&self, floor: Timestamp) {
+        self.floor.fetch_max(floor.unix_micros(), Ordering::Relaxed);
+    }
+
+    /// Takes the next revision: the row's lock, held until COMMIT, makes the order of revisions the order of commits.
+    async fn advance_revision(&self) -> Result<Revision, StoreError> {
+        let mut update = self.update_feed().await?;
+        update.value(feed::Column::Revision, Expr::col(feed::Column::Revision).add(1));
+        self.execute_on_feed(&update).await
+    }
+
+    /// SQLite: stores the time of this transaction, so that time never falls below it again.
+    async fn store_time(&self) -> Result<(), StoreError> {
+        if self.shared.is_sqlite() {
+            let update = self.update_feed().await?;
+            self.execute_on_feed(&update).await?;
+        }
+        Ok(())
+    }
+
+    async fn update_feed(&self) -> Result<UpdateStatement, StoreError> {
+        let mut update = Query::update();
+        update.table(feed::Entity).and_where(feed::Column::One.eq(1)).returning_all();
+        if self.shared.is_sqlite() {
+            self.raise_time_floor(self.now().await?);
+            let floor = self.floor.load(Ordering::Relaxed);
+            update.value(feed::Column::TimeFloor, Expr::cust_with_values("max(time_floor, ?)", [floor]));
+        }
+        Ok(update)
+    }
+
+    async fn execute_on_feed(&self, update: &UpdateStatement) -> Result<Revision, StoreError> {
+        const TABLE: &str = "feed";
+        let row = self.tx.query_one(update).await?;
+        let row = row.ok_or_else(|| StoreError::corrupt(TABLE, "1".to_owned(), "the row is missing".to_owned()))?;
+        let feed::Model { epoch, revision, .. } = feed::Model::from_query_result(&row, "")?;
+        row::revision(epoch, revision).map_err(|problem| StoreError::corrupt(TABLE, "1".to_owned(), problem))
+    }
+
+    async fn commit(self) -> Result<(), StoreError> {
+        self.tx.commit().await?;
+        // Only now is it stored.
+        if let Ok(floor) = Timestamp::from_unix_micros(self.floor.into_inner()) {
+            self.shared.note_stored_time(floor);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn ring(&self) -> &KeyRing {
+        &self.shared.ring
+    }
+
+    pub(crate) const fn connection(&self) -> &DatabaseTransaction {
+        &self.tx
+    }
+
+    /// Inserts unless there is a row of that key.
+    pub(crate) async fn insert<A: ActiveModelTrait>(&self, insert: InsertQuery<A>) -> Result<Insert, StoreError> {
+        let query = insert.on_conflict(OnConflict::new().do_nothing().to_owned()).into_query();
+        Ok(if self.tx.execute(&query).await?.rows_affected() == 0 { Insert::Taken } else { Insert::Done })
+    }
+
+    /// Runs a change; whether it met a row.
+    pub(crate) async fn change(&self, statement: &impl StatementBuilder) -> Result<bool, StoreError> {
+        Ok(self.tx.execute(statement).await?.rows_affected() > 0)
+    }
+
+    /// Reads the row that a query finds, if any.
+    pub(crate) async fn read_one<T: Row>(&self, query: &SelectStatement) -> Result<Option<Locked<T>>, StoreError> {
+        let found = self.tx.query_one(query).await?;
+        found.map(|columns| row::read(self.ring(), &columns, "")).transpose()
+    }
+}
+
+impl<T> Locked<T> {
+    pub(crate) const fn new(row: T, mac: RowMac) -> Self {
+        Self { row, mac }
+    }
+
+    /// The row itself.
+    pub fn into_inner(self) -> T {
+        self.row
+    }
+}
+
+impl<T> Deref for Locked<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.row
+    }
+}
+
+impl std::fmt::Debug for WriteTx {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WriteTx")
+    }
+}

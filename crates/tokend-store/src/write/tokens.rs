@@ -1,0 +1,76 @@
+use sea_orm::{
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::{Expr, ExprTrait},
+};
+use tokend_core::{
+    name::TokenName,
+    token::{Revocation, Token},
+};
+
+use super::{Insert, Locked, WriteTx};
+use crate::{
+    entity::{tokens, workspaces},
+    error::StoreError,
+    row,
+};
+
+impl WriteTx {
+    /// A token, locked until the transaction ends. `None` if its workspace has none of that id. Lock the workspace first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn token(&self, name: &TokenName) -> Result<Option<Locked<Token>>, StoreError> {
+        let query = tokens::Entity::find()
+            .filter(tokens::Column::Workspace.eq(name.workspace.as_str()))
+            .filter(tokens::Column::Id.eq(name.id.as_bytes().to_vec()))
+            .lock_exclusive();
+        self.read_one(&query.into_query()).await
+    }
+
+    /// Inserts a token and counts it in its workspace.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn insert_token(&self, token: &Token) -> Result<Insert, StoreError> {
+        let count = workspaces::Entity::update_many()
+            .col_expr(workspaces::Column::TokenCount, Expr::col(workspaces::Column::TokenCount).add(1))
+            .filter(workspaces::Column::Id.eq(token.name.workspace.as_str()));
+        if !self.change(&count.into_query()).await? {
+            return Ok(Insert::NoParent);
+        }
+        let inserted = self.insert(tokens::Entity::insert(row::token_to_model(token, &self.ring().seal(token)))).await?;
+        if inserted == Insert::Taken {
+            // The caller may go on and commit: take the count back.
+            let count = workspaces::Entity::update_many()
+                .col_expr(workspaces::Column::TokenCount, Expr::col(workspaces::Column::TokenCount).sub(1))
+                .filter(workspaces::Column::Id.eq(token.name.workspace.as_str()));
+            self.change(&count.into_query()).await?;
+        }
+        Ok(inserted)
+    }
+
+    /// Ends a token and returns it as it is now. `None` if the row is no longer what was read, or was revoked already: a revocation
+    /// is never replaced by another.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn revoke_token(&self, read: &Locked<Token>, revocation: Revocation) -> Result<Option<Locked<Token>>, StoreError> {
+        let token = Token { revocation: Some(revocation), ..(**read).clone() };
+        let mac = self.ring().seal(&token);
+        let model = row::token_to_model(&token, &mac);
+        let changed = tokens::ActiveModel {
+            revoke_time: model.revoke_time,
+            revoker: model.revoker,
+            revoke_reason: model.revoke_reason,
+            mac: model.mac,
+            ..Default::default()
+        };
+        let update = tokens::Entity::update_many()
+            .set(changed)
+            .filter(tokens::Column::Workspace.eq(token.name.workspace.as_str()))
+            .filter(tokens::Column::Id.eq(token.name.id.as_bytes().to_vec()))
+            .filter(tokens::Column::Mac.eq(read.mac.to_bytes().to_vec()))
+            .filter(tokens::Column::RevokeTime.is_null());
+        Ok(self.change(&update.into_query()).await?.then(|| Locked::new(token, mac)))
+    }
+}

@@ -1,0 +1,44 @@
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
+use tokend_core::{name::WorkspaceId, workspace::Workspace};
+
+use super::{Insert, Locked, WriteTx};
+use crate::{entity::workspaces, error::StoreError, row};
+
+impl WriteTx {
+    /// A workspace, locked until the transaction ends: no other write changes it or its tokens meanwhile. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_workspace(&self, id: &WorkspaceId) -> Result<Option<Locked<Workspace>>, StoreError> {
+        let query = workspaces::Entity::find_by_id(id.as_str()).lock_exclusive();
+        self.read_one(&query.into_query()).await
+    }
+
+    /// Inserts a workspace. [`Insert::Taken`] if the id was ever used.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn insert_workspace(&self, workspace: &Workspace) -> Result<Insert, StoreError> {
+        let mut model = row::workspace_to_model(workspace, &self.ring().seal(workspace));
+        model.token_count = Set(0);
+        self.insert(workspaces::Entity::insert(model)).await
+    }
+
+    /// Puts `workspace` in place of the one that was read; the id must be the same. `None` if the row is no longer what was read.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn update_workspace(
+        &self,
+        read: &Locked<Workspace>,
+        workspace: Workspace,
+    ) -> Result<Option<Locked<Workspace>>, StoreError> {
+        let mac = self.ring().seal(&workspace);
+        let update = workspaces::Entity::update_many()
+            .set(row::workspace_to_model(&workspace, &mac))
+            .filter(workspaces::Column::Id.eq(read.id.as_str()))
+            .filter(workspaces::Column::Id.eq(workspace.id.as_str()))
+            .filter(workspaces::Column::Mac.eq(read.mac.to_bytes().to_vec()));
+        Ok(self.change(&update.into_query()).await?.then(|| Locked::new(workspace, mac)))
+    }
+}
