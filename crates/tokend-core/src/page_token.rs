@@ -6,7 +6,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use subtle::ConstantTimeEq;
 
-use crate::keyring::{KeyRing, Kid};
+use crate::{credential::Kid, keyring::KeyRing};
 
 /// Bytes of the MAC.
 const MAC_BYTES: usize = 16;

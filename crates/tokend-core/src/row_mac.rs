@@ -3,7 +3,7 @@
 //! Each protected row stores a keyed BLAKE3 over every column that a verdict or an authorization reads. What it can't prevent is
 //! putting an older, valid row back.
 
-use crate::{keyring::Kid, time::Timestamp};
+use crate::{credential::Kid, time::Timestamp};
 
 /// A row that is stored with a MAC.
 pub trait Sealed {

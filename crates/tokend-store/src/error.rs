@@ -56,9 +56,10 @@ impl StoreError {
         Self::Tampered { table, row }
     }
 
-    fn refused(source: DbErr) -> Self {
+    pub(crate) fn refused(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        let source = source.into();
         tracing::error!(%source, "the database refused a statement");
-        Self::Refused { source: source.into() }
+        Self::Refused { source }
     }
 }
 

@@ -6,7 +6,8 @@ use rand::TryCryptoRng;
 use sea_orm::{ActiveValue::Set, EntityTrait};
 use tokend_core::{
     caller::{Caller, CallerKey},
-    keyring::{Fingerprint, KeyRing, Kid},
+    credential::Kid,
+    keyring::{Fingerprint, KeyRing},
 };
 
 use crate::{

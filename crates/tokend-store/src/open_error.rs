@@ -1,6 +1,6 @@
-use std::path::PathBuf;
+use std::{error::Error, path::PathBuf};
 
-use tokend_core::keyring::Kid;
+use tokend_core::credential::Kid;
 
 use crate::error::StoreError;
 
@@ -101,7 +101,7 @@ pub enum OpenError {
         /// The server and database.
         database: String,
         /// What the driver said.
-        source: sqlx::Error,
+        source: Box<dyn Error + Send + Sync>,
     },
     /// The thread on which the database is spoken to could not be started.
     #[error("can't start the thread for the database: {0}; check this process's limits")]

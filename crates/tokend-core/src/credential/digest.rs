@@ -1,4 +1,4 @@
-use crate::keyring::Kid;
+use crate::credential::Kid;
 
 /// What is stored of a secret: `keyed BLAKE3(kind | id | secret)` and the key it was made with. It can't be turned back.
 ///

@@ -17,8 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     base62::{self, DIGITS_32, DIGITS_64},
-    credential::{CredentialId, Kind, Prefix, Secret, SecretBytes},
-    keyring::Kid,
+    credential::{CredentialId, Kid, Kind, Prefix, Secret, SecretBytes},
 };
 
 /// Bytes of the tag.

@@ -13,19 +13,19 @@
 mod digest;
 mod format;
 mod id;
+mod kid;
 mod prefix;
 mod secret;
 
 pub use digest::SecretDigest;
 pub use format::{Malformed, Unverified};
 pub use id::{CredentialId, MalformedId};
+pub use kid::{Kid, MalformedKid};
 pub use prefix::{MalformedPrefix, Prefix};
 pub use secret::Secret;
 
 pub(crate) use format::{SignedParts, TAG_BYTES, spell};
 pub(crate) use secret::SecretBytes;
-
-use crate::keyring::Kid;
 
 /// What a credential is for: the letter after the installation's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

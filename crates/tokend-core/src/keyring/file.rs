@@ -5,8 +5,8 @@ use std::fmt::Write;
 use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Key, KeyRing, Kid};
-use crate::credential::Prefix;
+use super::{Key, KeyRing};
+use crate::credential::{Kid, Prefix};
 
 const VERSION: u32 = 1;
 

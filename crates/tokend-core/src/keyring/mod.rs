@@ -8,14 +8,14 @@ mod file;
 mod key;
 
 pub use file::KeyRingFileError;
-pub use key::{Fingerprint, Kid, MalformedKid};
+pub use key::Fingerprint;
 
 use rand::TryCryptoRng;
 
 use crate::{
     credential::{
-        Authentic, Credential, CredentialId, Kind, Malformed, Minted, Prefix, Recognized, SecretBytes, SecretDigest, SignedParts,
-        TAG_BYTES, Unrecognized, Unverified, spell,
+        Authentic, Credential, CredentialId, Kid, Kind, Malformed, Minted, Prefix, Recognized, SecretBytes, SecretDigest,
+        SignedParts, TAG_BYTES, Unrecognized, Unverified, spell,
     },
     row_mac::{RowMac, Sealed},
 };

@@ -2,8 +2,8 @@
 
 use proptest::prelude::*;
 use tokend_core::{
-    credential::{Kind, Prefix},
-    keyring::{Fingerprint, KeyRing, KeyRingFileError, Kid},
+    credential::{Kid, Kind, Prefix},
+    keyring::{Fingerprint, KeyRing, KeyRingFileError},
 };
 
 use crate::samples::{OTHER_ROOT, ROOT, Script, kid, mint, prefixes, ring, ring_of, ring_text, token};

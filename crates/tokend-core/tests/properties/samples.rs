@@ -7,8 +7,8 @@ use rand::{TryCryptoRng, TryRng};
 use tokend_core::{
     address::{AllowedAddresses, Networks, parse_network},
     caller::{Caller, CallerKey, Role, WorkspaceAccess},
-    credential::{CredentialId, Kind, Minted, Prefix, SecretDigest},
-    keyring::{KeyRing, Kid},
+    credential::{CredentialId, Kid, Kind, Minted, Prefix, SecretDigest},
+    keyring::KeyRing,
     labels::Labels,
     name::{CallerKeyName, TokenName, WorkspaceId},
     resource::Resource,

@@ -1,6 +1,5 @@
 use tokend_core::{
-    credential::{CredentialId, Kind, Prefix, Secret},
-    keyring::Kid,
+    credential::{CredentialId, Kid, Kind, Prefix, Secret},
     time::Timestamp,
     token::{Revocation, Token, TokenState},
     workspace::WorkspaceState,

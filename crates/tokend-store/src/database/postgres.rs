@@ -85,11 +85,11 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<PgConnection, OpenError> {
-        let refused = |source| OpenError::CannotConnect { database: self.name(), source };
-        match tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await {
-            Ok(connected) => connected.map_err(refused),
-            Err(_) => Err(refused(sqlx::Error::PoolTimedOut)),
-        }
+        let connected = match tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await {
+            Ok(connected) => connected.map_err(Into::into),
+            Err(_) => Err(format!("no answer within {CONNECT_TIMEOUT:?}").into()),
+        };
+        connected.map_err(|source| OpenError::CannotConnect { database: self.name(), source })
     }
 
     /// The schema's version; an error if the schema is another program's.

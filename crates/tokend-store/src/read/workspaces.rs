@@ -1,6 +1,4 @@
-use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-};
+use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{
     name::WorkspaceId,
     time::Timestamp,
@@ -72,7 +70,8 @@ async fn active_token_count(shared: &Shared, id: &WorkspaceId, now: Timestamp) -
         .filter(tokens::Column::Workspace.eq(id.as_str()))
         .filter(tokens::Column::RevokeTime.is_null())
         .filter(not_expired);
-    Ok(live.count(&shared.connection).await?)
+    let count: Option<i64> = live.select_only().expr(tokens::Column::Id.count()).into_tuple().one(&shared.connection).await?;
+    Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
 }
 
 async fn list_workspaces(shared: &Shared, after: Option<String>, limit: u64) -> Result<WorkspacePage, StoreError> {

@@ -16,8 +16,8 @@ pub(crate) use workspace::to_model as workspace_to_model;
 
 use sea_orm::{FromQueryResult, QueryResult};
 use tokend_core::{
-    credential::{CredentialId, SecretDigest},
-    keyring::{KeyRing, Kid},
+    credential::{CredentialId, Kid, SecretDigest},
+    keyring::KeyRing,
     revision::Revision,
     row_mac::{RowMac, Sealed},
     time::Timestamp,

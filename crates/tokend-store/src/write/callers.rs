@@ -62,7 +62,7 @@ impl WriteTx {
             .filter(caller_keys::Column::Caller.eq(caller.as_str()))
             .filter(caller_keys::Column::RevokeTime.is_null())
             .filter(caller_keys::Column::ExpireTime.gt(now.unix_micros()));
-        Ok(live.count(self.connection()).await?)
+        Ok(live.count(&self.tx).await?)
     }
 
     /// Inserts a key. [`Insert::NoParent`] if its caller does not exist.

@@ -27,13 +27,13 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, FromQueryResult, Insert as InsertQuery, QueryTrait,
-    SqliteTransactionMode, StatementBuilder, TransactionOptions, TransactionTrait,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, FromQueryResult, Insert as InsertQuery, QueryResult,
+    QueryTrait, SqliteTransactionMode, StatementBuilder, TransactionOptions, TransactionTrait,
     sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement},
 };
 use tokend_core::{keyring::KeyRing, revision::Revision, row_mac::RowMac, time::Timestamp};
@@ -55,6 +55,8 @@ pub struct WriteTx {
     tx: DatabaseTransaction,
     /// SQLite: the latest time, in microseconds, that the transaction is to store.
     floor: AtomicI64,
+    /// Set when a statement failed. PostgreSQL then answers COMMIT by rolling back, without calling that an error.
+    failed: AtomicBool,
     /// Given back after the transaction has ended.
     _turn: OwnedSemaphorePermit,
 }
@@ -126,7 +128,7 @@ impl WriteTx {
     /// # Errors
     /// [`StoreError`].
     pub async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.shared.now(&self.tx).await
+        self.noting_failure(self.shared.now(&self.tx).await)
     }
 
     /// Begins, and does `work`; on its error rolls back.
@@ -156,7 +158,7 @@ impl WriteTx {
         if !shared.is_sqlite() {
             tx.execute_unprepared(&shared.settings().postgres_transaction()).await?;
         }
-        Ok(Self { shared, tx, floor: AtomicI64::new(i64::MIN), _turn: turn })
+        Ok(Self { shared, tx, floor: AtomicI64::new(i64::MIN), failed: AtomicBool::new(false), _turn: turn })
     }
 
     /// SQLite: has the transaction store `floor`, if it is later than now.
@@ -193,13 +195,16 @@ impl WriteTx {
 
     async fn execute_on_feed(&self, update: &UpdateStatement) -> Result<Revision, StoreError> {
         const TABLE: &str = "feed";
-        let row = self.tx.query_one(update).await?;
+        let row = self.noting_failure(self.tx.query_one(update).await)?;
         let row = row.ok_or_else(|| StoreError::corrupt(TABLE, "1".to_owned(), "the row is missing".to_owned()))?;
         let feed::Model { epoch, revision, .. } = feed::Model::from_query_result(&row, "")?;
         row::revision(epoch, revision).map_err(|problem| StoreError::corrupt(TABLE, "1".to_owned(), problem))
     }
 
     async fn commit(self) -> Result<(), StoreError> {
+        if self.failed.into_inner() {
+            return Err(StoreError::refused(FailureIgnored));
+        }
         self.tx.commit().await?;
         // Only now is it stored.
         if let Ok(floor) = Timestamp::from_unix_micros(self.floor.into_inner()) {
@@ -208,31 +213,44 @@ impl WriteTx {
         Ok(())
     }
 
-    pub(crate) fn ring(&self) -> &KeyRing {
-        &self.shared.ring
+    fn noting_failure<T, E: Into<StoreError>>(&self, result: Result<T, E>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            self.failed.store(true, Ordering::Relaxed);
+            error.into()
+        })
     }
 
-    pub(crate) const fn connection(&self) -> &DatabaseTransaction {
-        &self.tx
+    pub(crate) fn ring(&self) -> &KeyRing {
+        &self.shared.ring
     }
 
     /// Inserts unless there is a row of that key.
     pub(crate) async fn insert<A: ActiveModelTrait>(&self, insert: InsertQuery<A>) -> Result<Insert, StoreError> {
         let query = insert.on_conflict(OnConflict::new().do_nothing().to_owned()).into_query();
-        Ok(if self.tx.execute(&query).await?.rows_affected() == 0 { Insert::Taken } else { Insert::Done })
+        Ok(if self.change(&query).await? { Insert::Done } else { Insert::Taken })
     }
 
     /// Runs a change; whether it met a row.
     pub(crate) async fn change(&self, statement: &impl StatementBuilder) -> Result<bool, StoreError> {
-        Ok(self.tx.execute(statement).await?.rows_affected() > 0)
+        Ok(self.noting_failure(self.tx.execute(statement).await)?.rows_affected() > 0)
     }
 
-    /// Reads the row that a query finds, if any.
+    /// Runs a query for one row.
+    pub(crate) async fn find(&self, query: &SelectStatement) -> Result<Option<QueryResult>, StoreError> {
+        self.noting_failure(self.tx.query_one(query).await)
+    }
+
+    /// Reads the sealed row that a query finds, if any.
     pub(crate) async fn read_one<T: Row>(&self, query: &SelectStatement) -> Result<Option<Locked<T>>, StoreError> {
-        let found = self.tx.query_one(query).await?;
+        let found = self.find(query).await?;
         found.map(|columns| row::read(self.ring(), &columns, "")).transpose()
     }
 }
+
+/// The error of a statement was not passed on.
+#[derive(Debug, thiserror::Error)]
+#[error("a statement failed, and the transaction was to be committed nevertheless")]
+struct FailureIgnored;
 
 impl<T> Locked<T> {
     pub(crate) const fn new(row: T, mac: RowMac) -> Self {

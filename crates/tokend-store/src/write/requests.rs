@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, EntityTrait, QueryFilter, QueryTrait,
+    ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryTrait,
     sea_query::{Expr, ExprTrait, LockBehavior, LockType, OnConflict, Query},
 };
 use tokend_core::{credential::CredentialId, name::CallerId, time::Timestamp};
@@ -56,11 +56,11 @@ impl WriteTx {
     /// [`StoreError`].
     pub async fn recorded_request(&self, key: &RequestKey) -> Result<Option<RecordedRequest>, StoreError> {
         let forgotten = self.forgotten().await?;
-        let found = Entity::find_by_id((key.caller.to_string(), key.rpc.to_owned(), key.parent.clone(), key.request_id.clone()))
-            .filter(Column::CreateTime.gt(forgotten))
-            .one(self.connection())
-            .await?;
-        found.map(|model| read(model).map_err(|problem| StoreError::corrupt(TABLE, key.request_id.clone(), problem))).transpose()
+        let query = Entity::find_by_id((key.caller.to_string(), key.rpc.to_owned(), key.parent.clone(), key.request_id.clone()))
+            .filter(Column::CreateTime.gt(forgotten));
+        let Some(found) = self.find(&query.into_query()).await? else { return Ok(None) };
+        let request = Model::from_query_result(&found, "").map_err(|error| error.to_string()).and_then(read);
+        request.map(Some).map_err(|problem| StoreError::corrupt(TABLE, key.request_id.clone(), problem))
     }
 
     /// Records a request, in place of one of the same key that is older than 24 hours; [`Insert::Taken`] if that is not. Clears a

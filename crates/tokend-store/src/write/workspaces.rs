@@ -1,8 +1,15 @@
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+};
 use tokend_core::{name::WorkspaceId, workspace::Workspace};
 
 use super::{Insert, Locked, WriteTx};
-use crate::{entity::workspaces, error::StoreError, row};
+use crate::{
+    entity::workspaces::{self, ActiveModel},
+    error::StoreError,
+    row,
+};
 
 impl WriteTx {
     /// A workspace, locked until the transaction ends: no other write changes it or its tokens meanwhile. `None` if there is none.
@@ -35,7 +42,7 @@ impl WriteTx {
     ) -> Result<Option<Locked<Workspace>>, StoreError> {
         let mac = self.ring().seal(&workspace);
         let update = workspaces::Entity::update_many()
-            .set(row::workspace_to_model(&workspace, &mac))
+            .set(ActiveModel { id: NotSet, ..row::workspace_to_model(&workspace, &mac) })
             .filter(workspaces::Column::Id.eq(read.id.as_str()))
             .filter(workspaces::Column::Id.eq(workspace.id.as_str()))
             .filter(workspaces::Column::Mac.eq(read.mac.to_bytes().to_vec()));
