@@ -70,8 +70,7 @@ async fn active_token_count(shared: &Shared, id: &WorkspaceId, now: Timestamp) -
         .filter(tokens::Column::Workspace.eq(id.as_str()))
         .filter(tokens::Column::RevokeTime.is_null())
         .filter(not_expired);
-    let count: Option<i64> = live.select_only().expr(tokens::Column::Id.count()).into_tuple().one(&shared.connection).await?;
-    Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    row::count(shared.connection.query_one(&row::counting(live)).await?)
 }
 
 async fn list_workspaces(shared: &Shared, after: Option<String>, limit: u64) -> Result<WorkspacePage, StoreError> {

@@ -14,7 +14,10 @@ pub(crate) use caller_key::to_model as caller_key_to_model;
 pub(crate) use token::to_model as token_to_model;
 pub(crate) use workspace::to_model as workspace_to_model;
 
-use sea_orm::{FromQueryResult, QueryResult};
+use sea_orm::{
+    EntityTrait, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Select,
+    sea_query::{Expr, SelectStatement},
+};
 use tokend_core::{
     credential::{CredentialId, Kid, SecretDigest},
     keyring::KeyRing,
@@ -59,6 +62,19 @@ pub(crate) fn read<T: Row>(ring: &KeyRing, columns: &QueryResult, prefix: &str) 
         Ok(row) => Ok(Locked::new(row, mac)),
     }
 }
+
+/// A statement that counts the rows of another, without reading them.
+pub(crate) fn counting<E: EntityTrait>(rows: Select<E>) -> SelectStatement {
+    rows.select_only().expr_as(Expr::cust("count(*)"), COUNT).into_query()
+}
+
+/// The count in what such a statement found.
+pub(crate) fn count(found: Option<QueryResult>) -> Result<u64, StoreError> {
+    let count: i64 = found.map_or(Ok(0), |row| row.try_get("", COUNT))?;
+    Ok(u64::try_from(count).unwrap_or(0))
+}
+
+const COUNT: &str = "count";
 
 /// Reads one column's value, naming the column when that fails.
 pub(crate) fn column<T, E: std::fmt::Display>(name: &str, value: Result<T, E>) -> Result<T, String> {

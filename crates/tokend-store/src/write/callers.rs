@@ -1,4 +1,4 @@
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
 use tokend_core::{
     caller::{Caller, CallerKey},
     name::{CallerId, CallerKeyName},
@@ -62,7 +62,7 @@ impl WriteTx {
             .filter(caller_keys::Column::Caller.eq(caller.as_str()))
             .filter(caller_keys::Column::RevokeTime.is_null())
             .filter(caller_keys::Column::ExpireTime.gt(now.unix_micros()));
-        Ok(live.count(&self.tx).await?)
+        row::count(self.find(&row::counting(live)).await?)
     }
 
     /// Inserts a key. [`Insert::NoParent`] if its caller does not exist.

@@ -1,0 +1,118 @@
+//! The client's commands: one file for each noun, each command a call or two of the contract.
+//!
+//! ```text
+//! arguments -> names, parse -> request -> connection -> answer -> output -> stdout (a table or JSON)
+//! stdin ------> secret ---------^                          +----> secret -> stdout, alone
+//! ```
+//!
+//! What a value may be is the service's to say: here only its notation is read. A secret comes in by stdin, a file or the
+//! environment, and goes out alone on stdout; what there is to tell people goes to stderr.
+
+mod caller;
+mod scopes;
+mod token;
+mod verify;
+mod workspace;
+
+mod connection;
+mod names;
+mod output;
+mod paging;
+mod parse;
+mod secret;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+/// What a client can ask the service.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Ask whether the token on stdin may do this: exit code 0 is ALLOW, 3 is DENY
+    Verify(verify::Args),
+    /// Make, show and revoke workspace access tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Make and show workspaces
+    #[command(subcommand)]
+    Workspace(workspace::Command),
+    /// Make, show and delete callers, and their keys
+    #[command(subcommand)]
+    Caller(caller::Command),
+    /// Show the scopes that tokens can be granted
+    #[command(subcommand)]
+    Scopes(scopes::Command),
+}
+
+/// Carries out a command and tells its exit code.
+pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Verify(args) => verify::run(args).await,
+        Command::Token(command) => token::run(command).await,
+        Command::Workspace(command) => workspace::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Caller(command) => caller::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Scopes(command) => scopes::run(command).await.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Parser, error::ErrorKind};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(subcommand)]
+        command: Command,
+    }
+
+    fn refusal(line: &str) -> Option<ErrorKind> {
+        Cli::try_parse_from(line.split(' ')).err().map(|error| error.kind())
+    }
+
+    #[test]
+    fn lines_that_work() {
+        for line in [
+            "tokend verify --resource workspaces/acme --scope repository --scope project",
+            "tokend verify --resource workspaces/acme --scope repository project --client-address 192.0.2.7 -o json",
+            "tokend verify --resource workspaces/acme",
+            "tokend token create --workspace acme --name ci --scope repository:write --ttl 30d",
+            "tokend token create --workspace acme --name ci --scope repository --no-expiry --label a=b --label c=d",
+            "tokend token list --workspace workspaces/acme --page-size 5 --filter state=ACTIVE",
+            "tokend token get workspaces/acme/tokens/x --address [::1]:1 --caller-key-file f",
+            "tokend token revoke x --workspace acme --reason leaked --no-wait",
+            "tokend token identify",
+            "tokend workspace create acme --display-name Acme --organization initech",
+            "tokend caller create gate --role workspace-admin --workspace acme --workspace globex",
+            "tokend caller create gate --role admin --all-workspaces --certificate-san spiffe://a/b",
+            "tokend caller key create gate --ttl 12h",
+            "tokend caller key revoke callers/gate/keys/x",
+            "tokend scopes list -o json",
+        ] {
+            assert_eq!(refusal(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_misuse() {
+        for (line, kind) in [
+            ("tokend verify --scope repository", ErrorKind::MissingRequiredArgument),
+            ("tokend verify --resource workspaces/acme tkdw_secret", ErrorKind::UnknownArgument),
+            ("tokend token create --workspace acme --name ci", ErrorKind::MissingRequiredArgument),
+            ("tokend token create --workspace acme --name ci --scope a --ttl 1d --no-expiry", ErrorKind::ArgumentConflict),
+            ("tokend token create --workspace acme --name ci --scope a --ttl 1mo", ErrorKind::ValueValidation),
+            ("tokend token create --workspace acme --name ci --scope a --label b", ErrorKind::ValueValidation),
+            ("tokend token get x", ErrorKind::MissingRequiredArgument),
+            ("tokend token get workspaces/acme/tokens/x --workspace globex", ErrorKind::ArgumentConflict),
+            ("tokend caller create gate --role verifier", ErrorKind::MissingRequiredArgument),
+            ("tokend caller create gate --role verifier --all-workspaces --workspace acme", ErrorKind::ArgumentConflict),
+            ("tokend caller create gate --role root --all-workspaces", ErrorKind::InvalidValue),
+        ] {
+            assert_eq!(refusal(line), Some(kind), "{line}");
+        }
+    }
+}

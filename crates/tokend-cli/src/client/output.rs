@@ -1,0 +1,174 @@
+use std::io::{self, ErrorKind, Write};
+
+use clap::ValueEnum;
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use prost_types::Timestamp;
+use serde_json::Serializer;
+
+use super::{
+    paging::Page,
+    terminal::{View, note, printable_json},
+};
+use crate::failure::Failure;
+
+/// An answer that can be shown.
+pub(super) trait Answer: Message {
+    /// Its full name in the contract.
+    const MESSAGE: &'static str;
+
+    /// What it looks like to people.
+    fn view(&self) -> View;
+}
+
+/// How to show the answer.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Output {
+    /// Show a table for people, or the answer as JSON under the contract's names
+    #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Table,
+    Json,
+}
+
+impl Output {
+    /// Prints an answer on stdout.
+    ///
+    /// # Errors
+    /// Stdout can't be written to.
+    pub(super) fn print<A: Answer>(self, answer: &A) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => {
+                let view = answer.view();
+                if let View::List { rows, none, .. } = &view
+                    && rows.is_empty()
+                {
+                    note(none);
+                }
+                print(&view.lines())
+            }
+            Format::Json => print(&json(answer)?),
+        }
+    }
+
+    /// Prints a list, and tells people if it goes on; in JSON it says so itself.
+    ///
+    /// # Errors
+    /// Stdout can't be written to.
+    pub(super) fn print_list<A: Answer + Page>(self, list: &A) -> Result<(), Failure> {
+        self.print(list)?;
+        if self.is_table() && !list.next_page_token().is_empty() {
+            note(&format!("There is more: --page-token {}", list.next_page_token()));
+        }
+        Ok(())
+    }
+
+    /// Whether people read it.
+    pub(super) const fn is_table(self) -> bool {
+        matches!(self.format, Format::Table)
+    }
+}
+
+/// Writes to stdout. A reader that has seen enough is no error.
+pub(super) fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Other(format!("can't write the answer: {error}"))),
+        _ => Ok(()),
+    }
+}
+
+/// An enum's value without the prefix that all values of that enum have.
+pub(super) fn word(value: &'static str, prefix: &str) -> String {
+    value.strip_prefix(prefix).unwrap_or(value).to_owned()
+}
+
+/// A time for people: RFC 3339 in UTC, in whole seconds, or `absent` if there is none.
+pub(super) fn time(time: Option<&Timestamp>, absent: &str) -> String {
+    // Not as jiff's timestamp, which ends a day before the year 9999 does.
+    time.map_or_else(|| absent.to_owned(), |&Timestamp { seconds, .. }| Timestamp { seconds, nanos: 0 }.to_string())
+}
+
+/// The answer in protobuf's JSON mapping, under the contract's field names, empty fields included.
+fn json<A: Answer>(answer: &A) -> Result<String, Failure> {
+    try_json(answer).map_err(|error| Failure::Other(format!("can't show the answer as JSON: {error}")))
+}
+
+fn try_json<A: Answer>(answer: &A) -> Result<String, Box<dyn std::error::Error>> {
+    let contract = DescriptorPool::decode(tokend_proto::FILE_DESCRIPTOR_SET)?;
+    let descriptor = contract.get_message_by_name(A::MESSAGE).ok_or(A::MESSAGE)?;
+    let message = DynamicMessage::decode(descriptor, answer.encode_to_vec().as_slice())?;
+    let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
+    let mut json = Vec::new();
+    message.serialize_with_options(&mut Serializer::pretty(&mut json), &options)?;
+    json.push(b'\n');
+    Ok(printable_json(&String::from_utf8(json)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use tokend_client::v1;
+
+    use super::*;
+
+    fn as_value<A: Answer>(answer: &A) -> Value {
+        serde_json::from_str(&super::json(answer).expect("JSON")).expect("JSON")
+    }
+
+    /// The name in every `Answer` is checked by looking it up: one that the contract does not have would fail here.
+    #[test]
+    fn every_answer_is_in_the_contract() {
+        fn shows<A: Answer + Default>() {
+            assert!(as_value(&A::default()).is_object(), "{}", A::MESSAGE);
+        }
+        shows::<v1::VerifyResponse>();
+        shows::<v1::GetTokenResponse>();
+        shows::<v1::ListTokensResponse>();
+        shows::<v1::RevokeTokenResponse>();
+        shows::<v1::IdentifyTokenResponse>();
+        shows::<v1::ListScopesResponse>();
+        shows::<v1::CreateWorkspaceResponse>();
+        shows::<v1::GetWorkspaceResponse>();
+        shows::<v1::ListWorkspacesResponse>();
+        shows::<v1::CreateCallerResponse>();
+        shows::<v1::GetCallerResponse>();
+        shows::<v1::ListCallersResponse>();
+        shows::<v1::DeleteCallerResponse>();
+        shows::<v1::ListCallerKeysResponse>();
+        shows::<v1::RevokeCallerKeyResponse>();
+    }
+
+    #[test]
+    fn json_has_the_names_of_the_contract_and_empty_fields() {
+        let token = v1::Token {
+            name: "workspaces/acme/tokens/x".to_owned(),
+            display_name: "a\u{1b}b".to_owned(),
+            state: v1::token::State::Active.into(),
+            create_time: Some(Timestamp { seconds: 0, nanos: 0 }),
+            ..Default::default()
+        };
+        let all = as_value(&v1::ListTokensResponse { tokens: vec![token], next_page_token: String::new(), total_size: 1 });
+        assert_eq!(all["next_page_token"], "");
+        assert_eq!(all["total_size"], "1", "64 bits are text in protobuf's JSON");
+        let token = &all["tokens"][0];
+        assert_eq!(token["display_name"], "a\u{1b}b");
+        assert_eq!(token["state"], "STATE_ACTIVE");
+        assert_eq!(token["create_time"], "1970-01-01T00:00:00Z");
+        assert_eq!(token["scopes"], json!([]));
+        assert_eq!(token["labels"], json!({}));
+        assert_eq!(token["revoke_reason"], "");
+        assert_eq!(token.get("expire_time"), None, "a message that is not there has no value");
+    }
+
+    #[test]
+    fn times_are_told_up_to_the_last() {
+        assert_eq!(time(None, "never"), "never");
+        let last = Timestamp { seconds: 253_402_300_799, nanos: 999_999_000 };
+        assert_eq!(time(Some(&last), ""), "9999-12-31T23:59:59Z");
+    }
+}

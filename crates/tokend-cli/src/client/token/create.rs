@@ -1,0 +1,149 @@
+use std::collections::BTreeMap;
+
+use prost_types::{Duration, Timestamp};
+use tokend_client::v1::{CreateTokenRequest, CreateTokenResponse, Token, create_token_request};
+use tokend_core::{credential::Secret, quote::quoted};
+
+use crate::{
+    client::{connection::Connection, names, output::time, parse, secret, terminal::note},
+    failure::Failure,
+};
+
+/// What to make.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The workspace that the token is for
+    #[arg(long, value_parser = names::workspace)]
+    workspace: String,
+    /// What people call the token
+    #[arg(long)]
+    name: String,
+    /// What the token is for
+    #[arg(long)]
+    description: Option<String>,
+    /// A scope to grant; can be given several times
+    #[arg(long, required = true, num_args = 1..)]
+    scope: Vec<String>,
+    /// Bind the token to this part of the workspace, such as workspaces/acme/repositories/site, instead of all of it
+    #[arg(long)]
+    resource: Option<String>,
+    #[command(flatten)]
+    expiry: Expiry,
+    /// A network that the token may be used from, such as 192.0.2.0/24; can be given several times. None given: from anywhere
+    #[arg(long, value_name = "CIDR")]
+    allowed_cidr: Vec<String>,
+    /// A label to find the token by; can be given several times
+    #[arg(long, value_name = "KEY=VALUE", value_parser = parse::label)]
+    label: Vec<(String, String)>,
+    /// Makes the command safe to repeat: for 24 hours the same id makes no second token, and no second secret
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+    /// Check whether the token could be made, and make nothing
+    #[arg(long)]
+    validate_only: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// When the token ends. Nothing chosen is sent as nothing chosen: whether that is allowed is the service's to say.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false)]
+struct Expiry {
+    /// The token ends after this time, such as 30d, 12h or 90m
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    ttl: Option<Duration>,
+    /// The token ends at this time in RFC 3339, such as 2027-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    expire_time: Option<Timestamp>,
+    /// The token does not end by itself
+    #[arg(long)]
+    no_expiry: bool,
+}
+
+impl Expiry {
+    fn into_message(self) -> Option<create_token_request::Expiry> {
+        use create_token_request::Expiry as Chosen;
+        let Self { ttl, expire_time, no_expiry } = self;
+        // clap has seen to it that there is one at most.
+        ttl.map(Chosen::Ttl).or(expire_time.map(Chosen::ExpireTime)).or(no_expiry.then_some(Chosen::NoExpiry(true)))
+    }
+}
+
+/// Makes the token. Its secret is all that goes to stdout.
+pub(super) async fn run(args: Args) -> Result<(), Failure> {
+    let Args { workspace, name, description, scope, resource, expiry, allowed_cidr, label, request_id, validate_only, connection } =
+        args;
+    let is_retry_safe = request_id.is_some();
+    let request = CreateTokenRequest {
+        parent: workspace,
+        display_name: name,
+        description: description.unwrap_or_default(),
+        scopes: scope,
+        resource: resource.unwrap_or_default(),
+        expiry: expiry.into_message(),
+        allowed_cidrs: allowed_cidr,
+        labels: unique(label)?,
+        request_id: request_id.unwrap_or_default(),
+        validate_only,
+    };
+    let answer = connection.open().await?.token_admin().create_token(request).await?.into_inner();
+    let CreateTokenResponse { token, secret } = answer;
+    let (token, secret) = (token.unwrap_or_default(), Secret::new(secret));
+    if validate_only {
+        note(&format!("This would make {}. Nothing was made.", sketch(&token)));
+        return Ok(());
+    }
+    if is_retry_safe && secret.expose().is_empty() {
+        note(&format!(
+            "{} was made by an earlier call with this request id. Its secret was shown then, and never again.",
+            token.name
+        ));
+        return Ok(());
+    }
+    note(&format!("Made {}: {}. Its secret is shown this once:", token.name, sketch(&token)));
+    secret::to_stdout(&secret, &token.name)
+}
+
+/// The choices of the service among what it told: what the token is bound to and when it ends.
+fn sketch(token: &Token) -> String {
+    match &token.expire_time {
+        Some(end) => format!("a token for {} that expires at {}", token.resource, time(Some(end), "")),
+        None => format!("a token for {} that never expires", token.resource),
+    }
+}
+
+fn unique(labels: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Failure> {
+    let mut unique = BTreeMap::new();
+    for (key, value) in labels {
+        if unique.contains_key(&key) {
+            return Err(Failure::Other(format!("the label {} is given twice", quoted(&key))));
+        }
+        unique.insert(key, value);
+    }
+    Ok(unique)
+}
+
+#[cfg(test)]
+mod tests {
+    use create_token_request::Expiry as Chosen;
+
+    use super::*;
+
+    #[test]
+    fn no_choice_of_an_expiry_stays_none() {
+        let span = Duration { seconds: 60, nanos: 0 };
+        let end = Timestamp { seconds: 60, nanos: 0 };
+        let message = |ttl, expire_time, no_expiry| Expiry { ttl, expire_time, no_expiry }.into_message();
+        assert_eq!(message(None, None, false), None);
+        assert_eq!(message(Some(span), None, false), Some(Chosen::Ttl(span)));
+        assert_eq!(message(None, Some(end), false), Some(Chosen::ExpireTime(end)));
+        assert_eq!(message(None, None, true), Some(Chosen::NoExpiry(true)));
+    }
+
+    #[test]
+    fn a_label_given_twice_is_refused() {
+        let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(unique(vec![label("a", "1"), label("b", "1")]).expect("labels").len(), 2);
+        assert!(unique(vec![label("a", "1"), label("a", "1")]).is_err());
+    }
+}

@@ -1,0 +1,77 @@
+//! The command line of `tokend`: what operates the service (`operate`) and what asks it (`client`).
+//!
+//! A secret is printed alone on stdout, everything around it on stderr, and none is ever read from an argument.
+//! Exit codes: 0 done or ALLOW, 1 error, 2 usage, 3 DENY, 4 the caller is not authenticated or not allowed.
+
+mod client;
+mod failure;
+mod operate;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use tokend_core::clock::Clock;
+
+use failure::Failure;
+
+/// The workspace access-token service: issues, lists and revokes tokens, and answers whether one may do this, here, now.
+#[derive(Debug, Parser)]
+#[command(name = "tokend", version, arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the main job before your eyes, on a throw-away database, and keep serving on loopback
+    Dev(operate::dev::Args),
+    /// Make an installation: schema, key ring and the first ADMIN caller, whose key is printed on stdout
+    Init(operate::init::Args),
+    /// Serve
+    Serve(operate::serve::Args),
+    /// Bring the database's schema up to date, or tell how it stands
+    #[command(subcommand)]
+    Migrate(operate::migrate::Command),
+    #[command(flatten)]
+    Client(client::Command),
+    /// Print the completion script of a shell
+    Completion {
+        /// The shell
+        #[arg(value_parser = ["bash", "zsh", "fish"])]
+        shell: String,
+    },
+}
+
+/// Runs the command that the process was started with, and tells the exit code.
+#[must_use]
+pub fn run(clock: Clock) -> ExitCode {
+    // Usage errors, --help and --version end the process here, with 2 or 0.
+    let Cli { command } = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::Other(format!("can't start: {error}")).report(),
+    };
+    match runtime.block_on(carry_out(command, clock)) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+async fn carry_out(command: Command, clock: Clock) -> Result<ExitCode, Failure> {
+    match command {
+        Command::Dev(args) => operate::dev::run(args, clock).await,
+        Command::Init(args) => operate::init::run(args, clock).await,
+        Command::Serve(args) => operate::serve::run(args, clock).await,
+        Command::Migrate(command) => operate::migrate::run(command).await,
+        Command::Client(command) => client::run(command).await,
+        Command::Completion { shell } => completion(&shell),
+    }
+}
+
+fn completion(shell: &str) -> Result<ExitCode, Failure> {
+    let shell: Shell = shell.parse().map_err(Failure::Other)?;
+    clap_complete::generate(shell, &mut Cli::command(), "tokend", &mut std::io::stdout());
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,12 @@
+//! The one binary, `tokend`.
+
+use std::process::ExitCode;
+
+use tokend_core::clock::Clock;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    tokend_cli::run(Clock::system())
+}

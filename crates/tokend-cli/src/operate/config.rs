@@ -1,0 +1,70 @@
+//! Settings: flags, then `TOKEND_*` of the environment (clap takes both), then the file, then defaults.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::Deserialize;
+
+use super::logging::{Format, Level};
+use crate::failure::Failure;
+
+/// The settings file, in TOML. Every key may be left out; unknown ones are errors.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) ops_listen: Option<SocketAddr>,
+    pub(super) data_dir: Option<PathBuf>,
+    pub(super) database_url: Option<String>,
+    pub(super) keyring: Option<PathBuf>,
+    pub(super) insecure_plaintext: Option<bool>,
+    pub(super) allow_unsafe_durability: Option<bool>,
+    pub(super) no_migrate: Option<bool>,
+    pub(super) reflection: Option<bool>,
+    pub(super) log: Option<Level>,
+    pub(super) log_format: Option<Format>,
+    pub(super) ready_file: Option<PathBuf>,
+}
+
+/// Where the settings file is.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    /// A TOML file with settings; flags and the environment go before it
+    #[arg(long, value_name = "FILE", env = "TOKEND_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+impl ConfigArgs {
+    /// Reads the file, if one is named.
+    pub(super) fn read(&self) -> Result<File, Failure> {
+        let Some(path) = &self.config else { return Ok(File::default()) };
+        let text =
+            std::fs::read_to_string(path).map_err(|error| Failure::Other(format!("can't read {}: {error}", path.display())))?;
+        parse(&text).map_err(|error| Failure::Other(format!("{}: {error}", path.display())))
+    }
+}
+
+fn parse(text: &str) -> Result<File, String> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        // The whole error quotes the line, which may hold a password.
+        let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        format!("line {line}: {}", error.message())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_keys_are_errors_that_tell_the_line() {
+        let error = parse("listen = \"127.0.0.1:1\"\nlistne = 1\n").expect_err("unknown key");
+        assert!(error.starts_with("line 2: unknown field `listne`"), "{error}");
+        assert!(parse("").is_ok());
+    }
+
+    #[test]
+    fn values_are_not_quoted() {
+        let error = parse("database_url = \"postgres://u:hush@h/d\"\nlisten = \"hush\"\n").expect_err("no address");
+        assert!(!error.contains("hush@"), "{error}");
+    }
+}

@@ -1,0 +1,12 @@
+//! Operating the service: making an installation, serving it, keeping its schema up to date.
+
+pub(crate) mod dev;
+pub(crate) mod init;
+pub(crate) mod migrate;
+pub(crate) mod serve;
+
+mod config;
+mod logging;
+mod ready_file;
+mod stop;
+mod storage;

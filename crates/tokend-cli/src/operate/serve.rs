@@ -1,0 +1,99 @@
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+
+use tokend_core::clock::Clock;
+use tokend_server::{
+    keyring_file,
+    server::{Server, Settings},
+    transport,
+};
+
+use super::{
+    config::ConfigArgs,
+    logging::{self, Format, Level},
+    ready_file::Ready,
+    stop,
+    storage::StorageArgs,
+};
+use crate::failure::Failure;
+
+/// What `serve` takes.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    storage: StorageArgs,
+
+    /// Where to serve gRPC; port 0 takes a free one [default: 127.0.0.1:50051]
+    #[arg(long, value_name = "ADDRESS", env = "TOKEND_LISTEN")]
+    listen: Option<SocketAddr>,
+
+    /// Where to serve health and metrics, as plain HTTP [default: 127.0.0.1:9090]
+    #[arg(long, value_name = "ADDRESS", env = "TOKEND_OPS_LISTEN")]
+    ops_listen: Option<SocketAddr>,
+
+    /// Serve gRPC without TLS on an address that others can reach
+    #[arg(long, env = "TOKEND_INSECURE_PLAINTEXT")]
+    insecure_plaintext: bool,
+
+    /// Serve reflection
+    #[arg(long, env = "TOKEND_REFLECTION")]
+    reflection: bool,
+
+    /// Refuse to start on an older schema rather than bring it up to date
+    #[arg(long, env = "TOKEND_NO_MIGRATE")]
+    no_migrate: bool,
+
+    /// How much to log [default: info]
+    #[arg(long, env = "TOKEND_LOG")]
+    log: Option<Level>,
+
+    /// How a line of the log looks [default: pretty]
+    #[arg(long, env = "TOKEND_LOG_FORMAT")]
+    log_format: Option<Format>,
+
+    /// A file to write the addresses to, as JSON, once the server serves
+    #[arg(long, value_name = "FILE", env = "TOKEND_READY_FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_051);
+const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_090);
+
+pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
+    let Args { config, storage, listen, ops_listen, insecure_plaintext, reflection, no_migrate, log, log_format, ready_file } =
+        args;
+    let mut file = config.read()?;
+    let mut storage = storage.resolve(&mut file);
+    storage.store.migrate = !(no_migrate || file.no_migrate.unwrap_or(false));
+    logging::start(log.or(file.log).unwrap_or(Level::Info), log_format.or(file.log_format).unwrap_or(Format::Pretty));
+    let ready_file = ready_file.or(file.ready_file);
+
+    let listen = listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
+    let ops_listen = ops_listen.or(file.ops_listen).unwrap_or(DEFAULT_OPS_LISTEN);
+    if !listen.ip().is_loopback() && !(insecure_plaintext || file.insecure_plaintext.unwrap_or(false)) {
+        return Err(Failure::Other(format!(
+            "{listen} can be reached from other machines, and keys and tokens would travel in clear; \
+             listen on loopback, or pass --insecure-plaintext where the network itself is encrypted"
+        )));
+    }
+
+    let ring = Arc::new(keyring_file::read(&storage.keyring)?);
+    let settings = Settings {
+        listen,
+        ops_listen: Some(ops_listen),
+        reflection: reflection || file.reflection.unwrap_or(false),
+        transport: transport::Settings::default(),
+        store: storage.store,
+    };
+    let stop = stop::on_signal()?;
+    let server = Server::bind(settings, ring, clock).await?;
+    let (address, ops_address) = (server.address()?, server.ops_address()?);
+    tracing::info!(%address, ops_address = ops_address.map(tracing::field::display), "serving");
+    if let Some(path) = ready_file {
+        let ready = Ready { grpc_address: Some(address), ops_address, ..Ready::default() };
+        ready.write(&path).map_err(|error| Failure::Other(format!("can't write {}: {error}", path.display())))?;
+    }
+    server.run(stop).await?;
+    Ok(ExitCode::SUCCESS)
+}

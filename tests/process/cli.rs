@@ -1,0 +1,152 @@
+//! The client's commands: what goes in, what comes out, and the exit codes.
+
+use std::fs;
+
+use tokend_client::v1::Role;
+use tokend_tests::{Finished, Installation, Process, Server, on_both_databases, on_sqlite, token_in};
+
+on_both_databases!(a_token_from_its_making_to_its_end);
+
+mod anywhere {
+    use super::*;
+
+    on_sqlite!(
+        exit_codes_tell_what_happened,
+        a_key_comes_from_a_file_or_the_environment,
+        no_secret_is_taken_from_an_argument,
+        what_is_no_verdict_is_no_allow,
+        answers_can_be_read_by_programs,
+    );
+
+    async fn exit_codes_tell_what_happened(installation: Installation) {
+        let server = installation.start().await;
+        let acme = server.workspace("acme").await;
+        let token = server.token(token_in(&acme)).await;
+        let verify = async |key: &str, scope: &str| {
+            let arguments = ["verify", "--resource", "workspaces/acme", "--scope", scope];
+            tokend(&installation, &server, key, &arguments, &token.secret).await.code()
+        };
+        assert_eq!(verify(server.admin_key(), "repository").await, 0, "ALLOW");
+        assert_eq!(verify(server.admin_key(), "webhook").await, 3, "DENY");
+        assert_eq!(verify("garbage", "repository").await, 4, "not authenticated");
+        assert_eq!(verify(&token.secret, "repository").await, 4, "a token is no caller key");
+        let auditor = server.caller("auditor", Role::Auditor).await;
+        assert_eq!(verify(&auditor.secret, "repository").await, 4, "not allowed");
+        assert_eq!(verify(server.admin_key(), "everything").await, 1, "an ill-formed question");
+
+        let run = async |arguments: &[&str]| tokend(&installation, &server, server.admin_key(), arguments, "").await;
+        for usage in [&["verify"][..], &["token", "create"], &["nothing"], &["verify", "--nothing"], &[]] {
+            let finished = run(usage).await;
+            assert_eq!((finished.code(), finished.stdout.as_str()), (2, ""), "{usage:?}");
+        }
+        for fine in [&["--help"][..], &["--version"], &["token", "--help"], &["completion", "bash"]] {
+            assert!(!run(fine).await.succeeded().is_empty(), "{fine:?}");
+        }
+        run(&["token", "get", &format!("{acme}/tokens/00000000001000002")]).await.failed_with_a_sentence();
+    }
+
+    async fn a_key_comes_from_a_file_or_the_environment(installation: Installation) {
+        let server = installation.start().await;
+        server.workspace("acme").await;
+        let list = || installation.command(["workspace", "list", "--address", server.grpc_address()]);
+        let finished = Process::spawn(list(), "").finish().await;
+        assert_eq!(finished.code(), 4, "no key: {finished:#?}");
+
+        let file = installation.directory().join("key");
+        fs::write(&file, format!("{}\n", server.admin_key())).expect("it can be written");
+        let mut from_file = list();
+        from_file.arg("--caller-key-file").arg(&file);
+        assert!(Process::spawn(from_file, "").finish().await.succeeded().contains("acme"));
+        let mut from_environment = list();
+        from_environment.env("TOKEND_CALLER_KEY", server.admin_key());
+        assert!(Process::spawn(from_environment, "").finish().await.succeeded().contains("acme"));
+    }
+
+    async fn no_secret_is_taken_from_an_argument(installation: Installation) {
+        let server = installation.start().await;
+        let acme = server.workspace("acme").await;
+        let secret = server.token(token_in(&acme)).await.secret;
+        for arguments in [
+            ["verify", "--resource", "workspaces/acme", &secret].as_slice(),
+            &["verify", "--resource", "workspaces/acme", "--token", &secret],
+            &["token", "identify", &secret],
+            &["workspace", "list", "--caller-key", server.admin_key()],
+        ] {
+            let finished = tokend(&installation, &server, server.admin_key(), arguments, "").await;
+            assert_eq!(finished.code(), 2, "{:?}: {finished:#?}", &arguments[..2]);
+        }
+        let help = tokend(&installation, &server, "", &["verify", "--help"], "").await.succeeded();
+        assert!(!help.contains("--token"), "{help}");
+    }
+
+    async fn what_is_no_verdict_is_no_allow(installation: Installation) {
+        let server = installation.start().await;
+        let acme = server.workspace("acme").await;
+        let token = server.token(token_in(&acme)).await;
+        let key = server.admin_key().to_owned();
+        let address = server.grpc_address().to_owned();
+        assert!(server.stop().await.status.success());
+        let mut verify = installation.command(["verify", "--resource", "workspaces/acme", "--address", &address]);
+        verify.env("TOKEND_CALLER_KEY", key);
+        let sentence = Process::spawn(verify, &token.secret).finish().await.failed_with_a_sentence();
+        assert!(sentence.contains(&address), "{sentence}");
+    }
+
+    async fn answers_can_be_read_by_programs(installation: Installation) {
+        let server = installation.start().await;
+        let acme = server.workspace("acme").await;
+        let token = server.token(token_in(&acme)).await;
+        let name = token.public.name.as_str();
+        let json = async |arguments: &[&str], input: &str| -> serde_json::Value {
+            let arguments = [arguments, &["-o", "json"]].concat();
+            let told = tokend(&installation, &server, server.admin_key(), &arguments, input).await;
+            serde_json::from_str(&told.stdout).unwrap_or_else(|error| panic!("{error}: {told:#?}"))
+        };
+        let got = json(&["token", "get", name], "").await;
+        assert!(got.to_string().contains(name), "{got}");
+        let verdict = json(&["verify", "--resource", "workspaces/acme"], &token.secret).await;
+        assert_eq!(verdict["decision"], "DECISION_ALLOW", "{verdict}");
+        let verdict = json(&["verify", "--resource", "workspaces/acme", "--scope", "webhook"], &token.secret).await;
+        assert_eq!(verdict["denyReason"], "DENY_REASON_INSUFFICIENT_SCOPE", "{verdict}");
+    }
+}
+
+/// The client with this caller key in its environment.
+async fn tokend(installation: &Installation, server: &Server, key: &str, arguments: &[&str], input: &str) -> Finished {
+    let mut command = installation.command(arguments.iter().copied());
+    command.env("TOKEND_ADDRESS", server.grpc_address()).env("TOKEND_CALLER_KEY", key);
+    Process::spawn(command, input).finish().await
+}
+
+async fn a_token_from_its_making_to_its_end(installation: Installation) {
+    let server = installation.start().await;
+    server.workspace("acme").await;
+    let run = async |arguments: &[&str], input: &str| tokend(&installation, &server, server.admin_key(), arguments, input).await;
+
+    let create = ["token", "create", "--workspace", "acme", "--name", "ci", "--scope", "repository:write", "--ttl", "30d"];
+    let made = run(&create, "").await;
+    assert!(made.status.success(), "{made:#?}");
+    let secret = made.stdout.strip_suffix('\n').expect("a line");
+    assert!(secret.starts_with("tkdw_") && secret.len() == 74, "the secret alone: {made:#?}");
+    assert!(!made.stderr.contains(secret), "{made:#?}");
+    let id = &secret[6..23];
+    let name = format!("workspaces/acme/tokens/{id}");
+    assert!(made.stderr.contains(&name), "what to call it: {made:#?}");
+
+    let verify = ["verify", "--resource", "workspaces/acme/repositories/site", "--scope", "repository:write"];
+    let verdict = run(&verify, made.stdout.as_str()).await;
+    assert_eq!(verdict.code(), 0, "{verdict:#?}");
+    assert!(verdict.stdout.contains("ALLOW"), "{verdict:#?}");
+
+    for which in [&["token", "get", &name][..], &["token", "get", id, "--workspace", "acme"]] {
+        let shown = run(which, "").await.succeeded();
+        assert!(shown.contains(&name) && shown.contains("ACTIVE") && !shown.contains(&secret[24..]), "{shown}");
+    }
+    let revoked = run(&["token", "revoke", &name, "--reason", "it leaked"], "").await.succeeded();
+    assert!(revoked.contains("REVOKED"), "{revoked}");
+    let verdict = run(&verify, made.stdout.as_str()).await;
+    assert_eq!(verdict.code(), 3, "{verdict:#?}");
+    assert!(verdict.stdout.contains("DENY") && verdict.stdout.contains("REVOKED"), "{verdict:#?}");
+    let shown = run(&["token", "get", &name], "").await.succeeded();
+    assert!(shown.contains("it leaked"), "{shown}");
+}

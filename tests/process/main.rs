@@ -1,0 +1,8 @@
+//! What the program does: its commands, how it starts and how it ends.
+
+mod cli;
+mod dev;
+mod init;
+mod migrate;
+mod serve;
+mod shutdown;

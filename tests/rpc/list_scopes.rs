@@ -1,0 +1,33 @@
+//! `TokenAdmin.ListScopes`: the catalogue.
+
+use tokend_client::v1::ListScopesRequest;
+use tokend_tests::{Installation, on_both_databases};
+
+on_both_databases!(the_default_catalogue_is_bitbuckets);
+
+async fn the_default_catalogue_is_bitbuckets(installation: Installation) {
+    let server = installation.start().await;
+    let told = server.admin().token_admin().list_scopes(ListScopesRequest {}).await.expect("a list").into_inner();
+    let scopes: Vec<(&str, Vec<&str>)> =
+        told.scopes.iter().map(|scope| (scope.name.as_str(), scope.implies.iter().map(String::as_str).collect())).collect();
+    let expected: [(&str, &[&str]); 15] = [
+        ("project", &["repository"]),
+        ("project:admin", &[]),
+        ("repository", &[]),
+        ("repository:write", &["repository"]),
+        ("repository:admin", &[]),
+        ("repository:delete", &[]),
+        ("pullrequest", &["repository"]),
+        ("pullrequest:write", &["pullrequest", "repository:write"]),
+        ("webhook", &[]),
+        ("account", &[]),
+        ("pipeline", &[]),
+        ("pipeline:write", &["pipeline"]),
+        ("pipeline:variable", &[]),
+        ("runner", &[]),
+        ("runner:write", &["runner"]),
+    ];
+    assert_eq!(scopes, expected.map(|(name, implies)| (name, implies.to_vec())));
+    assert!(told.scopes.iter().all(|scope| !scope.description.is_empty()));
+    assert!(told.catalog_version > 0);
+}

@@ -1,0 +1,65 @@
+//! Time travel: a file that says how far the clock of the program under test runs ahead of the real one.
+
+use std::{env, fs, path::PathBuf, time::Duration};
+
+use tokend_core::clock::Clock;
+
+/// Names the control file: microseconds in decimal, negative for a clock that is behind.
+pub const VARIABLE: &str = "TOKEND_TEST_CLOCK_FILE";
+
+/// The clock of the program under test: the real one, moved by what the control file says at that moment, if there is one.
+#[must_use]
+pub fn from_environment() -> Clock {
+    match env::var_os(VARIABLE) {
+        None => Clock::system(),
+        Some(file) => {
+            let file = PathBuf::from(file);
+            Clock::with_offset(move || {
+                let text = fs::read_to_string(&file).expect("the clock's control file can be read");
+                text.trim().parse().expect("the clock's control file holds microseconds")
+            })
+        }
+    }
+}
+
+/// The control file of one installation.
+#[derive(Debug)]
+pub struct ControlFile {
+    path: PathBuf,
+}
+
+impl ControlFile {
+    /// A clock that is right.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        let file = Self { path };
+        file.write(0);
+        file
+    }
+
+    pub(crate) fn path(&self) -> &PathBuf {
+        &self.path
+    }
+
+    /// Sets the clock `span` ahead of the real one.
+    ///
+    /// # Panics
+    /// If the file can't be written, or for a span of many thousand years.
+    pub fn set_ahead(&self, span: Duration) {
+        self.write(i64::try_from(span.as_micros()).expect("a span that a clock can be ahead"));
+    }
+
+    /// Sets the clock right.
+    ///
+    /// # Panics
+    /// If the file can't be written.
+    pub fn set_right(&self) {
+        self.write(0);
+    }
+
+    /// The program reads whenever it pleases: never half a number.
+    fn write(&self, micros: i64) {
+        let next = self.path.with_extension("next");
+        fs::write(&next, micros.to_string()).expect("the control file can be written");
+        fs::rename(&next, &self.path).expect("the control file can be replaced");
+    }
+}

@@ -1,0 +1,35 @@
+//! What tokend's black-box tests stand on.
+//!
+//! A test is a function of an [`Installation`]: the program, a directory and a database of its own, nothing shared and nothing left
+//! behind. It is written once and listed in [`on_both_databases!`], which runs it on SQLite and on PostgreSQL:
+//!
+//! ```no_run
+//! # use tokend_tests::{Installation, question, token_in};
+//! # use tokend_client::v1::Decision;
+//! async fn a_token_works_at_once(installation: Installation) {
+//!     let server = installation.start().await;
+//!     let acme = server.workspace("acme").await;
+//!     let token = server.token(token_in(&acme)).await;
+//!     let verdict = server.verdict(question(&token.secret, &acme, &["repository"])).await;
+//!     assert_eq!(verdict.decision(), Decision::Allow);
+//! }
+//! ```
+
+pub mod clock;
+pub mod http;
+pub mod postgres;
+pub mod raw;
+
+mod failure;
+mod installation;
+mod process;
+mod requests;
+mod run;
+mod server;
+
+pub use failure::{Refused, refusal};
+pub use installation::{Installation, SERVE_ON_FREE_PORTS};
+pub use process::{Finished, Process};
+pub use requests::{after, question, token_in};
+pub use run::{Storage, eventually, run};
+pub use server::{Issued, Server};

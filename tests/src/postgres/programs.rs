@@ -1,0 +1,36 @@
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+/// Where Debian keeps a version's programs, out of `PATH`.
+const DEBIAN: &str = "/usr/lib/postgresql";
+
+/// The two programs that make and run a database cluster.
+#[derive(Debug)]
+pub(super) struct Programs {
+    pub(super) initdb: PathBuf,
+    pub(super) postgres: PathBuf,
+}
+
+impl Programs {
+    /// Those in `PATH`, or those of the newest version that Debian has installed.
+    pub(super) fn find() -> Option<Self> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).chain(debian_versions()).find_map(|directory| Self::in_directory(&directory))
+    }
+
+    fn in_directory(directory: &Path) -> Option<Self> {
+        let programs = Self { initdb: directory.join("initdb"), postgres: directory.join("postgres") };
+        (programs.initdb.is_file() && programs.postgres.is_file()).then_some(programs)
+    }
+}
+
+/// Newest first.
+fn debian_versions() -> Vec<PathBuf> {
+    let version = |path: &PathBuf| path.file_name()?.to_str()?.parse::<u32>().ok();
+    let entries = fs::read_dir(DEBIAN).into_iter().flatten().flatten();
+    let mut versions: Vec<_> = entries.map(|entry| entry.path()).filter_map(|path| Some((version(&path)?, path))).collect();
+    versions.sort_unstable_by(|one, other| other.cmp(one));
+    versions.into_iter().map(|(_, path)| path.join("bin")).collect()
+}

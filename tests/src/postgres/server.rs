@@ -1,0 +1,178 @@
+use std::{
+    fs, io,
+    io::Read,
+    mem,
+    net::{Ipv4Addr, TcpListener},
+    os::unix::{
+        fs::chown,
+        process::{CommandExt, ExitStatusExt},
+    },
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    thread,
+    time::Duration,
+};
+
+use super::programs::Programs;
+
+/// Runs the server and is its parent. Its standard input is a pipe from the test process: when that process has ended, however it
+/// did, the pipe closes, and the server and its directory go. `$1` is the program, `$2` the directory, the rest are settings.
+///
+/// Standard input moves to descriptor 3 because a shell gives its background jobs `/dev/null` instead.
+const GUARDIAN: &str = r#"
+program=$1 directory=$2
+shift 2
+exec 3<&0
+"$program" -D "$directory/data" "$@" </dev/null >"$directory/log" 2>&1 3<&- &
+server=$!
+{ cat <&3 >/dev/null; kill -QUIT "$server"; } 2>/dev/null &
+wait "$server"
+cat "$directory/log"
+rm -rf "$directory"
+"#;
+
+/// Small, and as durable as in production: tokend refuses a server that is not.
+const SETTINGS: [&str; 6] = [
+    "listen_addresses=127.0.0.1",
+    "unix_socket_directories=",
+    "shared_buffers=32MB",
+    "max_connections=400",
+    "max_wal_size=256MB",
+    "autovacuum=off",
+];
+
+/// How often a port is tried that someone else may take first.
+const ATTEMPTS: usize = 5;
+const POLL: Duration = Duration::from_millis(20);
+/// Polls until a start counts as failed: a minute.
+const MAX_POLLS: usize = 3_000;
+
+/// A server of this test process. Ends with it.
+#[derive(Debug)]
+pub(super) struct Server {
+    guardian: Child,
+    port: u16,
+}
+
+/// As whom to run the server, which refuses to be run by root.
+#[derive(Clone, Copy, Debug)]
+struct Account {
+    uid: u32,
+    gid: u32,
+}
+
+impl Server {
+    pub(super) fn start(programs: &Programs) -> Result<Self, String> {
+        let account = if rustix::process::geteuid().is_root() { Some(Account::unprivileged()?) } else { None };
+        let mut failure = String::new();
+        for _ in 0..ATTEMPTS {
+            match Self::attempt(programs, account) {
+                Ok(server) => return Ok(server),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
+    /// The URL of a database on it. It runs until this process ends.
+    pub(super) fn into_url(self) -> String {
+        let url = format!("postgres://postgres@127.0.0.1:{}/postgres", self.port);
+        // Its end of the pipe closes with this process and not before.
+        mem::forget(self.guardian);
+        url
+    }
+
+    fn attempt(programs: &Programs, account: Option<Account>) -> Result<Self, String> {
+        let directory = tempfile::Builder::new().prefix("tokend-postgres-").tempdir().map_err(told("make a directory"))?;
+        if let Some(Account { uid, gid }) = account {
+            chown(&directory, Some(uid), Some(gid)).map_err(told("give the directory away"))?;
+        }
+        initdb(programs, directory.path(), account)?;
+
+        let port = free_port().map_err(told("find a free port"))?;
+        let mut command = command(Path::new("sh"), directory.path(), account);
+        command.arg("-c").arg(GUARDIAN).arg("guardian").arg(&programs.postgres).arg(directory.path());
+        for setting in SETTINGS {
+            command.args(["-c", setting]);
+        }
+        command.args(["-p", &port.to_string()]);
+        // A group of its own, so that a Ctrl-C in the terminal does not reach it before the tests have ended.
+        command.process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut guardian = command.spawn().map_err(told("run sh"))?;
+        // The guardian removes it.
+        let directory = directory.keep();
+
+        for _ in 0..MAX_POLLS {
+            if is_ready(&directory) {
+                return Ok(Self { guardian, port });
+            }
+            if let Some(status) = guardian.try_wait().map_err(told("wait for sh"))? {
+                return Err(format!("it has ended: {status}\n{}", output(&mut guardian)));
+            }
+            thread::sleep(POLL);
+        }
+        drop(guardian.stdin.take());
+        Err(format!("it is not ready after a minute\n{}", output(&mut guardian)))
+    }
+}
+
+impl Account {
+    /// PostgreSQL's own user where there is one: it needs one with a name.
+    fn unprivileged() -> Result<Self, String> {
+        let passwd = fs::read_to_string("/etc/passwd").map_err(told("read /etc/passwd"))?;
+        let account = |name: &str| {
+            passwd.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                let (user, _, uid, gid) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
+                if user == name { Some(Self { uid: uid.parse().ok()?, gid: gid.parse().ok()? }) } else { None }
+            })
+        };
+        account("postgres").or_else(|| account("nobody")).ok_or_else(|| "root can't run it, and there is no other user".to_owned())
+    }
+}
+
+fn initdb(programs: &Programs, directory: &Path, account: Option<Account>) -> Result<(), String> {
+    // `--no-sync` speaks of these files alone; the server that runs on them syncs what it commits.
+    let made = command(&programs.initdb, directory, account)
+        .arg("--pgdata")
+        .arg(directory.join("data"))
+        .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
+        .output()
+        .map_err(told("run initdb"))?;
+    if made.status == ExitStatus::from_raw(0) {
+        return Ok(());
+    }
+    Err(format!("initdb: {}\n{}", made.status, String::from_utf8_lossy(&made.stderr)))
+}
+
+fn command(program: &Path, directory: &Path, account: Option<Account>) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(directory).env("LC_ALL", "C");
+    if let Some(Account { uid, gid }) = account {
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+/// The server writes into the eighth line of this file how far it is.
+fn is_ready(directory: &Path) -> bool {
+    let status = fs::read_to_string(directory.join("data/postmaster.pid")).unwrap_or_default();
+    status.lines().nth(7).is_some_and(|line| line.trim() == "ready")
+}
+
+/// What the server has told, once it has ended.
+fn output(guardian: &mut Child) -> String {
+    let mut output = String::new();
+    if let Some(stdout) = &mut guardian.stdout {
+        let _ = stdout.read_to_string(&mut output);
+    }
+    output
+}
+
+fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+fn told(action: &str) -> impl Fn(io::Error) -> String {
+    move |error| format!("can't {action}: {error}")
+}

@@ -1,0 +1,114 @@
+//! Calls that no typed client makes: any path, any bytes, any credential.
+
+use bytes::{Buf, BufMut, Bytes};
+use http::uri::PathAndQuery;
+use prost::Message;
+use tonic::{
+    Request, Response, Status,
+    client::Grpc,
+    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codegen::tokio_stream,
+    metadata::{Ascii, MetadataValue},
+    transport::{Channel, Endpoint},
+};
+
+/// A connection without a credential.
+///
+/// # Panics
+/// If nothing answers at `address`.
+pub async fn connect(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("it is an address");
+    endpoint.connect().await.unwrap_or_else(|error| panic!("can't connect to {address}: {error}"))
+}
+
+/// Sends these messages to `path`, `/package.Service/Method`, under these headers, and returns the bytes of the first answer. One
+/// message makes it an ordinary call.
+///
+/// # Errors
+/// The status, whatever it is.
+///
+/// # Panics
+/// If a path or a header is none that HTTP can carry.
+pub async fn call(
+    channel: &Channel,
+    path: &str,
+    headers: &[(&'static str, &[u8])],
+    messages: &[Bytes],
+) -> Result<Response<Bytes>, Status> {
+    let mut grpc = Grpc::new(channel.clone());
+    grpc.ready().await.expect("the connection is there");
+    let mut request = Request::new(tokio_stream::iter(messages.to_vec()));
+    for (name, value) in headers {
+        let value: MetadataValue<Ascii> = MetadataValue::try_from(*value).expect("a header can carry it");
+        request.metadata_mut().append(*name, value);
+    }
+    grpc.client_streaming(request, path.parse::<PathAndQuery>().expect("it is a path"), BytesCodec).await
+}
+
+/// Sends one message as the caller who has this key.
+///
+/// # Errors
+/// The status, whatever it is.
+pub async fn call_as(channel: &Channel, key: &str, path: &str, message: Bytes) -> Result<Response<Bytes>, Status> {
+    call(channel, path, &[("authorization", &bearer(key))], &[message]).await
+}
+
+/// The `authorization` header that presents a key.
+#[must_use]
+pub fn bearer(key: &str) -> Vec<u8> {
+    format!("Bearer {key}").into_bytes()
+}
+
+/// The path of every RPC of the contract.
+///
+/// # Panics
+/// If the contract's descriptors can't be read.
+#[must_use]
+pub fn contract_paths() -> Vec<String> {
+    let set = prost_types::FileDescriptorSet::decode(tokend_proto::FILE_DESCRIPTOR_SET).expect("it is a descriptor set");
+    let ours = set.file.iter().filter(|file| file.package() == "tokend.v1");
+    let services = ours.flat_map(|file| &file.service);
+    let paths = services
+        .flat_map(|service| service.method.iter().map(move |method| format!("/tokend.v1.{}/{}", service.name(), method.name())));
+    let paths: Vec<_> = paths.collect();
+    assert!(paths.len() >= 10, "the contract has more RPCs than {paths:?}");
+    paths
+}
+
+/// Leaves messages as they are.
+#[derive(Clone, Copy, Debug, Default)]
+struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, message: Bytes, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        buffer.put(message);
+        Ok(())
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}

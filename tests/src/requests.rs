@@ -1,0 +1,35 @@
+use std::time::Duration;
+
+use tokend_client::v1::{CreateTokenRequest, VerifyRequest, create_token_request::Expiry};
+
+/// Asks for an ordinary token of the workspace: `repository:write`, for an hour.
+#[must_use]
+pub fn token_in(workspace: &str) -> CreateTokenRequest {
+    CreateTokenRequest {
+        parent: workspace.to_owned(),
+        display_name: "ci".to_owned(),
+        scopes: vec!["repository:write".to_owned()],
+        expiry: after(Duration::from_secs(3_600)),
+        ..Default::default()
+    }
+}
+
+/// The choice of an end that lies `span` ahead.
+///
+/// # Panics
+/// For a span that no protobuf duration holds.
+#[must_use]
+pub fn after(span: Duration) -> Option<Expiry> {
+    Some(Expiry::Ttl(span.try_into().expect("a span that the contract knows")))
+}
+
+/// Asks whether a token may do what needs `scopes` to `resource`.
+#[must_use]
+pub fn question(secret: &str, resource: &str, scopes: &[&str]) -> VerifyRequest {
+    VerifyRequest {
+        token: secret.to_owned(),
+        resource: resource.to_owned(),
+        required_scopes: scopes.iter().map(ToString::to_string).collect(),
+        ..Default::default()
+    }
+}

@@ -1,0 +1,13 @@
+//! The store's promises, the same on SQLite and on PostgreSQL.
+
+mod support;
+
+mod closing;
+mod concurrency;
+mod lists;
+mod opening;
+mod requests;
+mod round_trip;
+mod tampering;
+mod time;
+mod writing;

@@ -1,0 +1,273 @@
+//! A database of its own for each test, rows to put into it, and a way past the store.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+use tempfile::TempDir;
+use tokend_core::{
+    address::{AllowedAddresses, Networks, parse_network},
+    caller::{Caller, CallerKey, Role, WorkspaceAccess},
+    clock::Clock,
+    credential::{Kind, Minted},
+    keyring::KeyRing,
+    labels::Labels,
+    name::{CallerKeyName, TokenName, WorkspaceId},
+    resource::Resource,
+    scope::{GrantedScopes, ScopeCatalog},
+    text::{Description, DisplayName},
+    time::Timestamp,
+    token::{Expiry, Token},
+    workspace::{Workspace, WorkspaceState},
+};
+use tokend_store::{Insert, NewInstallation, Settings, Store, StoreError};
+use tokend_tests::{Storage, postgres};
+
+/// An empty database, a key ring and a clock that can be moved.
+pub(crate) struct Fixture {
+    pub(crate) settings: Settings,
+    pub(crate) ring: Arc<KeyRing>,
+    ahead_micros: Arc<AtomicI64>,
+    place: Place,
+}
+
+enum Place {
+    Directory(TempDir),
+    Server { _database: postgres::Database },
+}
+
+/// Runs a test on a fresh database; does nothing where there is no PostgreSQL for it.
+pub(crate) fn run<F: Future<Output = ()>>(storage: Storage, test: impl FnOnce(Fixture) -> F) {
+    let Some(fixture) = Fixture::new(storage) else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), test(fixture)).await.expect("the test ends in time") });
+}
+
+/// Makes tests of functions `async fn(Fixture)`: each `name` becomes `sqlite::name` and `postgres::name`.
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test] fn $test() { crate::support::run(tokend_tests::Storage::Sqlite, super::$test); })+
+        }
+        mod postgres {
+            $(#[test] fn $test() { crate::support::run(tokend_tests::Storage::Postgres, super::$test); })+
+        }
+    };
+}
+
+/// Makes tests whose subject is one database alone.
+macro_rules! only_on {
+    ($module:ident, $storage:ident: $($test:ident),+ $(,)?) => {
+        mod $module {
+            $(#[test] fn $test() { crate::support::run(tokend_tests::Storage::$storage, super::$test); })+
+        }
+    };
+}
+
+pub(crate) use {on_both, only_on};
+
+#[expect(clippy::disallowed_types, reason = "tests are put together here")]
+pub(crate) fn random() -> rand::rngs::SysRng {
+    rand::rngs::SysRng
+}
+
+pub(crate) fn new_ring() -> Arc<KeyRing> {
+    Arc::new(KeyRing::generate("tkd".parse().expect("a prefix"), &mut random()).expect("randomness"))
+}
+
+impl Fixture {
+    fn new(storage: Storage) -> Option<Self> {
+        let (url, place) = match storage {
+            Storage::Sqlite => {
+                let directory = tempfile::tempdir().expect("a directory");
+                (format!("sqlite://{}/tokend.db", directory.path().display()), Place::Directory(directory))
+            }
+            Storage::Postgres => {
+                let database = postgres::database()?;
+                (database.url().to_owned(), Place::Server { _database: database })
+            }
+        };
+        Some(Self { settings: Settings::new(url), ring: new_ring(), ahead_micros: Arc::default(), place })
+    }
+
+    pub(crate) fn is_sqlite(&self) -> bool {
+        matches!(self.place, Place::Directory(_))
+    }
+
+    pub(crate) fn file(&self) -> PathBuf {
+        match &self.place {
+            Place::Directory(directory) => directory.path().join("tokend.db"),
+            Place::Server { .. } => panic!("this test is for SQLite"),
+        }
+    }
+
+    pub(crate) fn clock(&self) -> Clock {
+        let ahead = Arc::clone(&self.ahead_micros);
+        Clock::with_offset(move || ahead.load(Ordering::SeqCst))
+    }
+
+    pub(crate) fn set_clock_ahead(&self, span: Duration) {
+        self.ahead_micros.store(i64::try_from(span.as_micros()).expect("a short span"), Ordering::SeqCst);
+    }
+
+    /// The database made ready, but not initialized.
+    pub(crate) async fn created(&self) -> Store {
+        Store::create(&self.settings, Arc::clone(&self.ring), self.clock()).await.expect("it can be created")
+    }
+
+    pub(crate) async fn initialized(&self) -> Store {
+        let store = self.created().await;
+        store.initialize(self.installation(&store).await).await.expect("it is new");
+        store
+    }
+
+    pub(crate) async fn installation(&self, store: &Store) -> NewInstallation {
+        let caller = caller("root", store.now().await.expect("time"));
+        let key = self.caller_key(&caller);
+        NewInstallation::new(caller, key, &mut random()).expect("randomness")
+    }
+
+    pub(crate) async fn open(&self) -> Store {
+        Store::open(&self.settings, Arc::clone(&self.ring), self.clock()).await.expect("it can be opened")
+    }
+
+    /// A token of `workspace` in which no column is left at its simplest.
+    pub(crate) fn token(&self, workspace: &WorkspaceId, create_time: Timestamp) -> Token {
+        let Minted { id, digest, .. } = self.ring.mint(Kind::WorkspaceToken, &mut random()).expect("randomness");
+        let catalog = ScopeCatalog::bitbucket().expect("a catalogue");
+        let networks = ["192.0.2.0/24", "2001:db8::/32"].map(|text| parse_network(text).expect("a network"));
+        let labels = [("team", "a \"b\" \\ c, d=e"), ("empty", ""), ("what", "grün 🦀")];
+        let labels: BTreeMap<_, _> = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        Token {
+            name: TokenName { workspace: workspace.clone(), id },
+            digest,
+            resource: Resource::new(format!("workspaces/{workspace}/projects/web")).expect("a resource"),
+            display_name: DisplayName::new("ci: 'quoted' \"twice\"".to_owned()).expect("a name"),
+            description: Description::new("one\n\ttwo \u{1f980}".to_owned()).expect("a description"),
+            scopes: GrantedScopes::grant(&catalog, &["pullrequest:write", "webhook"]).expect("scopes"),
+            allowed_addresses: AllowedAddresses::Only(Networks::new(networks.to_vec()).expect("two")),
+            labels: Labels::new(labels).expect("labels"),
+            create_time,
+            creator: "root".parse().expect("an id"),
+            expiry: Expiry::At(after(create_time, 3_600)),
+            revocation: None,
+        }
+    }
+
+    pub(crate) fn caller_key(&self, caller: &Caller) -> CallerKey {
+        let Minted { id, digest, .. } = self.ring.mint(Kind::CallerKey, &mut random()).expect("randomness");
+        CallerKey {
+            name: CallerKeyName { caller: caller.id.clone(), id },
+            digest,
+            create_time: caller.create_time,
+            expire_time: after(caller.create_time, 3_600),
+            revoke_time: None,
+        }
+    }
+
+    /// Runs a statement behind the store's back; how many rows it touched.
+    pub(crate) async fn sql(&self, statement: &str) -> u64 {
+        let statement = sqlx::raw_sql(AssertSqlSafe(statement.to_owned()));
+        if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.settings.url).await.expect("it opens");
+            let done = statement.execute(&mut connection).await.expect("it runs");
+            connection.close().await.expect("it closes");
+            done.rows_affected()
+        } else {
+            let mut connection = PgConnection::connect(&self.settings.url).await.expect("it opens");
+            let done = statement.execute(&mut connection).await.expect("it runs");
+            connection.close().await.expect("it closes");
+            done.rows_affected()
+        }
+    }
+
+    /// Reads one column behind the store's back.
+    pub(crate) async fn column<T>(&self, query: &str) -> Vec<T>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let query = sqlx::raw_sql(AssertSqlSafe(query.to_owned()));
+        if self.is_sqlite() {
+            let mut connection = SqliteConnection::connect(&self.settings.url).await.expect("it opens");
+            let rows = query.fetch_all(&mut connection).await.expect("it runs");
+            connection.close().await.expect("it closes");
+            rows.iter().map(|row| row.get(0)).collect()
+        } else {
+            let mut connection = PgConnection::connect(&self.settings.url).await.expect("it opens");
+            let rows = query.fetch_all(&mut connection).await.expect("it runs");
+            connection.close().await.expect("it closes");
+            rows.iter().map(|row| row.get(0)).collect()
+        }
+    }
+
+    /// Reads one whole number behind the store's back.
+    pub(crate) async fn number(&self, query: &str) -> i64 {
+        self.column(query).await[0]
+    }
+
+    /// A literal of bytes in this database's SQL.
+    pub(crate) fn bytes(&self, bytes: &[u8]) -> String {
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        if self.is_sqlite() { format!("x'{digits}'") } else { format!("'\\x{digits}'::bytea") }
+    }
+}
+
+pub(crate) fn after(time: Timestamp, seconds: u64) -> Timestamp {
+    time.plus(Duration::from_secs(seconds)).expect("before the year 10000")
+}
+
+pub(crate) fn workspace_id(text: &str) -> WorkspaceId {
+    text.parse().expect("an id")
+}
+
+pub(crate) fn workspace(id: &str, create_time: Timestamp) -> Workspace {
+    Workspace {
+        id: workspace_id(id),
+        display_name: DisplayName::new(format!("The {id} workspace")).expect("a name"),
+        organization: Some("initech".parse().expect("an id")),
+        state: WorkspaceState::Suspended { at: create_time },
+        create_time,
+    }
+}
+
+pub(crate) fn caller(id: &str, create_time: Timestamp) -> Caller {
+    Caller {
+        id: id.parse().expect("an id"),
+        role: Role::WorkspaceAdmin,
+        workspaces: WorkspaceAccess::Only(["acme", "globex"].map(workspace_id).into()),
+        certificate_sans: vec!["spiffe://example.org/ci gateway".to_owned(), "ci.example.org".to_owned()],
+        create_time,
+    }
+}
+
+pub(crate) async fn insert_workspace(store: &Store, workspace: &Workspace) -> Insert {
+    let workspace = workspace.clone();
+    store
+        .write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.insert_workspace(&workspace).await }))
+        .await
+        .expect("it works")
+}
+
+pub(crate) async fn insert_token(store: &Store, token: &Token) -> Insert {
+    let token = token.clone();
+    store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.insert_token(&token).await })).await.expect("it works")
+}
+
+pub(crate) async fn insert_caller(store: &Store, caller: &Caller) -> Insert {
+    let caller = caller.clone();
+    store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.insert_caller(&caller).await })).await.expect("it works")
+}
+
+pub(crate) async fn insert_caller_key(store: &Store, key: &CallerKey) -> Insert {
+    let key = key.clone();
+    store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.insert_caller_key(&key).await })).await.expect("it works")
+}
