@@ -5,8 +5,12 @@ use std::process::ExitCode;
 use tokend_client::ConnectError;
 use tonic::Code;
 
+use crate::terminal::note;
+
 /// Exit code of any error that has no code of its own.
 const ERROR: u8 = 1;
+/// Exit code of a command line that makes no sense.
+const USAGE: u8 = 2;
 /// Exit code of a verdict that is no.
 pub(crate) const DENY: u8 = 3;
 /// Exit code of a caller that is not authenticated or not allowed.
@@ -17,6 +21,8 @@ const NOT_ALLOWED: u8 = 4;
 pub(crate) enum Failure {
     /// The service refused the call or failed.
     Call(tokend_client::Failure),
+    /// The command line makes no sense.
+    Usage(String),
     /// Anything else.
     Other(String),
 }
@@ -24,16 +30,16 @@ pub(crate) enum Failure {
 impl Failure {
     /// Prints the sentence and tells the exit code.
     pub(crate) fn report(&self) -> ExitCode {
-        let code = match self {
-            Self::Call(failure) => {
-                eprintln!("error: {failure}");
-                if matches!(failure.code, Code::Unauthenticated | Code::PermissionDenied) { NOT_ALLOWED } else { ERROR }
+        let (sentence, code) = match self {
+            Self::Call(failure) if matches!(failure.code, Code::Unauthenticated | Code::PermissionDenied) => {
+                (failure.to_string(), NOT_ALLOWED)
             }
-            Self::Other(sentence) => {
-                eprintln!("error: {sentence}");
-                ERROR
-            }
+            Self::Call(failure) => (failure.to_string(), ERROR),
+            Self::Usage(sentence) => (sentence.clone(), USAGE),
+            Self::Other(sentence) => (sentence.clone(), ERROR),
         };
+        // A line at a time: what the service says may not reach the terminal unescaped.
+        format!("error: {sentence}").lines().for_each(note);
         ExitCode::from(code)
     }
 }

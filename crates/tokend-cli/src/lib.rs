@@ -6,6 +6,7 @@
 mod client;
 mod failure;
 mod operate;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -44,6 +44,8 @@ pub type Authenticated = InterceptedService<Channel, CallerKey>;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a call may take: longer than any that the service lets run, so that only a service that hangs is given up.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A connection to tokend on behalf of one caller. Cheap to clone; calls share the connection.
 #[derive(Clone, Debug)]
@@ -58,7 +60,7 @@ pub enum ConnectError {
     #[error("{0:?} is no address; write host:port")]
     Address(String),
     /// Nothing answers there.
-    #[error("can't reach tokend at {address}: {source}")]
+    #[error("can't reach tokend at {address}: {}", root_cause(source))]
     Unreachable {
         /// Where.
         address: String,
@@ -105,11 +107,20 @@ impl Client {
     }
 }
 
+/// The error at the bottom: "connection refused" rather than "transport error".
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
 fn endpoint(address: &str) -> Result<Endpoint, ConnectError> {
     let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
     let endpoint = Endpoint::from_shared(uri).map_err(|_| ConnectError::Address(address.to_owned()))?;
     if endpoint.uri().port_u16().is_none() || endpoint.uri().scheme_str() != Some("http") {
         return Err(ConnectError::Address(address.to_owned()));
     }
-    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true))
+    Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true))
 }

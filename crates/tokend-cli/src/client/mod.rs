@@ -20,7 +20,6 @@ mod output;
 mod paging;
 mod parse;
 mod secret;
-mod terminal;
 
 use std::process::ExitCode;
 

@@ -6,11 +6,9 @@ use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use prost_types::Timestamp;
 use serde_json::Serializer;
 
-use super::{
-    paging::Page,
-    terminal::{View, note, printable_json},
-};
+use super::paging::Page;
 use crate::failure::Failure;
+use crate::terminal::{View, note, printable_json};
 
 /// An answer that can be shown.
 pub(super) trait Answer: Message {

@@ -6,9 +6,9 @@ use tokend_client::v1::{ListScopesRequest, ListScopesResponse};
 use super::{
     connection::Connection,
     output::{Answer, Output},
-    terminal::View,
 };
 use crate::failure::Failure;
+use crate::terminal::View;
 
 /// What can be done with scopes.
 #[derive(Debug, Subcommand)]

@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal, Read, Write};
 
 use tokend_core::credential::Secret;
 
-use super::terminal::note;
 use crate::failure::Failure;
+use crate::terminal::note;
 
 /// Most bytes read; many times what a credential has.
 const MAX_BYTES: usize = 16 * 1024;

@@ -8,10 +8,10 @@ use super::{
     connection::Connection,
     output::{Answer, Output, time, word},
     secret,
-    terminal::{View, note},
     token::labels,
 };
 use crate::failure::{DENY, Failure};
+use crate::terminal::{View, note};
 
 /// The token is read from stdin.
 #[derive(Debug, clap::Args)]

@@ -11,9 +11,9 @@ use super::{
     names,
     output::{Answer, Output, time, word},
     paging::Paging,
-    terminal::View,
 };
 use crate::failure::Failure;
+use crate::terminal::View;
 
 /// What can be done with workspaces.
 #[derive(Debug, Subcommand)]

@@ -46,7 +46,7 @@ impl ConfigArgs {
 fn parse(text: &str) -> Result<File, String> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         // The whole error quotes the line, which may hold a password.
-        let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         format!("line {line}: {}", error.message())
     })
 }

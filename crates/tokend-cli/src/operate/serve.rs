@@ -65,13 +65,14 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         args;
     let mut file = config.read()?;
     let mut storage = storage.resolve(&mut file);
-    storage.store.migrate = !(no_migrate || file.no_migrate.unwrap_or(false));
+    storage.store.migrate = !no_migrate && !file.no_migrate.unwrap_or(false);
     logging::start(log.or(file.log).unwrap_or(Level::Info), log_format.or(file.log_format).unwrap_or(Format::Pretty));
     let ready_file = ready_file.or(file.ready_file);
 
     let listen = listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
     let ops_listen = ops_listen.or(file.ops_listen).unwrap_or(DEFAULT_OPS_LISTEN);
-    if !listen.ip().is_loopback() && !(insecure_plaintext || file.insecure_plaintext.unwrap_or(false)) {
+    let may_be_plaintext = insecure_plaintext || file.insecure_plaintext.unwrap_or(false);
+    if !listen.ip().is_loopback() && !may_be_plaintext {
         return Err(Failure::Other(format!(
             "{listen} can be reached from other machines, and keys and tokens would travel in clear; \
              listen on loopback, or pass --insecure-plaintext where the network itself is encrypted"

@@ -25,10 +25,9 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
         let (caller, message) = admitted(request)?;
         sees_workspace(&caller, &message.parent)?;
         let request = CreateToken::from_message(message, &self.0.catalog).map_err(Refusal::from)?;
-        let is_rehearsal = request.validate_only;
         let created = tokens::create(&self.0, caller, request).await?;
         let token = self.message(&created.stored);
-        let token = if is_rehearsal { v1::Token { name: String::new(), hint: String::new(), ..token } } else { token };
+        let token = if created.would_be_new { v1::Token { name: String::new(), hint: String::new(), ..token } } else { token };
         let secret = created.secret.as_ref().map(secret_text).unwrap_or_default();
         Ok(Response::new(v1::CreateTokenResponse { token: Some(token), secret }))
     }

@@ -29,19 +29,43 @@ pub(crate) struct Created {
     pub(crate) stored: StoredToken,
     /// Told this once; none for a replay and for a rehearsal.
     pub(crate) secret: Option<Secret>,
+    /// A rehearsal of a call that would make a new token: the name above is nobody's.
+    pub(crate) would_be_new: bool,
+}
+
+/// What the write came to.
+struct Outcome {
+    stored: StoredToken,
+    is_new: bool,
+}
+
+/// Why a write was rolled back.
+enum Undone {
+    Refused(Refusal),
+    Rehearsed(Box<Outcome>),
+}
+
+impl<E: Into<Refusal>> From<E> for Undone {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
+    }
 }
 
 /// Makes a token, or finds the one that the same request made before. With `validate_only` it changes nothing.
 pub(crate) async fn create(context: &Context, caller: Arc<Caller>, request: CreateToken) -> Result<Created, Refusal> {
     let Minted { id, secret, digest } = context.mint(Kind::WorkspaceToken).map_err(Refusal::NoRandomness)?;
     let name = TokenName { workspace: request.workspace.clone(), id };
-    if request.validate_only {
-        let stored = rehearse(context, &caller, request, name, digest).await?;
-        return Ok(Created { stored, secret: None });
+    let is_rehearsal = request.validate_only;
+    let create = async move |tx: &WriteTx| {
+        let outcome = find_or_insert(tx, &caller, request, name, digest).await?;
+        // A rehearsal goes all the way and is rolled back, so that it can't tell anything else than the real call would do.
+        if is_rehearsal { Err(Undone::Rehearsed(Box::new(outcome))) } else { Ok(outcome) }
+    };
+    match context.store.write(move |tx| Box::pin(async move { create(tx).await })).await {
+        Ok(Outcome { stored, is_new }) => Ok(Created { stored, secret: is_new.then_some(secret), would_be_new: false }),
+        Err(Undone::Rehearsed(outcome)) => Ok(Created { stored: outcome.stored, secret: None, would_be_new: outcome.is_new }),
+        Err(Undone::Refused(refusal)) => Err(refusal),
     }
-    let (stored, is_new) =
-        context.store.write(move |tx| Box::pin(async move { find_or_insert(tx, &caller, request, name, digest).await })).await?;
-    Ok(Created { stored, secret: is_new.then_some(secret) })
 }
 
 /// Shows a token.
@@ -102,29 +126,13 @@ pub(crate) async fn revoke(
     context.store.write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
 }
 
-/// What [`create`] would make, without making it.
-async fn rehearse(
-    context: &Context,
-    caller: &Caller,
-    request: CreateToken,
-    name: TokenName,
-    digest: SecretDigest,
-) -> Result<StoredToken, Refusal> {
-    let found = context.store.workspace(&name.workspace).await?;
-    let workspace = found.ok_or_else(|| Refusal::WorkspaceNotFound(name.workspace.clone()))?.workspace;
-    let now = context.store.now().await?;
-    let token = new_token(request, name, digest, caller, &workspace, now)?;
-    Ok(StoredToken { token, workspace_state: workspace.state, now })
-}
-
-/// The token, and whether it is new.
 async fn find_or_insert(
     tx: &WriteTx,
     caller: &Caller,
     mut request: CreateToken,
     name: TokenName,
     digest: SecretDigest,
-) -> Result<(StoredToken, bool), Refusal> {
+) -> Result<Outcome, Refusal> {
     // The lock puts retries of one request in a row: the second finds what the first made.
     let found = tx.lock_workspace(&name.workspace).await?;
     let workspace = found.ok_or_else(|| Refusal::WorkspaceNotFound(name.workspace.clone()))?;
@@ -134,7 +142,7 @@ async fn find_or_insert(
         && let Some(made) = tx.recorded_request(key).await?
     {
         let token = replay(tx, retry, made, &name.workspace).await?;
-        return Ok((StoredToken { token, workspace_state: workspace.state, now }, false));
+        return Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: false });
     }
     let token = new_token(request, name, digest, caller, &workspace, now)?;
     // 96 random bits: a collision is a broken random source, and the whole write is undone.
@@ -147,7 +155,7 @@ async fn find_or_insert(
             return Err(Refusal::RequestIdReused(key.request_id));
         }
     }
-    Ok((StoredToken { token, workspace_state: workspace.state, now }, true))
+    Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: true })
 }
 
 async fn replay(tx: &WriteTx, retry: &Retryable, made: RecordedRequest, workspace: &WorkspaceId) -> Result<Token, Refusal> {

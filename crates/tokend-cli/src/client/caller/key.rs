@@ -5,6 +5,7 @@ use prost_types::Duration;
 use tokend_client::v1::{CreateCallerKeyRequest, CreateCallerKeyResponse, ListCallerKeysRequest, RevokeCallerKeyRequest};
 use tokend_core::credential::Secret;
 
+use crate::terminal::note;
 use crate::{
     client::{
         connection::Connection,
@@ -12,7 +13,6 @@ use crate::{
         output::{Output, time},
         paging::Paging,
         parse, secret,
-        terminal::note,
     },
     failure::Failure,
 };

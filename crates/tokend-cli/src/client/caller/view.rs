@@ -3,10 +3,8 @@ use tokend_client::v1::{
     RevokeCallerKeyResponse, Selection,
 };
 
-use crate::client::{
-    output::{Answer, time, word},
-    terminal::View,
-};
+use crate::client::output::{Answer, time, word};
+use crate::terminal::View;
 
 impl Answer for ListCallersResponse {
     const MESSAGE: &'static str = "tokend.v1.ListCallersResponse";

@@ -4,8 +4,9 @@ use prost_types::{Duration, Timestamp};
 use tokend_client::v1::{CreateTokenRequest, CreateTokenResponse, Token, create_token_request};
 use tokend_core::{credential::Secret, quote::quoted};
 
+use crate::terminal::note;
 use crate::{
-    client::{connection::Connection, names, output::time, parse, secret, terminal::note},
+    client::{connection::Connection, names, output::time, parse, secret},
     failure::Failure,
 };
 
@@ -116,7 +117,7 @@ fn unique(labels: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Fai
     let mut unique = BTreeMap::new();
     for (key, value) in labels {
         if unique.contains_key(&key) {
-            return Err(Failure::Other(format!("the label {} is given twice", quoted(&key))));
+            return Err(Failure::Usage(format!("the label {} is given twice", quoted(&key))));
         }
         unique.insert(key, value);
     }

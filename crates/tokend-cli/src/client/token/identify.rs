@@ -4,12 +4,12 @@ use serde::Serialize;
 use tokend_client::v1::IdentifyTokenRequest;
 use tokend_core::credential::{Kind, Malformed, Unverified};
 
+use crate::terminal::{View, note};
 use crate::{
     client::{
         connection::Connection,
         output::{Output, print},
         secret,
-        terminal::{View, note},
     },
     failure::Failure,
 };

@@ -2,10 +2,8 @@ use std::collections::BTreeMap;
 
 use tokend_client::v1::{GetTokenResponse, IdentifyTokenResponse, ListTokensResponse, RevokeTokenResponse, Token};
 
-use crate::client::{
-    output::{Answer, time, word},
-    terminal::View,
-};
+use crate::client::output::{Answer, time, word};
+use crate::terminal::View;
 
 impl Answer for ListTokensResponse {
     const MESSAGE: &'static str = "tokend.v1.ListTokensResponse";

@@ -5,7 +5,7 @@ use std::{borrow::Cow, fmt::Write as _, io::Write as _};
 use comfy_table::{Table, presets};
 
 /// What an answer looks like to people.
-pub(super) enum View {
+pub(crate) enum View {
     /// One line for each entry.
     List {
         /// The columns' titles.
@@ -21,7 +21,7 @@ pub(super) enum View {
 
 impl View {
     /// The lines, each with its end. None for an empty list.
-    pub(super) fn lines(&self) -> String {
+    pub(crate) fn lines(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         match self {
@@ -44,7 +44,7 @@ impl View {
 
 /// `text` without what a terminal would obey instead of show: control characters, and marks that reorder or hide text, stand
 /// escaped.
-pub(super) fn printable(text: &str) -> Cow<'_, str> {
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unprintable) {
         return Cow::Borrowed(text);
     }
@@ -59,7 +59,7 @@ pub(super) fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// JSON in which such characters stand as JSON's own escapes, so that it still says the same. They occur in its strings only.
-pub(super) fn printable_json(json: &str) -> String {
+pub(crate) fn printable_json(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut shown, char| {
         if is_unprintable(char) && char != '\n' {
             let mut units = [0; 2];
@@ -75,7 +75,7 @@ pub(super) fn printable_json(json: &str) -> String {
 }
 
 /// Tells people something, on stderr. If nobody listens there, that is no reason to fail.
-pub(super) fn note(sentence: &str) {
+pub(crate) fn note(sentence: &str) {
     // In one piece: stderr is not buffered, and others may write there, too.
     let _ = std::io::stderr().write_all(format!("{}\n", printable(sentence)).as_bytes());
 }
