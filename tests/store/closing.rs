@@ -1,10 +1,12 @@
 //! Whatever its caller does, a write that began ends; whatever ends, nothing hangs or panics.
 
+use std::time::Duration;
+
 use tokend_store::{Insert, Store, StoreError};
 use tokend_tests::eventually;
 use tokio::sync::oneshot;
 
-use crate::support::{Fixture, on_both, workspace, workspace_id};
+use crate::support::{Fixture, insert_workspace, on_both, only_on, workspace, workspace_id};
 
 on_both!(
     a_dropped_caller_cancels_no_write,
@@ -12,8 +14,8 @@ on_both!(
     closing_waits_for_writes,
     a_closed_store_is_unavailable,
     a_panic_reaches_the_caller_and_leaves_nothing,
-    a_cut_connection_is_replaced,
 );
+only_on!(postgres_alone, Postgres: a_cut_connection_is_replaced, a_stuck_write_does_not_stop_the_others);
 
 /// A write that inserts `acme`, tells when it has, and goes on when told to.
 async fn start_write(store: Store) -> (tokio::task::JoinHandle<Result<(), StoreError>>, oneshot::Sender<()>) {
@@ -67,7 +69,7 @@ async fn closing_waits_for_writes(fixture: Fixture) {
     let store = fixture.initialized().await;
     let (caller, go_on) = start_write(store.clone()).await;
     let closing = tokio::spawn(store.close());
-    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(!closing.is_finished());
     go_on.send(()).expect("the write goes on");
     closing.await.expect("it closes");
@@ -111,9 +113,6 @@ async fn a_panic_reaches_the_caller_and_leaves_nothing(fixture: Fixture) {
 
 async fn a_cut_connection_is_replaced(fixture: Fixture) {
     let store = fixture.initialized().await;
-    if fixture.is_sqlite() {
-        return;
-    }
     store.now().await.expect("time");
     let cut =
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
@@ -125,4 +124,33 @@ async fn a_cut_connection_is_replaced(fixture: Fixture) {
         Err(other) => panic!("{other:?}"),
     })
     .await;
+}
+
+async fn a_stuck_write_does_not_stop_the_others(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
+    let (has_begun, begun) = oneshot::channel();
+    let stuck = store.clone();
+    let stuck = tokio::spawn(async move {
+        stuck
+            .write_advancing::<(), StoreError, _>(move |tx| {
+                Box::pin(async move {
+                    tx.lock_workspace(&workspace_id("acme")).await?.expect("it is there");
+                    has_begun.send(()).expect("the test waits");
+                    // As a paused process would.
+                    tokio::time::sleep(Duration::from_secs(3)).await;
+                    Ok(())
+                })
+            })
+            .await
+    });
+    begun.await.expect("it begins");
+    let other =
+        store.write_advancing::<_, StoreError, _>(|tx| Box::pin(async move { tx.lock_workspace(&workspace_id("acme")).await }));
+    let (found, revision) = other.await.expect("the lock is taken from the stuck one");
+    assert!(found.is_some() && !stuck.is_finished());
+    assert_eq!(revision.number, 1);
+    let lost = stuck.await.expect("it ends");
+    assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
 }

@@ -1,9 +1,9 @@
 //! Many at once: writers, processes that start, runtimes that call.
 
-use std::{collections::BTreeSet, sync::Arc, thread};
+use std::{collections::BTreeSet, sync::Arc, thread, time::Duration};
 
 use tokend_core::revision::Revision;
-use tokend_store::{AlreadyInitialized, InitializeError, Insert, Store, StoreError, schema_status};
+use tokend_store::{AlreadyInitialized, InitializeError, Insert, RecordedRequest, RequestKey, Store, StoreError, schema_status};
 
 use crate::support::{Fixture, insert_token, insert_workspace, on_both, workspace, workspace_id};
 
@@ -12,6 +12,8 @@ on_both!(
     many_start_on_an_empty_database,
     of_many_that_initialize_one_wins,
     many_runtimes_share_a_store,
+    writes_leave_a_connection_to_reads,
+    of_many_equal_requests_one_is_carried_out,
 );
 
 const WRITERS: usize = 20;
@@ -35,7 +37,7 @@ async fn revisions_are_the_order_of_commits_without_gaps(fixture: Fixture) {
                             tx.lock_workspace(&token.name.workspace).await?.expect("it is there");
                             let inserted = tx.insert_token(&token).await?;
                             // Time enough to be overtaken.
-                            tokio::time::sleep(std::time::Duration::from_millis(writer as u64 % 3)).await;
+                            tokio::time::sleep(Duration::from_millis(writer as u64 % 3)).await;
                             Ok(inserted)
                         })
                     });
@@ -144,4 +146,77 @@ async fn many_runtimes_share_a_store(fixture: Fixture) {
         .await
         .expect("it ends");
     assert_eq!(store.list_workspaces(None, 100).await.expect("it works").workspaces.len(), 7);
+}
+
+async fn writes_leave_a_connection_to_reads(mut fixture: Fixture) {
+    fixture.settings.max_connections = 4;
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
+    // More writes than connections, all of them after one lock, each longer than a read waits for a connection.
+    let writers: Vec<_> = (0..8)
+        .map(|_| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let held = store.write::<_, StoreError, _>(|tx| {
+                    Box::pin(async move {
+                        let held = tx.lock_workspace(&workspace_id("acme")).await?;
+                        tokio::time::sleep(Duration::from_millis(300)).await;
+                        Ok(held)
+                    })
+                });
+                held.await.expect("its turn comes").expect("it is there");
+            })
+        })
+        .collect();
+    let mut reads = 0;
+    while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
+        store.workspace(&workspace_id("acme")).await.expect("it does not wait for the writes").expect("it is there");
+        reads += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(reads > 5, "{reads}");
+    for writer in writers {
+        writer.await.expect("it ends");
+    }
+}
+
+async fn of_many_equal_requests_one_is_carried_out(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
+    let key = RequestKey {
+        caller: "ci".parse().expect("an id"),
+        rpc: "CreateToken",
+        parent: "workspaces/acme".to_owned(),
+        request_id: "again".to_owned(),
+    };
+    let requests: Vec<_> = (0..10)
+        .map(|_| {
+            let (store, key, token) = (store.clone(), key.clone(), fixture.token(&workspace_id("acme"), now));
+            tokio::spawn(async move {
+                let answered = store.write::<_, StoreError, _>(move |tx| {
+                    Box::pin(async move {
+                        // The lock is what makes the second wait for the first.
+                        tx.lock_workspace(&token.name.workspace).await?.expect("it is there");
+                        if let Some(done) = tx.recorded_request(&key).await? {
+                            return Ok(done.token);
+                        }
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        let request = RecordedRequest { digest: [1; 32], token: token.name.id, create_time: now };
+                        assert_eq!(tx.insert_token(&token).await?, Insert::Done);
+                        assert_eq!(tx.record_request(&key, &request).await?, Insert::Done);
+                        Ok(token.name.id)
+                    })
+                });
+                answered.await.expect("it works")
+            })
+        })
+        .collect();
+    let mut answers = BTreeSet::new();
+    for request in requests {
+        answers.insert(request.await.expect("it ends"));
+    }
+    assert_eq!(answers.len(), 1);
+    assert_eq!(fixture.number("SELECT count(*) FROM tokens").await, 1);
 }

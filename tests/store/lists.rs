@@ -97,7 +97,7 @@ async fn workspaces_and_callers_are_listed_by_id(fixture: Fixture) {
     let (mut workspaces, mut callers, mut next_workspace, mut next_caller) = (Vec::new(), Vec::new(), None, None);
     for page in 0..3 {
         let listed = store.list_workspaces(next_workspace, 2).await.expect("it works");
-        workspaces.extend(listed.workspaces.into_iter().map(|workspace| workspace.expect("it is good").id.to_string()));
+        workspaces.extend(listed.workspaces.into_iter().map(|workspace| workspace.expect("it is good").workspace.id.to_string()));
         next_workspace = listed.next;
         assert_eq!(next_workspace.is_some(), page < 2);
         let listed = store.list_callers(next_caller, 3).await.expect("it works");

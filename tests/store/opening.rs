@@ -1,7 +1,8 @@
 //! What can't be used is refused with one sentence, and left as it was found.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
+use sqlx::{Connection, SqliteConnection};
 use tokend_core::keyring::KeyRing;
 use tokend_store::{KeyRingProblem, OpenError, Settings, Store, migrate, schema_status};
 
@@ -17,7 +18,7 @@ on_both!(
     a_ring_without_a_key,
     a_ring_whose_active_key_is_unknown,
 );
-only_on!(sqlite_alone, Sqlite: urls, a_file_that_is_no_database, a_missing_directory, an_unwritable_place, nobody_else_may_read_the_file);
+only_on!(sqlite_alone, Sqlite: urls, a_file_that_is_no_database, a_missing_directory, an_unwritable_place, a_file_in_use, nobody_else_may_read_the_file);
 only_on!(postgres_alone, Postgres: a_server_that_forgets, a_server_that_is_not_there, a_schema_without_a_home, passwords_are_not_told);
 
 async fn open(settings: &Settings, ring: &Arc<KeyRing>, fixture: &Fixture) -> Result<Store, OpenError> {
@@ -171,6 +172,23 @@ async fn an_unwritable_place(fixture: Fixture) {
     assert!(matches!(error, OpenError::CannotOpenFile { .. }), "{error:?}");
     let settings = Settings::new("sqlite:///proc");
     assert!(matches!(open(&settings, &fixture.ring, &fixture).await, Err(OpenError::CannotOpenFile { .. })));
+}
+
+async fn a_file_in_use(fixture: Fixture) {
+    fixture.initialized().await.close().await;
+    // As a restored copy may be.
+    fixture.sql("PRAGMA journal_mode = DELETE").await;
+    let mut other = SqliteConnection::connect(&fixture.settings.url).await.expect("it opens");
+    let mut reading = other.begin().await.expect("it begins");
+    sqlx::query("SELECT * FROM feed").fetch_all(&mut *reading).await.expect("it reads");
+    // It can't be switched to write-ahead logging while someone reads, and is worth waiting for.
+    let (settings, ring, clock) = (fixture.settings.clone(), Arc::clone(&fixture.ring), fixture.clock());
+    let opening = tokio::spawn(async move { Store::open(&settings, ring, clock).await });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!opening.is_finished());
+    reading.rollback().await.expect("it ends");
+    other.close().await.expect("it closes");
+    opening.await.expect("it ends").expect("it opens").close().await;
 }
 
 async fn nobody_else_may_read_the_file(fixture: Fixture) {

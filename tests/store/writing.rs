@@ -1,6 +1,8 @@
 //! Changes: what is taken stays, what changed meanwhile is not overwritten, what fails leaves nothing.
 
 use tokend_core::{
+    credential::CredentialId,
+    name::CallerKeyName,
     text::Reason,
     token::Revocation,
     workspace::{Workspace, WorkspaceState},
@@ -72,6 +74,15 @@ async fn a_change_loses_where_the_row_changed(fixture: Fixture) {
     assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
     let token = fixture.token(&workspace_id("acme"), now);
     assert_eq!(insert_token(&store, &token).await, Insert::Done);
+
+    let key = fixture.column::<Vec<u8>>("SELECT id FROM caller_keys").await.remove(0);
+    let key =
+        CallerKeyName { caller: "root".parse().expect("an id"), id: CredentialId::from_bytes(key.try_into().expect("12 bytes")) };
+    let key = store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.caller_key(&key).await })).await;
+    let key = key.expect("it works").expect("it is there");
+    fixture.sql(&format!("UPDATE caller_keys SET mac = {}", fixture.bytes(&[1; 34]))).await;
+    let lost = store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.revoke_caller_key(&key, now).await })).await;
+    assert_eq!(lost.expect("it works"), None);
 
     let name = token.name.clone();
     let read = store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.token(&name).await })).await;

@@ -125,11 +125,11 @@ fn is_passing_code(code: &str) -> bool {
     }
 }
 
-pub(crate) const SQLITE_BUSY: u32 = 5;
-pub(crate) const SQLITE_LOCKED: u32 = 6;
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
 pub(crate) const SQLITE_READONLY: u32 = 8;
 pub(crate) const SQLITE_IOERR: u32 = 10;
-pub(crate) const SQLITE_FULL: u32 = 13;
+const SQLITE_FULL: u32 = 13;
 pub(crate) const SQLITE_CANTOPEN: u32 = 14;
 pub(crate) const SQLITE_NOTADB: u32 = 26;
 

@@ -4,8 +4,8 @@
 //! another was seen to hang. So all work is spawned here, and callers await its handle. One thread is enough: it waits for the
 //! database and checks MACs (microseconds); SQLite's own work happens on threads of the driver.
 //!
-//! The end comes in order, whether asked for or by dropping: close the pool, which waits for statements under way; let every task
-//! finish; then end the runtime and the thread.
+//! The end comes in order, whether asked for or by dropping: close the pool, which waits for every transaction and statement under
+//! way, then end the runtime and the thread. Work that still waits for a connection is told that there is none.
 
 use std::{io, pin::Pin, sync::Mutex, time::Duration};
 
@@ -14,7 +14,6 @@ use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
 };
-use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 /// How long the end may take before what is left is cut off.
@@ -24,7 +23,6 @@ type Goodbye = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 pub(crate) struct Home {
     handle: Handle,
-    tasks: TaskTracker,
     /// Takes what is to be done before the end; dropped unused, the end comes at once.
     end: Mutex<Option<oneshot::Sender<Goodbye>>>,
     /// Closed when the runtime has ended.
@@ -38,32 +36,25 @@ impl Home {
         let handle = runtime.handle().clone();
         let (end, asked_to_end) = oneshot::channel::<Goodbye>();
         let (alive, ended) = watch::channel(());
-        let tasks = TaskTracker::new();
-        let under_way = tasks.clone();
         std::thread::Builder::new().name("tokend-store".to_owned()).spawn(move || {
             runtime.block_on(async {
-                if let Ok(goodbye) = asked_to_end.await {
-                    let in_order = async {
-                        goodbye.await;
-                        under_way.close();
-                        under_way.wait().await;
-                    };
-                    if tokio::time::timeout(LONGEST_GOODBYE, in_order).await.is_err() {
-                        tracing::warn!(
-                            "database work was still under way {LONGEST_GOODBYE:?} after the end was asked for, and was cut off"
-                        );
-                    }
+                if let Ok(goodbye) = asked_to_end.await
+                    && tokio::time::timeout(LONGEST_GOODBYE, goodbye).await.is_err()
+                {
+                    tracing::warn!(
+                        "database work was still under way {LONGEST_GOODBYE:?} after the end was asked for, and was cut off"
+                    );
                 }
             });
             drop(runtime);
             drop(alive);
         })?;
-        Ok(Self { handle, tasks, end: Mutex::new(Some(end)), ended })
+        Ok(Self { handle, end: Mutex::new(Some(end)), ended })
     }
 
     /// Runs `work` here; it goes on even if the handle is dropped. After the end the handle says that it was cancelled.
     pub(crate) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.tasks.spawn_on(work.in_current_span(), &self.handle)
+        self.handle.spawn(work.in_current_span())
     }
 
     /// Begins the end: `goodbye` first. Only the first call counts.

@@ -44,12 +44,8 @@ pub(crate) async fn list(
     match &caller.workspaces {
         WorkspaceAccess::All => {
             let page = context.store.list_workspaces(after, limit.into()).await?;
-            let mut workspaces = Vec::with_capacity(page.workspaces.len());
             // What can't be read was logged; it hides nothing else.
-            for workspace in page.workspaces.into_iter().flatten() {
-                workspaces.extend(context.store.workspace(&workspace.id).await?);
-            }
-            Ok((workspaces, page.next))
+            Ok((page.workspaces.into_iter().flatten().collect(), page.next))
         }
         WorkspaceAccess::Only(only) => {
             let mut behind = only.iter().filter(|id| after.as_deref().is_none_or(|after| id.as_str() > after));

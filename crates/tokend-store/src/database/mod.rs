@@ -124,3 +124,17 @@ fn migration_fault(database: String, error: MigrateError, driver: impl FnOnce(sq
 
 /// Connections that stayed unused for longer than this are tried before they are used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_is_judged_by_its_version_and_what_it_is_for() {
+        let judged = |found, purpose, migrate| judge("here".to_owned(), found, purpose, migrate);
+        assert!(matches!(judged(0, Purpose::Serve, true), Err(OpenError::NotInitialized { .. })));
+        assert!(matches!(judged(0, Purpose::Initialize, true), Ok(status) if status.is_behind()));
+        assert!(matches!(judged(schema::needed() - 1, Purpose::Initialize, false), Err(OpenError::MigrationsPending { .. })));
+        assert!(matches!(judged(schema::needed(), Purpose::Serve, false), Ok(status) if !status.is_behind()));
+    }
+}

@@ -14,7 +14,7 @@ use sqlx::{
 
 use super::{Purpose, connections, fault, judge, migration_fault};
 use crate::{
-    error::{SQLITE_BUSY, SQLITE_CANTOPEN, SQLITE_IOERR, SQLITE_NOTADB, SQLITE_READONLY},
+    error::{SQLITE_CANTOPEN, SQLITE_IOERR, SQLITE_NOTADB, SQLITE_READONLY},
     open_error::OpenError,
     schema::{self, Applied, Dialect, SchemaStatus},
     settings::Settings,
@@ -144,16 +144,8 @@ impl File {
 
     /// Write-ahead logging, so that reads and the one write do not wait for each other. Lasting: the pool finds it so.
     async fn use_wal(&self, connection: &mut SqliteConnection) -> Result<(), OpenError> {
-        const PAUSE: Duration = Duration::from_millis(20);
-        let tries = self.busy_timeout.as_millis() / PAUSE.as_millis() + 1;
-        for left in (0..tries).rev() {
-            match sqlx::query("PRAGMA journal_mode = WAL").execute(&mut *connection).await {
-                Ok(_) => break,
-                // The change needs the file for itself, and SQLite does not wait for that by itself.
-                Err(error) if code(&error) == Some(SQLITE_BUSY) && left > 0 => tokio::time::sleep(PAUSE).await,
-                Err(error) => return Err(self.fault(error)),
-            }
-        }
+        // The change needs the file for itself, and waits for that as long as for any lock.
+        sqlx::query("PRAGMA journal_mode = WAL").execute(connection).await.map_err(|error| self.fault(error))?;
         Ok(())
     }
 

@@ -1,4 +1,8 @@
-use sea_orm::{ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use std::collections::BTreeMap;
+
+use sea_orm::{
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
+};
 use tokend_core::{
     name::WorkspaceId,
     time::Timestamp,
@@ -26,7 +30,7 @@ pub struct StoredWorkspace {
 #[derive(Debug)]
 pub struct WorkspacePage {
     /// The workspaces; what can't be read or was tampered with is an error in its place.
-    pub workspaces: Vec<Result<Workspace, StoreError>>,
+    pub workspaces: Vec<Result<StoredWorkspace, StoreError>>,
     /// Where the next page starts, if there is one.
     pub next: Option<String>,
 }
@@ -56,21 +60,8 @@ async fn workspace(shared: &Shared, id: &WorkspaceId) -> Result<Option<StoredWor
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
     let workspace = row::read::<Workspace>(&shared.ring, &found, "")?.into_inner();
-    let active_token_count = match workspace.state {
-        WorkspaceState::Active | WorkspaceState::Suspended { .. } => active_token_count(shared, id, now).await?,
-        WorkspaceState::Deleted { .. } => 0,
-    };
-    Ok(Some(StoredWorkspace { workspace, active_token_count }))
-}
-
-async fn active_token_count(shared: &Shared, id: &WorkspaceId, now: Timestamp) -> Result<u64, StoreError> {
-    let not_expired =
-        Condition::any().add(tokens::Column::ExpireTime.is_null()).add(tokens::Column::ExpireTime.gt(now.unix_micros()));
-    let live = tokens::Entity::find()
-        .filter(tokens::Column::Workspace.eq(id.as_str()))
-        .filter(tokens::Column::RevokeTime.is_null())
-        .filter(not_expired);
-    row::count(shared.connection.query_one(&row::counting(live)).await?)
+    let counts = active_token_counts(shared, &[id.as_str()], now).await?;
+    Ok(Some(counted(workspace, &counts)))
 }
 
 async fn list_workspaces(shared: &Shared, after: Option<String>, limit: u64) -> Result<WorkspacePage, StoreError> {
@@ -81,5 +72,35 @@ async fn list_workspaces(shared: &Shared, after: Option<String>, limit: u64) -> 
     let query = query.order_by_asc(workspaces::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, |row| Ok(row.try_get("", "id")?))?;
-    Ok(WorkspacePage { workspaces: each(&shared.ring, &rows), next })
+    let workspaces: Vec<Result<Workspace, _>> = each(&shared.ring, &rows);
+    let ids: Vec<_> = workspaces.iter().flatten().map(|workspace| workspace.id.as_str()).collect();
+    let counts = active_token_counts(shared, &ids, shared.now(&shared.connection).await?).await?;
+    let workspaces = workspaces.into_iter().map(|workspace| workspace.map(|workspace| counted(workspace, &counts))).collect();
+    Ok(WorkspacePage { workspaces, next })
+}
+
+/// How many tokens of each workspace are neither revoked nor expired; those that have none are left out.
+async fn active_token_counts(shared: &Shared, ids: &[&str], now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> {
+    const COUNT: &str = "active_tokens";
+    let not_expired =
+        Condition::any().add(tokens::Column::ExpireTime.is_null()).add(tokens::Column::ExpireTime.gt(now.unix_micros()));
+    let query = tokens::Entity::find()
+        .select_only()
+        .column(tokens::Column::Workspace)
+        .column_as(tokens::Column::Id.count(), COUNT)
+        .filter(tokens::Column::Workspace.is_in(ids.iter().copied()))
+        .filter(tokens::Column::RevokeTime.is_null())
+        .filter(not_expired)
+        .group_by(tokens::Column::Workspace);
+    let rows = shared.connection.query_all(&query.into_query()).await?;
+    let count = |row: QueryResult| Ok((row.try_get("", "workspace")?, row.try_get::<i64>("", COUNT)?.unsigned_abs()));
+    rows.into_iter().map(count).collect()
+}
+
+fn counted(workspace: Workspace, counts: &BTreeMap<String, u64>) -> StoredWorkspace {
+    let active_token_count = match workspace.state {
+        WorkspaceState::Active | WorkspaceState::Suspended { .. } => counts.get(workspace.id.as_str()).copied().unwrap_or(0),
+        WorkspaceState::Deleted { .. } => 0,
+    };
+    StoredWorkspace { workspace, active_token_count }
 }
