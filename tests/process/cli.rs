@@ -107,7 +107,7 @@ mod anywhere {
         let verdict = json(&["verify", "--resource", "workspaces/acme"], &token.secret).await;
         assert_eq!(verdict["decision"], "DECISION_ALLOW", "{verdict}");
         let verdict = json(&["verify", "--resource", "workspaces/acme", "--scope", "webhook"], &token.secret).await;
-        assert_eq!(verdict["denyReason"], "DENY_REASON_INSUFFICIENT_SCOPE", "{verdict}");
+        assert_eq!(verdict["deny_reason"], "DENY_REASON_INSUFFICIENT_SCOPE", "{verdict}");
     }
 }
 

@@ -8,7 +8,11 @@ use tokend_tests::{Installation, Process, on_both_databases, on_sqlite};
 mod anywhere {
     use super::*;
 
-    on_sqlite!(the_key_ring_is_its_owners_alone, it_uses_tokend_data_unless_told_otherwise);
+    on_sqlite!(
+        the_key_ring_is_its_owners_alone,
+        it_uses_tokend_data_unless_told_otherwise,
+        whoever_loses_takes_nothing_from_the_winner,
+    );
 
     async fn the_key_ring_is_its_owners_alone(installation: Installation) {
         installation.init().await;
@@ -21,6 +25,17 @@ mod anywhere {
         Process::spawn(installation.command(["init"]), "").finish().await.succeeded();
         for file in ["tokend.db", "keyring"] {
             assert!(installation.directory().join("tokend-data").join(file).is_file(), "{file}");
+        }
+    }
+
+    /// A race that goes wrong seldom has to be run often.
+    async fn whoever_loses_takes_nothing_from_the_winner(installation: Installation) {
+        for round in 0..10 {
+            let directory = format!("round-{round}");
+            let start = || Process::spawn(installation.command(["init", "--data-dir", &directory]), "").finish();
+            let (one, other) = tokio::join!(start(), start());
+            assert!(one.status.success() != other.status.success(), "one wins: {one:#?} {other:#?}");
+            assert!(installation.directory().join(&directory).join("keyring").is_file(), "round {round}: the key ring is gone");
         }
     }
 }

@@ -1,22 +1,13 @@
 //! `tokend migrate`, and servers that bring the schema up to date by themselves.
 
-use tokend_tests::{Installation, Process, on_both_databases, on_postgres};
+use tokend_tests::{Installation, Process, on_both_databases, token_in};
 
-on_both_databases!(status_tells_how_the_schema_stands, two_at_once_both_finish);
-
-mod several {
-    use super::*;
-
-    on_postgres!(two_servers_on_a_fresh_schema_both_come_up);
-
-    async fn two_servers_on_a_fresh_schema_both_come_up(installation: Installation) {
-        let key = installation.init().await;
-        let (one, other) = tokio::join!(installation.serve(&key), installation.serve(&key));
-        one.workspace("acme").await;
-        let token = other.token(tokend_tests::token_in("workspaces/acme")).await;
-        assert_eq!(one.get_token(&token.public.name).await, token.public);
-    }
-}
+on_both_databases!(
+    status_tells_how_the_schema_stands,
+    it_prepares_nothing_that_init_has_not,
+    two_at_once_both_finish,
+    two_servers_at_once_both_come_up,
+);
 
 async fn status_tells_how_the_schema_stands(installation: Installation) {
     installation.init().await;
@@ -26,12 +17,31 @@ async fn status_tells_how_the_schema_stands(installation: Installation) {
     assert_eq!(installation.run_on_data(["migrate", "status"]).await.succeeded(), told, "there was nothing to do");
 }
 
+async fn it_prepares_nothing_that_init_has_not(installation: Installation) {
+    for command in ["status", "up"] {
+        let sentence = installation.run_on_data(["migrate", command]).await.failed_with_a_sentence();
+        assert!(sentence.contains("tokend init"), "{sentence}");
+    }
+    let key = installation.init().await;
+    installation.serve(&key).await.workspace("acme").await;
+}
+
 async fn two_at_once_both_finish(installation: Installation) {
-    std::fs::create_dir_all(installation.data_dir()).expect("a directory can be made");
+    let key = installation.init().await;
     let up = || Process::spawn(installation.command_on_data(["migrate", "up"]), "").finish();
     let (one, other) = tokio::join!(up(), up());
     one.succeeded();
     other.succeeded();
-    let key = installation.init().await;
     installation.serve(&key).await.workspace("acme").await;
+}
+
+async fn two_servers_at_once_both_come_up(installation: Installation) {
+    let key = installation.init().await;
+    let (one, other) = tokio::join!(installation.serve(&key), installation.serve(&key));
+    let acme = one.workspace("acme").await;
+    let token = other.token(token_in(&acme)).await;
+    assert_eq!(one.get_token(&token.public.name).await, token.public);
+    one.revoke(&token.public.name).await;
+    let verdict = other.verdict(tokend_tests::question(&token.secret, &acme, &[])).await;
+    assert_eq!(verdict.deny_reason(), tokend_client::v1::DenyReason::Revoked);
 }

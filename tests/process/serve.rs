@@ -23,7 +23,6 @@ mod in_files {
         a_directory_that_cannot_be_written_to_is_named,
         a_file_that_is_no_database_is_left_alone,
         a_database_of_another_program_is_left_alone,
-        one_process_at_a_time,
     );
 
     async fn right_after_init_it_serves_in_tokend_data(installation: Installation) {
@@ -91,13 +90,6 @@ mod in_files {
             assert!(sentence.contains("other.db"), "{command:?}: {sentence}");
             assert_eq!(fs::read(&file).expect("it can be read"), before, "{command:?}");
         }
-    }
-
-    async fn one_process_at_a_time(installation: Installation) {
-        let server = installation.start().await;
-        let sentence = refused(&installation, "serve").await;
-        assert!(sentence.contains("tokend.db") || sentence.contains("another"), "{sentence}");
-        server.workspace("acme").await;
     }
 }
 

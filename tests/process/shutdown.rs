@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use tokend_client::v1::{Decision, DenyReason, RevokeTokenRequest};
-use tokend_tests::{Installation, eventually, on_both_databases, on_sqlite, question, raw, token_in};
+use tokend_client::v1::{Decision, DenyReason, RevokeTokenRequest, token::State};
+use tokend_tests::{Installation, eventually, on_both_databases, on_postgres, on_sqlite, question, raw, token_in};
 use tokio::time::timeout;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -32,6 +32,49 @@ mod anywhere {
         let server = installation.start().await;
         server.process().interrupt();
         assert!(server.finish().await.status.success());
+    }
+}
+
+mod under_way {
+    use sqlx::{Connection, PgConnection};
+
+    use super::*;
+
+    on_postgres!(a_call_is_answered_although_the_server_is_told_to_end);
+
+    /// A lock in the database holds the call up until the server drains.
+    async fn a_call_is_answered_although_the_server_is_told_to_end(installation: Installation) {
+        let url = installation.postgres().expect("it is on PostgreSQL").url();
+        let server = installation.start().await;
+        let acme = server.workspace("acme").await;
+        let token = server.token(token_in(&acme)).await;
+        let mut health = HealthClient::new(raw::connect(server.grpc_address()).await);
+        let watch = health.watch(HealthCheckRequest::default()).await.expect("it is served");
+
+        let mut holder = PgConnection::connect(url).await.expect("it can be reached");
+        let mut lock = holder.begin().await.expect("a transaction");
+        sqlx::raw_sql("LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("the lock");
+        let (client, name) = (server.admin().clone(), token.public.name);
+        let call = async move { client.token_admin().revoke_token(RevokeTokenRequest { name, ..Default::default() }).await };
+        let call = tokio::spawn(call);
+        eventually("the call waits for the lock", async || {
+            let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+            let waiting: i64 = sqlx::query_scalar(waiting).fetch_one(&mut *lock).await.expect("locks are listed");
+            (waiting > 0).then_some(())
+        })
+        .await;
+
+        server.process().terminate();
+        let mut watch = watch.into_inner();
+        while watch.message().await.expect("before the connection closes").expect("before the stream ends").status()
+            == ServingStatus::Serving
+        {}
+        drop(watch);
+        assert!(!call.is_finished());
+        lock.commit().await.expect("the lock is released");
+        let answer = call.await.expect("it does not panic").expect("it is answered").into_inner();
+        assert_eq!(answer.token.expect("told").state(), State::Revoked);
+        assert!(timeout(LIMIT, server.finish()).await.expect("in time").status.success());
     }
 }
 
@@ -63,7 +106,7 @@ async fn health_says_so_before_connections_close(installation: Installation) {
     let serving = watch.message().await.expect("it is served").expect("the first");
     assert_eq!(serving.status(), ServingStatus::Serving);
     let stopped = server.stop();
-    let told = async {
+    let told = async move {
         let next = watch.message().await.expect("before the connection closes").expect("before the stream ends");
         assert_eq!(next.status(), ServingStatus::NotServing);
     };

@@ -47,7 +47,6 @@ impl Secrets {
     }
 
     fn assert_not_in(&self, place: &str, content: &[u8]) {
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let forms = self.texts.iter().map(|text| text.as_bytes().to_vec());
         let forms = forms.chain(self.bytes.iter().flat_map(|bytes| [bytes.clone(), hex(bytes).into_bytes()]));
         for (index, form) in forms.enumerate() {
@@ -56,11 +55,21 @@ impl Secrets {
     }
 }
 
-/// Eleven base62 digits as the 64 bits that they spell.
+/// The 96 bits of the id that a token's name ends with.
+fn id_bytes(name: &str) -> Vec<u8> {
+    let (high, low) = name.rsplit_once('/').expect("a name ends with an id").1.split_at(11);
+    [&limb(high.as_bytes())[..], &limb(low.as_bytes())[4..]].concat()
+}
+
+/// Up to eleven base62 digits as the 64 bits that they spell.
 fn limb(digits: &[u8]) -> [u8; 8] {
     let value = |digit: &u8| b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".iter().position(|d| d == digit);
     let number = digits.iter().fold(0_u128, |number, digit| number * 62 + value(digit).expect("a digit") as u128);
     u64::try_from(number).expect("64 bits").to_be_bytes()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn contains(content: &[u8], needle: &[u8]) -> bool {
@@ -75,8 +84,16 @@ fn outcome<T: Debug>(answer: Result<Response<T>, Status>) -> String {
     }
 }
 
-/// Uses every RPC that takes or tells a secret, rightly and wrongly. Returns what was told beside the messages.
-async fn use_secrets(server: &Server, secrets: &mut Secrets) -> String {
+/// What may be told.
+struct Told {
+    /// Everything beside the messages.
+    outcomes: String,
+    /// The name of a token, which is no secret.
+    name: String,
+}
+
+/// Uses every RPC that takes or tells a secret, rightly and wrongly.
+async fn use_secrets(server: &Server, secrets: &mut Secrets) -> Told {
     secrets.minted(server.admin_key());
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await;
@@ -122,14 +139,15 @@ async fn use_secrets(server: &Server, secrets: &mut Secrets) -> String {
     let revoke = RevokeCallerKeyRequest { name: second.key.expect("told").name, no_wait: false };
     told += &outcome(server.admin().caller_admin().revoke_caller_key(revoke).await);
     told += &outcome(server.client(&second.secret).await.token_verify().verify(question("", &acme, &[])).await);
-    told
+    Told { outcomes: told, name: token.public.name }
 }
 
 async fn search_everywhere(installation: &Installation, log_format: &str) {
     let server = installation.start_with(["--log", "trace", "--log-format", log_format, "--reflection"]).await;
+    let server_address = server.grpc_address().to_owned();
     let mut secrets = Secrets::default();
     let told = use_secrets(&server, &mut secrets).await;
-    secrets.assert_not_in("an error or the metadata of an answer", told.as_bytes());
+    secrets.assert_not_in("an error or the metadata of an answer", told.outcomes.as_bytes());
     for path in ["/metrics", "/livez", "/readyz", "/nothing"] {
         secrets.assert_not_in(path, http::get(server.ops_address(), path).1.as_bytes());
     }
@@ -140,15 +158,16 @@ async fn search_everywhere(installation: &Installation, log_format: &str) {
     for (place, log) in [("stdout", &finished.stdout), ("stderr", &finished.stderr)] {
         secrets.assert_not_in(place, log.as_bytes());
     }
-    assert!(finished.stderr.contains("TRACE"), "it is a log of everything");
+    assert!(finished.stderr.contains(server_address.as_str()), "the search does see the log");
 
+    let id = id_bytes(&told.name);
     if let Some(database) = installation.postgres() {
         let dump = database.dump().await;
         secrets.assert_not_in("the database", dump.as_bytes());
-        assert!(dump.contains("acme"), "the search does see what is in the database");
+        assert!(dump.contains(&hex(&id)), "the search does see what is in the database");
     } else {
         let file = fs::read(installation.data_dir().join("tokend.db")).expect("the database is there");
-        assert!(contains(&file, b"acme"), "the search does see what is in the database");
+        assert!(contains(&file, &id), "the search does see what is in the database");
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use sea_orm::{
@@ -24,6 +25,11 @@ use crate::{
     settings::Settings,
     write::WriteTx,
 };
+
+/// How long a start waits for the pool's first connection.
+const FIRST_CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// The pause between tries.
+const FIRST_CONNECTION_PAUSE: Duration = Duration::from_millis(50);
 
 /// The column that [`Shared::select_now`] adds.
 const NOW: &str = "now";
@@ -98,6 +104,9 @@ impl Store {
                 Err(_) => return Err(StoreError::unavailable(Closed).into()),
             },
         };
+        if let Err(error) = home.spawn(first_connection(connection.clone())).await {
+            return Err(StoreError::unavailable(error).into());
+        }
         let turns = match connection.get_database_backend() {
             DbBackend::Sqlite => 1,
             _ => database::connections(settings) - 1,
@@ -164,6 +173,17 @@ impl Store {
             },
         }
     }
+}
+
+/// Waits until the pool has its first connection: a start may take its time where a request, which is better told to try again, may
+/// not. If there is none in the end, the first statement says why.
+async fn first_connection(connection: DatabaseConnection) {
+    let connected = async {
+        while connection.ping().await.is_err() {
+            tokio::time::sleep(FIRST_CONNECTION_PAUSE).await;
+        }
+    };
+    let _ = tokio::time::timeout(FIRST_CONNECTION_WAIT, connected).await;
 }
 
 impl Inner {

@@ -21,9 +21,9 @@ pub(crate) struct Args {
     #[command(flatten)]
     storage: StorageArgs,
 
-    /// What every token starts with: 3 to 12 lower-case letters or digits. A permanent choice
-    #[arg(long, value_name = "PREFIX", env = "TOKEND_TOKEN_PREFIX", default_value_t)]
-    token_prefix: Prefix,
+    /// What every token starts with: 3 to 12 lower-case letters or digits. A permanent choice [default: tkd]
+    #[arg(long, value_name = "PREFIX", env = "TOKEND_TOKEN_PREFIX")]
+    token_prefix: Option<Prefix>,
 }
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
@@ -32,13 +32,10 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     logging::start(Level::Error, Format::Pretty);
     make_directory(&data_dir).map_err(|error| Failure::Other(format!("can't make {}: {error}", data_dir.display())))?;
 
-    let (ring, is_new) = find_or_make_ring(&keyring, token_prefix)?;
-    let installed = install(&store, Arc::new(ring), clock).await;
-    if installed.is_err() && is_new {
-        // A ring that no database knows would only mislead. If it stays behind, the next init takes it.
-        let _ = fs::remove_file(&keyring);
-    }
-    let key = installed?;
+    // A ring that was made stays, whatever happens next: another init may have found it and be installing with it right now. The
+    // next init takes it.
+    let ring = find_or_make_ring(&keyring, token_prefix)?;
+    let key = install(&store, Arc::new(ring), clock).await?;
     eprintln!(
         "The key of {FIRST_CALLER}, an ADMIN caller, follows on stdout. It is shown this once and works {} days.",
         FIRST_KEY_TTL.as_secs() / 86_400
@@ -49,15 +46,23 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The key ring at `path`, and whether it was just made.
-fn find_or_make_ring(path: &Path, prefix: Prefix) -> Result<(KeyRing, bool), Failure> {
-    let ring =
-        random::generate_ring(prefix).map_err(|error| Failure::Other(format!("the system's random source failed: {error}")))?;
+/// The key ring at `path`, made if there is none.
+fn find_or_make_ring(path: &Path, prefix: Option<Prefix>) -> Result<KeyRing, Failure> {
+    let ring = random::generate_ring(prefix.unwrap_or_default())
+        .map_err(|error| Failure::Other(format!("the system's random source failed: {error}")))?;
     if keyring_file::create(path, &ring)? {
-        return Ok((ring, true));
+        return Ok(ring);
     }
     // That of another init, interrupted or at work right now, or one that the operator brought: the database tells.
-    Ok((keyring_file::read(path)?, false))
+    let found = keyring_file::read(path)?;
+    match prefix {
+        Some(wanted) if wanted != *found.prefix() => Err(Failure::Other(format!(
+            "the key ring {} is there already, with the prefix {}; give another --keyring, or leave --token-prefix out",
+            path.display(),
+            found.prefix()
+        ))),
+        _ => Ok(found),
+    }
 }
 
 fn make_directory(path: &Path) -> io::Result<()> {

@@ -33,6 +33,9 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Up(args) => migrate(&args.settings()?).await?,
         Command::Status(args) => schema_status(&args.settings()?).await?,
     };
+    if status.version == 0 {
+        return Err(Failure::Other("the database is empty; run `tokend init` first".to_owned()));
+    }
     let state = if status.is_behind() { "behind; run `tokend migrate up`" } else { "up to date" };
     println!("schema version {} of {}: {state}", status.version, status.needed);
     Ok(ExitCode::SUCCESS)
