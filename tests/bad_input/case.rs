@@ -113,6 +113,10 @@ impl<'a, R: Message + Clone> Rows<'a, R> {
         self.cases
     }
 
+    pub(crate) const fn rpc(&self) -> &'static str {
+        self.rpc
+    }
+
     /// The good request of the next row.
     pub(crate) fn good(&self) -> R {
         let mut request = self.base.clone();

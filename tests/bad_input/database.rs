@@ -24,14 +24,14 @@ impl Database {
         assert!(tables.len() > 5, "{tables:?}");
         let mut query = String::from("SELECT ''");
         for table in tables {
-            write!(query, " || '{table} ' || (SELECT count(*) || ' rows ' || md5(coalesce(string_agg(t::text, ' ' ORDER BY t::text), '')) || '; ' FROM {table} t)")
-                .expect("a string takes it");
+            let rows = "SELECT count(*) || ' rows of ' || coalesce(max(xmin::text::bigint), 0)";
+            write!(query, " || '{table}: ' || ({rows} FROM {table}) || '; '").expect("a string takes it");
         }
         Self::Postgres(connection, query)
     }
 
-    /// Something that differs as soon as anything was stored: on PostgreSQL a digest of every table, on SQLite the number by which
-    /// connections notice that another one has committed a change.
+    /// Something that differs as soon as anything was stored: on PostgreSQL each table's number of rows and the last transaction that
+    /// wrote one, on SQLite the number by which connections notice that another one has committed a change.
     pub(crate) async fn state(&mut self) -> String {
         match self {
             Self::Sqlite(connection) => {

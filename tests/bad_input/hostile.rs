@@ -81,5 +81,5 @@ pub(crate) const HOSTILE: &[Hostile] = &[
     text("Hebrew", "\u{5e9}\u{5dc}\u{5d5}\u{5dd}", Class::Printable),
     Hostile { what: "ten thousand characters", text: "x", times: 10_000, class: Class::Printable },
     Hostile { what: "ten thousand escapes", text: "\u{1b}", times: 10_000, class: Class::Control },
-    Hostile { what: "ten thousand overrides", text: "\u{202e}", times: 10_000, class: Class::Reordering },
+    Hostile { what: "five thousand overrides", text: "\u{202e}", times: 5_000, class: Class::Reordering },
 ];

@@ -144,7 +144,10 @@ class Refusal:
             if name in details:
                 raise AssertionError(f"two {name}: {status}")
             details[name] = self.KINDS[name].FromString(packed.value)
-        get = lambda kind: details.get(kind.DESCRIPTOR.full_name)
+
+        def get(kind):
+            return details.get(kind.DESCRIPTOR.full_name)
+
         info = get(error_details_pb2.ErrorInfo)
         if info is None or info.domain != "tokend":
             raise AssertionError(f"no ErrorInfo of tokend: {status}")

@@ -40,6 +40,7 @@ class Verify(Test):
 
     def test_unrecognized_is_one_answer(self):
         secret = self.new_token().secret
+        epoch = self.verdict(secret).revision.epoch
         self.assertRegex(secret, r"\Atkdw_[0-9A-Za-z]{18}_[0-9A-Za-z]{50}\Z")
 
         def altered(at):
@@ -73,6 +74,10 @@ class Verify(Test):
         for what, (client, presented) in asked.items():
             with self.subTest(what):
                 told = self.verdict(presented, client=client)
+                self.assertEqual(told.SerializeToString(), expected.SerializeToString())
+                # Whatever else is asked: a revision not reached yet would tell that there is such a token.
+                ahead = token.Revision(epoch=epoch, number=2**63)
+                told = self.verdict(presented, client=client, min_revision=ahead, scopes=["webhook"], client_address="::1")
                 self.assertEqual(told.SerializeToString(), expected.SerializeToString())
         self.assert_allowed(self.verdict(secret))
 

@@ -40,7 +40,12 @@ pub enum MalformedNetwork {
 /// # Errors
 /// [`MalformedNetwork`], which says what to write instead.
 pub fn parse_network(text: &str) -> Result<IpNet, MalformedNetwork> {
-    let network: IpNet = text.parse().map_err(|_| MalformedNetwork::Syntax(quoted(text)))?;
+    let malformed = || MalformedNetwork::Syntax(quoted(text));
+    // ipnet would take numbers with leading zeros, which are octal to some and decimal to others (RFC 6943 section 3.1.1); std does
+    // not.
+    let (address, _) = text.split_once('/').ok_or_else(malformed)?;
+    address.parse::<IpAddr>().map_err(|_| malformed())?;
+    let network: IpNet = text.parse().map_err(|_| malformed())?;
     if network != network.trunc() {
         return Err(MalformedNetwork::HostBits { given: network, meant: network.trunc() });
     }
@@ -126,7 +131,8 @@ mod tests {
 
     #[test]
     fn ill_formed_networks() {
-        for bad in ["", "192.0.2.1", "192.0.2.0/33", "192.0.2.0/-1", "2001:db8::/129", "acme/24", "192.0.2.0/24 "] {
+        for bad in ["", "192.0.2.1", "192.0.2.0/33", "192.0.2.0/-1", "2001:db8::/129", "acme/24", "192.0.2.0/24 ", "192.0.010.0/24"]
+        {
             assert!(matches!(parse_network(bad), Err(MalformedNetwork::Syntax(_))), "{bad}");
         }
         let error = parse_network("192.0.2.7/24").expect_err("host bits").to_string();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::quote::quoted;
+use crate::{quote::quoted, text::breaks_or_reorders_a_line};
 
 /// Up to 16 labels, by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,13 +12,17 @@ pub struct Labels(BTreeMap<String, String>);
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
     /// Too many.
-    #[error("at most {max} labels can be given, there are {0}", max = Labels::MAX)]
+    #[error("must be {max} at most, there are {0}", max = Labels::MAX)]
     TooMany(usize),
     /// A key outside `[a-z][a-z0-9_-]{0,62}`.
-    #[error("the key {0} must be 1 to 63 lower-case letters, digits, _ and -, a letter first")]
+    #[error("must have keys of 1 to {max} lower-case letters, digits, _ and -, a letter first; {0} is none", max = Labels::MAX_KEY_LEN)]
     Key(String),
-    /// A value that is too long or has control characters.
-    #[error("the value of {key} must have {max} characters at most and no control characters", max = Labels::MAX_VALUE_CHARS)]
+    /// A value that is too long, or has control characters or others that break or reorder a line.
+    #[error(
+        "must have values of {max} characters at most, without control characters and such as break or reorder a line; that of {key} \
+         is none",
+        max = Labels::MAX_VALUE_CHARS
+    )]
     Value {
         /// The label's key.
         key: String,
@@ -45,7 +49,8 @@ impl Labels {
             if !is_key(key) {
                 return Err(LabelError::Key(quoted(key)));
             }
-            if value.chars().count() > Self::MAX_VALUE_CHARS || value.chars().any(char::is_control) {
+            let is_refused = |char: char| char.is_control() || breaks_or_reorders_a_line(char);
+            if value.chars().count() > Self::MAX_VALUE_CHARS || value.chars().any(is_refused) {
                 return Err(LabelError::Value { key: key.clone() });
             }
         }
@@ -84,5 +89,6 @@ mod tests {
             assert!(matches!(one(bad, ""), Err(LabelError::Key(_))), "{bad}");
         }
         assert!(matches!(one("a", "b\n"), Err(LabelError::Value { .. })));
+        assert!(matches!(one("a", "b\u{202e}c"), Err(LabelError::Value { .. })));
     }
 }

@@ -1,15 +1,17 @@
 //! Quoting what a client sent inside an error: escaped and cut, so that an error stays one short printable line.
 
+use crate::credential::public_len;
+
 /// Most characters quoted.
 const MAX_CHARS: usize = 64;
 
-/// `text` in double quotes, control characters escaped, cut after 64 characters.
+/// `text` in double quotes, control characters escaped, cut after 64 characters. A credential in it, put there by mistake, is cut
+/// where its secret begins: errors are logged by whoever gets them.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    match text.char_indices().nth(MAX_CHARS) {
-        None => format!("{text:?}"),
-        Some((cut, _)) => format!("{:?}... ({} bytes)", &text[..cut], text.len()),
-    }
+    let shown = text.char_indices().nth(MAX_CHARS).map_or(text, |(cut, _)| &text[..cut]);
+    let shown = &shown[..public_len(shown)];
+    if shown.len() == text.len() { format!("{text:?}") } else { format!("{shown:?}... ({} bytes)", text.len()) }
 }
 
 #[cfg(test)]
@@ -20,5 +22,14 @@ mod tests {
     fn escaped_and_cut() {
         assert_eq!(quoted("a\nb"), r#""a\nb""#);
         assert_eq!(quoted(&"ä".repeat(1000)), format!("\"{}\"... (2000 bytes)", "ä".repeat(64)));
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let token = format!("tkdw_{}_{}", "0".repeat(18), "s".repeat(50));
+        assert_eq!(quoted(&token), format!("\"tkdw_{}_\"... (74 bytes)", "0".repeat(18)));
+        assert_eq!(quoted(&format!("Bearer {token}")), format!("\"Bearer tkdw_{}_\"... (81 bytes)", "0".repeat(18)));
+        let (name, ids) = ("a_b_c", format!("{}_b", "0".repeat(17)));
+        assert_eq!((quoted(name), quoted(&ids)), (format!("{name:?}"), format!("{ids:?}")));
     }
 }

@@ -23,7 +23,9 @@ pub enum MalformedResource {
     #[error("must have {max} segments at most, it has {0}", max = Resource::MAX_SEGMENTS)]
     TooDeep(usize),
     /// A segment with other characters, empty, too long, or `.` or `..`.
-    #[error("segment {0} must be 1 to 128 of the characters A-Z a-z 0-9 . _ ~ % + @ : - and neither . nor ..")]
+    #[error(
+        "must have segments of 1 to 128 of the characters A-Z a-z 0-9 . _ ~ % + @ : - and neither . nor ..; segment {0} is none"
+    )]
     Segment(usize),
 }
 

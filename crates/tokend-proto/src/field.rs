@@ -1,8 +1,8 @@
 //! Fields that do not fit, named as `google.rpc.BadRequest` names them, and the values that several messages share.
 
-use std::{fmt::Display, time::Duration};
+use std::{collections::HashSet, fmt::Display, hash::Hash, time::Duration};
 
-use tokend_core::time::{TimeOutOfRange, Timestamp};
+use tokend_core::time::Timestamp;
 
 /// One field that does not fit, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +13,11 @@ pub struct FieldViolation {
     pub description: String,
 }
 
-/// Every field of a request that does not fit. At least one.
+/// Most bytes of the violations that a refusal tells: they travel in HTTP/2 headers, of which clients by default take 8 KiB, in base64.
+/// A peer that gets more cuts the connection, with whatever else is under way on it.
+const MAX_BYTES: usize = 2 * 1024;
+
+/// The fields of a request that do not fit: at least one, and of very many the first ones.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} {}", .0[0].field, .0[0].description)]
 pub struct FieldViolations(Vec<FieldViolation>);
@@ -54,8 +58,23 @@ impl Fields {
         parsed.into_iter().collect()
     }
 
+    /// Remembers a field that does not fit, as long as a refusal has room for it.
     pub(crate) fn refuse(&mut self, field: &str, description: impl Display) {
-        self.0.push(FieldViolation { field: field.to_owned(), description: description.to_string() });
+        let bytes = |violation: &FieldViolation| violation.field.len() + violation.description.len();
+        let violation = FieldViolation { field: field.to_owned(), description: description.to_string() };
+        if self.0.is_empty() || self.0.iter().chain([&violation]).map(bytes).sum::<usize>() <= MAX_BYTES {
+            self.0.push(violation);
+        }
+    }
+
+    /// Refuses each value of the repeated `field` that stands before it, too.
+    pub(crate) fn refuse_repeated<T: Hash + Eq>(&mut self, field: &str, values: &[T]) {
+        let mut seen = HashSet::new();
+        for (index, value) in values.iter().enumerate() {
+            if !seen.insert(value) {
+                self.refuse(&format!("{field}[{index}]"), "is one that stands before it");
+            }
+        }
     }
 
     /// The message in `field` of this one, or nothing and its violations.
@@ -78,7 +97,7 @@ impl Fields {
 
 /// Why a span is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a span of more than zero and at most 10,000 years")]
+#[error("must be a span of at least a microsecond and at most 10,000 years, with 0 to 999,999,999 nanoseconds")]
 pub struct SpanOutOfRange;
 
 /// A span that is more than zero; nanoseconds are cut to microseconds.
@@ -91,11 +110,16 @@ pub(crate) fn positive_span(span: &prost_types::Duration) -> Result<Duration, Sp
     if seconds > MAX_SECONDS || span.as_micros() == 0 { Err(SpanOutOfRange) } else { Ok(span) }
 }
 
+/// Why a time is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must lie in the years 0001 to 9999, with 0 to 999,999,999 nanoseconds")]
+pub struct MalformedTime;
+
 /// A time of the years 0001 to 9999; nanoseconds are cut to microseconds.
-pub(crate) fn time(time: &prost_types::Timestamp) -> Result<Timestamp, TimeOutOfRange> {
+pub(crate) fn time(time: &prost_types::Timestamp) -> Result<Timestamp, MalformedTime> {
     match u32::try_from(time.nanos) {
-        Ok(nanos @ 0..=999_999_999) => Timestamp::from_unix_seconds(time.seconds, nanos),
-        _ => Err(TimeOutOfRange),
+        Ok(nanos @ 0..=999_999_999) => Timestamp::from_unix_seconds(time.seconds, nanos).map_err(|_| MalformedTime),
+        _ => Err(MalformedTime),
     }
 }
 

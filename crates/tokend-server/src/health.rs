@@ -4,6 +4,7 @@
 //! ends before the server drains.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,12 +12,17 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{Stream, StreamExt, stream};
 use tokend_store::Store;
 use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, async_trait};
 use tonic_health::{
     ServingStatus,
+    pb::{HealthCheckRequest, HealthCheckResponse, health_check_response, health_server},
     server::{HealthReporter, HealthService},
 };
+
+use crate::refusal::Refusal;
 
 /// Services whose health follows readiness: the whole server and each service that answers from the database.
 const READY_SERVICES: [&str; 3] = ["", "tokend.v1.TokenVerify", "tokend.v1.TokenAdmin"];
@@ -43,9 +49,9 @@ impl Health {
         health
     }
 
-    /// The gRPC service that tells it.
-    pub(crate) fn service(&self) -> HealthService {
-        HealthService::from_health_reporter(self.reporter.clone())
+    /// The gRPC service that tells it. Its watches end with `stop`.
+    pub(crate) fn service(&self, stop: CancellationToken) -> Probes {
+        Probes { health: HealthService::from_health_reporter(self.reporter.clone()), stop }
     }
 
     /// Whether the replica can answer.
@@ -77,4 +83,43 @@ impl Health {
         }
         self.set_ready(false).await;
     }
+}
+
+/// The gRPC service, where it is not tonic's: what is told of services that are not served, and when a watch ends.
+#[derive(Debug)]
+pub(crate) struct Probes {
+    health: HealthService,
+    stop: CancellationToken,
+}
+
+#[async_trait]
+impl health_server::Health for Probes {
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let service = request.get_ref().service.clone();
+        // The one way in which it fails.
+        self.health.check(request).await.map_err(|_| Refusal::NotServed(service).into())
+    }
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let statuses: Self::WatchStream = match self.health.watch(request).await {
+            Ok(watch) => Box::pin(watch.into_inner()),
+            // The protocol wants to have it watched until it is served, which here is never.
+            Err(_) => Box::pin(stream::iter([Ok(unknown_service())]).chain(stream::pending())),
+        };
+        // An endless answer would hold up the drain to its deadline. What became known before, NOT_SERVING, is told first.
+        let watch = stream::unfold((statuses, self.stop.clone()), |(mut statuses, stop)| async move {
+            tokio::select! {
+                biased;
+                status = statuses.next() => Some((status?, (statuses, stop))),
+                () = stop.cancelled() => None,
+            }
+        });
+        Ok(Response::new(Box::pin(watch)))
+    }
+}
+
+fn unknown_service() -> HealthCheckResponse {
+    HealthCheckResponse { status: health_check_response::ServingStatus::ServiceUnknown.into() }
 }

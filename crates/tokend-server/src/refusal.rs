@@ -29,8 +29,11 @@ pub enum Refusal {
         method: String,
     },
     /// There is no such method.
-    #[error("there is no method {0}")]
+    #[error("there is no method {}", quoted(.0))]
     UnknownMethod(String),
+    /// There is no health to tell of such a service.
+    #[error("{} is not a service whose health is told here", quoted(.0))]
+    NotServed(String),
     /// There is no such workspace that the caller may see.
     #[error("there is no workspace {}", .0.name())]
     WorkspaceNotFound(WorkspaceId),

@@ -134,12 +134,14 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> Result<Report, StartError> {
         let Self { context, listener, ops_listener, health, telemetry, reflection, transport } = self;
         let store = context.store.clone();
+        // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
+        let draining = CancellationToken::new();
         let dispatch = Dispatch::new(Services {
             token_verify: TokenVerifyService(Arc::clone(&context)),
             token_admin: TokenAdminService(Arc::clone(&context)),
             workspace_admin: WorkspaceAdminService(Arc::clone(&context)),
             caller_admin: CallerAdminService(Arc::clone(&context)),
-            health: health.service(),
+            health: health.service(draining.clone()),
             reflection,
         });
         let authenticator = Arc::new(Authenticator { store: store.clone(), ring: Arc::clone(&context.ring) });
@@ -149,8 +151,6 @@ impl Server {
         // Ops answers until the very end, so that probes see the draining.
         let ops_stop = CancellationToken::new();
         let ops = ops_listener.map(|listener| tokio::spawn(ops::serve(listener, health.clone(), telemetry, ops_stop.clone())));
-        // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
-        let draining = CancellationToken::new();
         health.set_ready(true).await;
         let following = tokio::spawn({
             let (store, draining) = (store.clone(), draining.clone());

@@ -56,6 +56,7 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::InvalidCredential => (Code::Unauthenticated, R::InvalidCredential),
         Refusal::RoleNotAllowed { .. } => (Code::PermissionDenied, R::RoleNotAllowed),
         Refusal::UnknownMethod(_) => (Code::Unimplemented, R::UnknownMethod),
+        Refusal::NotServed(_) => (Code::NotFound, R::NotServed),
         Refusal::WorkspaceNotFound(_) => (Code::NotFound, R::WorkspaceNotFound),
         Refusal::TokenNotFound(_) | Refusal::SecretUnknown => (Code::NotFound, R::TokenNotFound),
         Refusal::SecretIsACallerKey => (Code::InvalidArgument, R::SecretIsACallerKey),

@@ -121,6 +121,15 @@ impl<'a> Unverified<'a> {
     }
 }
 
+/// How much of `text` may be shown: all of it, or what stands before the secret part of something in the shape of a credential.
+pub(crate) fn public_len(text: &str) -> usize {
+    let is_head = |window: &[u8]| {
+        window[0] == b'_' && window[HEAD_LEN + 1] == b'_' && window[1..=HEAD_LEN].iter().all(u8::is_ascii_alphanumeric)
+    };
+    let start = text.as_bytes().windows(HEAD_LEN + 2).position(is_head);
+    start.map_or(text.len(), |start| start + HEAD_LEN + 2)
+}
+
 /// What goes into a credential before the tag and the checksum.
 pub(crate) struct SignedParts<'a> {
     pub(crate) prefix: &'a Prefix,

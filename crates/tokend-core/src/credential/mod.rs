@@ -24,7 +24,7 @@ pub use kid::{Kid, MalformedKid};
 pub use prefix::{MalformedPrefix, Prefix};
 pub use secret::Secret;
 
-pub(crate) use format::{SignedParts, TAG_BYTES, spell};
+pub(crate) use format::{SignedParts, TAG_BYTES, public_len, spell};
 pub(crate) use secret::SecretBytes;
 
 /// What a credential is for: the letter after the installation's prefix.

@@ -7,7 +7,7 @@ pub struct ScopeName(String);
 
 /// Text that is no scope name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a scope is lower-case words with colons between them, such as repository:write, 64 characters at most")]
+#[error("must be lower-case words with colons between them, such as repository:write, 64 characters at most")]
 pub struct MalformedScopeName;
 
 impl ScopeName {

@@ -183,6 +183,7 @@ fn workspace_access(fields: &mut Fields, selection: Option<v1::Selection>) -> Op
         Some(v1::Selection { all: true, only }) if only.is_empty() => Some(WorkspaceAccess::All),
         Some(v1::Selection { all: false, only }) if (1..=MAX_WORKSPACES).contains(&only.len()) => {
             let only = fields.check_each("workspaces.only", &only, |name| WorkspaceId::from_name(name))?;
+            fields.refuse_repeated("workspaces.only", &only);
             Some(WorkspaceAccess::Only(BTreeSet::from_iter(only)))
         }
         _ => {
@@ -198,8 +199,21 @@ fn sans(fields: &mut Fields, sans: Vec<String>) -> Option<Vec<String>> {
         return None;
     }
     let parse = |san: String| match san.len() {
-        1..=MAX_SAN_LEN if san.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(san),
-        _ => Err(format!("must be the exact URI or DNS name in the certificate, it is {}", quoted(&san))),
+        1..=MAX_SAN_LEN if san.bytes().all(is_of_a_uri) => Ok(san),
+        _ => {
+            let is = quoted(&san);
+            Err(format!("must be the exact URI or DNS name in the certificate, of 1 to {MAX_SAN_LEN} characters; it is {is}"))
+        }
     };
-    fields.check_each("certificate_sans", sans, parse)
+    let sans = fields.check_each("certificate_sans", sans, parse)?;
+    fields.refuse_repeated("certificate_sans", &sans);
+    Some(sans)
+}
+
+/// What RFC 3986 section 2 lets a URI be written with; DNS names need less.
+const fn is_of_a_uri(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
+        || matches!(byte, b':' | b'/' | b'?' | b'#' | b'[' | b']' | b'@')
+        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }

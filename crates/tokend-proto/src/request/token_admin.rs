@@ -251,10 +251,6 @@ fn allowed_addresses(fields: &mut Fields, cidrs: &[String]) -> Option<AllowedAdd
     }
     let parse = |text: &String| parse_network(text).map_err(|error: MalformedNetwork| format!("must be a network: {error}"));
     let networks = fields.check_each("allowed_cidrs", cidrs, parse)?;
-    for (index, network) in networks.iter().enumerate() {
-        if networks[..index].contains(network) {
-            fields.refuse(&format!("allowed_cidrs[{index}]"), "is a network that stands before it");
-        }
-    }
+    fields.refuse_repeated("allowed_cidrs", &networks);
     Networks::new(networks).map(AllowedAddresses::Only)
 }

@@ -112,7 +112,7 @@ fn required_scope_set(fields: &mut Fields, names: &[String], catalog: &ScopeCata
 
 pub(super) fn unknown_scope(name: &str) -> String {
     match name.parse::<ScopeName>() {
-        Ok(_) => format!("{} is not a scope of this installation; ListScopes tells which are", quoted(name)),
+        Ok(_) => format!("names {}, which is not a scope of this installation; ListScopes tells which are", quoted(name)),
         Err(malformed) => malformed.to_string(),
     }
 }

@@ -12,10 +12,11 @@ use tokend_proto::v1::{
     workspace_admin_server::WorkspaceAdminServer,
 };
 use tonic::{Status, body::Body, codegen::BoxFuture};
-use tonic_health::{pb::health_server::HealthServer, server::HealthService};
+use tonic_health::pb::health_server::HealthServer;
 use tower::Service;
 
 use crate::{
+    health::Probes,
     reflection::Reflection,
     refusal::Refusal,
     services::{
@@ -41,7 +42,7 @@ pub(crate) struct Dispatch {
     token_admin: TokenAdminServer<TokenAdminService>,
     workspace_admin: WorkspaceAdminServer<WorkspaceAdminService>,
     caller_admin: CallerAdminServer<CallerAdminService>,
-    health: HealthServer<HealthService>,
+    health: HealthServer<Probes>,
     reflection: Option<Reflection>,
 }
 
@@ -51,7 +52,7 @@ pub(crate) struct Services {
     pub(crate) token_admin: TokenAdminService,
     pub(crate) workspace_admin: WorkspaceAdminService,
     pub(crate) caller_admin: CallerAdminService,
-    pub(crate) health: HealthService,
+    pub(crate) health: Probes,
     pub(crate) reflection: Option<Reflection>,
 }
 

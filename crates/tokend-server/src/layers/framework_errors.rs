@@ -18,6 +18,7 @@ use crate::status::status;
 
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 /// Wraps the service that answers.
 #[derive(Clone, Debug)]
@@ -41,9 +42,27 @@ where
             let response = answer.await?;
             Ok(match framework_status(response.headers()) {
                 None => response,
-                Some(theirs) => in_our_form(&theirs).into_http(),
+                Some(theirs) => {
+                    let mut ours = in_our_form(&theirs).into_http();
+                    // Which compression would be served: gRPC wants it told when one is not.
+                    if let Some(encodings) = response.headers().get(GRPC_ACCEPT_ENCODING) {
+                        ours.headers_mut().insert(GRPC_ACCEPT_ENCODING, encodings.clone());
+                    }
+                    ours
+                }
             })
         })
+    }
+}
+
+/// The trailers that end a stream, their error in our form, too. Only streams of the framework's services end with errors that it
+/// made; ours need not be looked through.
+pub(crate) fn trailers_in_our_form(trailers: HeaderMap) -> HeaderMap {
+    let Some(theirs) = framework_status(&trailers) else { return trailers };
+    let mut ours = HeaderMap::new();
+    match in_our_form(&theirs).add_header(&mut ours) {
+        Ok(()) => ours,
+        Err(_) => trailers,
     }
 }
 
@@ -63,6 +82,8 @@ fn in_our_form(theirs: &Status) -> Status {
             (Code::ResourceExhausted, ErrorReason::MessageTooLarge, format!("the message is too large: {}", theirs.message()))
         }
         Code::Unimplemented => (Code::Unimplemented, ErrorReason::UnknownMethod, format!("not served: {}", theirs.message())),
+        // Reflection's. Its words repeat the name, of whatever length.
+        Code::NotFound => (Code::NotFound, ErrorReason::NotServed, "there is no such file or symbol here".to_owned()),
         Code::Cancelled => (Code::Cancelled, ErrorReason::Cancelled, "the call was cancelled".to_owned()),
         Code::DeadlineExceeded => (Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, "the call took too long".to_owned()),
         // Handlers never fail without details, so that whatever else the framework complains of is what it was sent.

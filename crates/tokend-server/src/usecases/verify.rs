@@ -27,11 +27,12 @@ pub(crate) async fn verify(context: &Context, caller: &Caller, question: Verify)
     let Some(PresentedToken { token, workspace, now, revision }) = context.store.presented_token(presented.id()).await? else {
         return Ok(unrecognized());
     };
-    reaches(revision, min_revision)?;
     let token = match context.ring.recognize(&presented, token) {
         Ok(token) if caller.workspaces.includes(&token.name.workspace) => token,
         Ok(_) | Err(Unrecognized) => return Ok(unrecognized()),
     };
+    // Only now: a refusal would tell that there is such a token.
+    reaches(revision, min_revision)?;
     let verdict =
         decide(&token, &workspace, &context.catalog, &Question { resource: &resource, required_scopes, client_address, now });
     if let (Verdict::Deny(Denial::Expired), Some(end)) = (verdict, token.expiry.time()) {

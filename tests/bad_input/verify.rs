@@ -1,0 +1,483 @@
+//! `TokenVerify`: whatever the token is, the answer is a verdict; everything else of a question has to fit.
+
+use bytes::Bytes;
+use prost::Message;
+use tokend_client::v1::{
+    BatchVerifyRequest, BatchVerifyResponse, CreateCallerRequest, CreateTokenRequest, Decision, DenyReason, ErrorReason, Revision,
+    Role, Selection, VerifyRequest, VerifyResponse,
+};
+use tokend_tests::{Installation, on_both_databases, question, token_in};
+use tonic::Code;
+
+use crate::{
+    case::{Aspect, Case, Expect, Rows, fields, refused, too_large},
+    hostile::Hostile,
+    run::{World, run, same},
+    values::Values,
+};
+
+on_both_databases!(questions, a_token_of_another_workspace_is_like_none, the_largest_batch_of_the_largest_tokens_is_answered);
+
+const VERIFY: &str = "TokenVerify/Verify";
+const BATCH: &str = "TokenVerify/BatchVerify";
+
+const ALLOW: Expect = Expect::Verdict(Decision::Allow, DenyReason::Unspecified);
+const UNRECOGNIZED: Expect = deny(DenyReason::Unrecognized);
+const NOT_COVERED: Expect = deny(DenyReason::ResourceNotCovered);
+const NOT_FROM_THERE: Expect = deny(DenyReason::AddressNotAllowed);
+
+/// Bytes that the other fields of a question for the longest token leave it.
+const LONGEST_TOKEN: usize = 16 * 1024 - 64;
+
+const fn deny(reason: DenyReason) -> Expect {
+    Expect::Verdict(Decision::Deny, reason)
+}
+
+async fn questions(installation: Installation) {
+    run(installation, cases, read_back).await;
+}
+
+pub(crate) fn cases(values: &Values) -> Vec<Case> {
+    let good = question(&values.token.secret, &values.acme, &["repository"]);
+    let mut verify = Rows::of(VERIFY, good.clone());
+    one_question(&mut verify, values, "", |request| request);
+    let limit = "x".repeat(16 * 1024);
+    verify.row("token", Aspect::TooLarge, "longer than a message may be", |request| request.token = limit.clone(), too_large());
+    let longest = "x".repeat(LONGEST_TOKEN);
+    verify.row("token", Aspect::Largest, "as long as a message may be", |request| request.token = longest, UNRECOGNIZED);
+
+    let of = |requests: Vec<VerifyRequest>| BatchVerifyRequest { requests };
+    let mut batch = Rows::of(BATCH, of(vec![question("garbage", &values.acme, &[]), good.clone()]));
+    one_question(&mut batch, values, "requests", |request: &mut BatchVerifyRequest| &mut request.requests[1]);
+    let limit = "x".repeat(2 * 1024 * 1024);
+    batch.row("requests.token", Aspect::TooLarge, "longer than a message may be", |r| r.requests[1].token = limit, too_large());
+    let longest = "x".repeat(2 * 1024 * 1024 - 128);
+    batch.row("requests.token", Aspect::Largest, "as long as a message may be", |r| r.requests[1].token = longest, UNRECOGNIZED);
+    let bad = VerifyRequest { resource: "nowhere".to_owned(), client_address: "localhost".to_owned(), ..good.clone() };
+    for (aspect, what, requests, expect) in [
+        (Aspect::Empty, "none", vec![], fields(&["requests"])),
+        (Aspect::Smallest, "one", vec![good.clone()], ALLOW),
+        (Aspect::Largest, "256", vec![good.clone(); 256], ALLOW),
+        (Aspect::TooLarge, "257", vec![good.clone(); 257], fields(&["requests"])),
+        (Aspect::TooLarge, "257 that do not fit either", vec![bad.clone(); 257], fields(&["requests"])),
+        (Aspect::TooLarge, "20,000", vec![VerifyRequest::default(); 20_000], fields(&["requests"])),
+        (Aspect::Duplicate, "the same twice", vec![good.clone(), good.clone()], ALLOW),
+        (Aspect::IllFormed, "an empty one", vec![good.clone(), VerifyRequest::default()], fields(&["requests[1].resource"])),
+        (
+            Aspect::IllFormed,
+            "two that do not fit",
+            vec![bad.clone(), good.clone(), bad.clone()],
+            fields(&["requests[0].resource", "requests[0].client_address", "requests[2].resource", "requests[2].client_address"]),
+        ),
+        (
+            Aspect::IllFormed,
+            "the last of 256",
+            [vec![good.clone(); 255], vec![bad]].concat(),
+            fields(&["requests[255].resource", "requests[255].client_address"]),
+        ),
+    ] {
+        batch.row("requests", aspect, what, |request| request.requests = requests, expect);
+    }
+    [verify.finish(), batch.finish()].concat()
+}
+
+/// The rows of a question's fields, wherever in the request it stands.
+fn one_question<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, within: &str, at: fn(&mut R) -> &mut VerifyRequest) {
+    let of = |field: &str| -> &'static str {
+        let path = if within.is_empty() { field.to_owned() } else { format!("{within}.{field}") };
+        path.leak()
+    };
+    let named = |field: &str| if within.is_empty() { field.to_owned() } else { format!("{within}[1].{field}") };
+    tokens(rows, values, of("token"), at);
+    resources(rows, values, of("resource"), &named("resource"), at);
+    required_scopes(rows, values, of("required_scopes"), &named("required_scopes"), at);
+    client_addresses(rows, values, of("client_address"), &named("client_address"), at);
+    revisions(rows, values, of, at);
+    let mut consistent = rows.field(of("fully_consistent"), |r, value| at(r).fully_consistent = value);
+    consistent.row(Aspect::Smallest, "no", false, ALLOW);
+    consistent.row(Aspect::Largest, "yes", true, ALLOW);
+}
+
+fn tokens<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, path: &'static str, at: fn(&mut R) -> &mut VerifyRequest) {
+    use crate::presented::{altered, foreign, truncated};
+    let secret = &values.token.secret;
+    let mut token = rows.field(path, |r, value| at(r).token = value);
+    token.row(Aspect::Empty, "empty", String::new(), UNRECOGNIZED);
+    token.row(Aspect::Smallest, "one character", "t".to_owned(), UNRECOGNIZED);
+    token.row(Aspect::Secret, "a caller key", values.admin_key.clone(), UNRECOGNIZED);
+    for (what, text) in foreign(secret) {
+        token.row(Aspect::IllFormed, what, text, UNRECOGNIZED);
+    }
+    if path == "token" {
+        for (what, text) in truncated(secret).chain(altered(secret)) {
+            token.row(Aspect::IllFormed, what, text, UNRECOGNIZED);
+        }
+    }
+    token.hostile(&["{}", &format!("{secret}{{}}")], |value, _| {
+        if path == "token" && value.len() > LONGEST_TOKEN { too_large() } else { UNRECOGNIZED }
+    });
+    if path == "token" {
+        token.twice("garbage", secret, ALLOW);
+        token.twice(secret, "garbage", UNRECOGNIZED);
+    } else {
+        // Within the batch's repeated field each one is a question of its own, without a resource.
+        token.twice("garbage", secret, fields(&["requests[2].resource", "requests[3].resource"]));
+    }
+}
+
+fn resources<R: Message + Clone>(
+    rows: &mut Rows<'_, R>,
+    Values { acme, token, .. }: &Values,
+    path: &'static str,
+    named: &str,
+    at: fn(&mut R) -> &mut VerifyRequest,
+) {
+    let mut resource = rows.field(path, |r, value: String| at(r).resource = value).named(named);
+    resource.bad(Aspect::Empty, "empty", "");
+    resource.row(Aspect::Smallest, "the shortest", "workspaces/ab".to_owned(), NOT_COVERED);
+    for (what, text, expect) in [
+        ("the longest", format!("{acme}/{}/{}", vec!["a".repeat(128); 7].join("/"), "b".repeat(105)), ALLOW),
+        ("the longest segment", format!("{acme}/{}", "a".repeat(128)), ALLOW),
+        ("the deepest", format!("{acme}{}", "/a".repeat(14)), ALLOW),
+        ("every character", format!("{acme}/AZaz09._~%+@:-"), ALLOW),
+        ("dots", format!("{acme}/.../..a/.a"), ALLOW),
+        ("dots, encoded", format!("{acme}/%2e%2e/other"), ALLOW),
+        ("the longest workspace", format!("workspaces/{}", "a".repeat(63)), NOT_COVERED),
+        ("a longer workspace", format!("{acme}-2"), NOT_COVERED),
+    ] {
+        resource.row(Aspect::Largest, what, text, expect);
+    }
+    for (what, text) in [
+        ("1,025 bytes", format!("{acme}/{}/{}", vec!["a".repeat(128); 7].join("/"), "b".repeat(106))),
+        ("17 segments", format!("{acme}{}", "/a".repeat(15))),
+        ("a segment of 129", format!("{acme}/{}", "a".repeat(129))),
+        ("a workspace of 64", format!("workspaces/{}", "a".repeat(64))),
+        ("a thousand segments", format!("{acme}{}", "/".repeat(1_000))),
+    ] {
+        resource.bad(Aspect::TooLarge, what, text);
+    }
+    for text in [
+        "/",
+        "acme",
+        "workspaces",
+        "workspaces/",
+        "/workspaces/acme",
+        "workspaces/acme/",
+        "workspaces//acme",
+        "Workspaces/acme",
+        "workspaces/Acme",
+        "workspaces/1acme",
+        "workspaces/a",
+        "workspaces/acme//site",
+        "workspaces/acme/.",
+        "workspaces/acme/..",
+        "workspaces/acme/../other",
+        "workspaces/acme/./site",
+        "workspaces/..",
+        "workspaces/acme/a b",
+        "workspaces/acme/a\\b",
+        "workspaces/acme/a?b",
+        "workspaces/acme/a#b",
+        "workspaces/acme/a&b",
+        "workspaces/*",
+        "workspaces/acme/*",
+        "workspaces/-",
+        "organizations/acme",
+        "//host/workspaces/acme",
+        "https://host/workspaces/acme",
+    ] {
+        resource.bad(Aspect::IllFormed, text, text);
+    }
+    resource.bad(Aspect::Secret, "a token", token.secret.as_str());
+    let expect = |value: &str, _: &Hostile| if is_resource(value) { ALLOW } else { fields(&[named]) };
+    resource.hostile(&["{}", &format!("{acme}/{{}}"), &format!("{acme}/{{}}/site"), &format!("{acme}{{}}")], expect);
+    if path == "resource" {
+        resource.twice("nowhere", acme, ALLOW);
+        resource.twice(acme, "nowhere", fields(&[named]));
+    } else {
+        // Likewise, without a token.
+        resource.twice(acme, acme, UNRECOGNIZED);
+    }
+}
+
+/// The rule for resources below the one workspace that these rows speak of.
+pub(crate) fn is_resource(text: &str) -> bool {
+    let fits = |segment: &str| {
+        (1..=128).contains(&segment.len())
+            && !matches!(segment, "." | "..")
+            && segment.chars().all(|char| char.is_ascii_alphanumeric() || "._~%+@:-".contains(char))
+    };
+    text.strip_prefix("workspaces/acme/").is_some_and(|rest| rest.split('/').all(fits) && text.len() <= 1_024)
+}
+
+fn required_scopes<R: Message + Clone>(
+    rows: &mut Rows<'_, R>,
+    Values { token, .. }: &Values,
+    path: &'static str,
+    named: &str,
+    at: fn(&mut R) -> &mut VerifyRequest,
+) {
+    let (first, second) = (format!("{named}[0]"), format!("{named}[1]"));
+    let list = |scopes: &[&str]| -> Vec<String> { scopes.iter().map(ToString::to_string).collect() };
+    let mut scopes = rows.field(path, |r, value: Vec<String>| at(r).required_scopes = value).named(named);
+    scopes.row(Aspect::Empty, "none", Vec::new(), ALLOW);
+    scopes.row(Aspect::Smallest, "one", list(&["repository"]), ALLOW);
+    scopes.row(Aspect::Largest, "64", vec!["repository".to_owned(); 64], ALLOW);
+    scopes.bad(Aspect::TooLarge, "65", vec!["repository".to_owned(); 65]);
+    scopes.bad(Aspect::TooLarge, "65 of which none exists", vec!["x".to_owned(); 65]);
+    scopes.row(Aspect::Duplicate, "the same twice", list(&["repository", "repository"]), ALLOW);
+    scopes.row(Aspect::Smallest, "one that the token lacks", list(&["webhook"]), deny(DenyReason::InsufficientScope));
+    scopes.row(Aspect::IllFormed, "an empty one", list(&["repository", ""]), fields(&[&second]));
+    scopes.row(Aspect::IllFormed, "two that do not exist", list(&["x", "y", "repository"]), fields(&[&first, &second]));
+
+    let mut scope = rows.field(path, |r, value: String| at(r).required_scopes = vec![value]).named(&first);
+    scope.bad(Aspect::Empty, "an empty one", "");
+    for (aspect, text) in [
+        (Aspect::Smallest, "x".to_owned()),
+        (Aspect::Largest, "x".repeat(64)),
+        (Aspect::TooLarge, "x".repeat(65)),
+        (Aspect::Secret, token.secret.clone()),
+    ] {
+        scope.bad(aspect, format!("one of {}", text.len()), text);
+    }
+    for text in
+        ["Repository", "repository:", ":write", "repository::write", "repository:*", "repository write", " repository", "1x"]
+    {
+        scope.bad(Aspect::IllFormed, text, text);
+    }
+    scope.hostile_is_bad(&["{}", "repository:{}", "repository{}"]);
+}
+
+fn client_addresses<R: Message + Clone>(
+    rows: &mut Rows<'_, R>,
+    values: &Values,
+    path: &'static str,
+    named: &str,
+    at: fn(&mut R) -> &mut VerifyRequest,
+) {
+    // Of a token that may be used from 192.0.2.0/24 and 2001:db8::/32.
+    let fenced = values.fenced.secret.clone();
+    let from = move |r: &mut R, value: String| {
+        at(r).token.clone_from(&fenced);
+        at(r).client_address = value;
+    };
+    let mut address = rows.field(path, from).named(named);
+    address.row(Aspect::Empty, "unknown", String::new(), NOT_FROM_THERE);
+    for (aspect, text, expect) in [
+        (Aspect::Smallest, "::", NOT_FROM_THERE),
+        (Aspect::Smallest, "0.0.0.0", NOT_FROM_THERE),
+        (Aspect::Smallest, "192.0.2.0", ALLOW),
+        (Aspect::Smallest, "192.0.2.7", ALLOW),
+        (Aspect::Largest, "192.0.2.255", ALLOW),
+        (Aspect::Largest, "192.0.3.0", NOT_FROM_THERE),
+        (Aspect::Largest, "192.0.1.255", NOT_FROM_THERE),
+        (Aspect::Largest, "255.255.255.255", NOT_FROM_THERE),
+        (Aspect::Largest, "2001:db8::", ALLOW),
+        (Aspect::Largest, "2001:DB8::7", ALLOW),
+        (Aspect::Largest, "2001:0db8:0000:0000:0000:0000:0000:0007", ALLOW),
+        (Aspect::Largest, "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", ALLOW),
+        (Aspect::Largest, "2001:db8::192.0.2.7", ALLOW),
+        (Aspect::Largest, "2001:db9::", NOT_FROM_THERE),
+        (Aspect::Largest, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NOT_FROM_THERE),
+        // IPv4-mapped (RFC 4291 section 2.5.5.2) is the IPv4 address; the deprecated IPv4-compatible one and NAT64's are not.
+        (Aspect::Largest, "::ffff:192.0.2.7", ALLOW),
+        (Aspect::Largest, "::FFFF:c000:0207", ALLOW),
+        (Aspect::Largest, "0000:0000:0000:0000:0000:ffff:192.0.2.255", ALLOW),
+        (Aspect::Largest, "::ffff:192.0.3.7", NOT_FROM_THERE),
+        (Aspect::Largest, "::192.0.2.7", NOT_FROM_THERE),
+        (Aspect::Largest, "64:ff9b::192.0.2.7", NOT_FROM_THERE),
+    ] {
+        address.row(aspect, text, text.to_owned(), expect);
+    }
+    address.bad(Aspect::TooLarge, "a group of five digits", "2001:db8::00007");
+    address.bad(Aspect::TooLarge, "nine groups", "1:2:3:4:5:6:7:8:9");
+    address.bad(Aspect::TooLarge, "five numbers", "192.0.2.7.1");
+    address.bad(Aspect::TooLarge, "a number past 255", "192.0.2.256");
+    for text in [
+        "localhost",
+        "example.com",
+        "fe80::1%eth0",
+        "fe80::1%1",
+        "2001:db8::7%25eth0",
+        "[2001:db8::7]",
+        "[2001:db8::7]:443",
+        "192.0.2.7:443",
+        "192.0.2.7/32",
+        "2001:db8::7/128",
+        "192.0.2",
+        "192.0.2.",
+        ".192.0.2.7",
+        "192.0.2.7.",
+        "3221225991",
+        "0xc0000207",
+        "0300.0.2.7",
+        "192.0.2.07",
+        "192.0.2.-7",
+        "192.0.2.7 ",
+        " 192.0.2.7",
+        "192.0.2.7,198.51.100.7",
+        "unknown",
+        "192,0,2,7",
+        "1::2::3",
+        ":::",
+        ":",
+        "2001:db8::g",
+        "::ffff:192.0.2",
+        "::ffff:192.0.2.256",
+        "-",
+        "\u{661}92.0.2.7",
+        "192\u{3002}0\u{3002}2\u{3002}7",
+        "unix:/run/x",
+        "http://192.0.2.7/",
+    ] {
+        address.bad(Aspect::IllFormed, text, text);
+    }
+    address.bad(Aspect::Secret, "a token", values.token.secret.as_str());
+    address.bad(Aspect::Secret, "a header", format!("Bearer {}", values.token.secret));
+    address.hostile_is_bad(&["{}", "192.0.2.7{}", "{}192.0.2.7"]);
+    if path == "client_address" {
+        // The token that `twice` leaves may be used from anywhere.
+        address.twice("localhost", "192.0.2.7", ALLOW);
+        address.twice("192.0.2.7", "localhost", fields(&[named]));
+    } else {
+        // Likewise, without a resource.
+        address.twice("192.0.2.7", "192.0.2.7", fields(&["requests[2].resource", "requests[3].resource"]));
+    }
+
+    let mapped = values.fenced_mapped.secret.clone();
+    let from = move |r: &mut R, value: String| {
+        at(r).token.clone_from(&mapped);
+        at(r).client_address = value;
+    };
+    let mut address = rows.field(path, from);
+    for (text, expect) in [
+        ("192.0.2.7", ALLOW),
+        ("::ffff:192.0.2.7", ALLOW),
+        ("192.0.3.7", NOT_FROM_THERE),
+        ("::ffff:192.0.3.7", NOT_FROM_THERE),
+        ("::192.0.2.7", NOT_FROM_THERE),
+        ("2001:db8::7", NOT_FROM_THERE),
+    ] {
+        address.row(Aspect::Smallest, format!("{text} and a network of mapped addresses"), text.to_owned(), expect);
+    }
+}
+
+fn revisions<R: Message + Clone>(
+    rows: &mut Rows<'_, R>,
+    values: &Values,
+    of: impl Fn(&str) -> &'static str,
+    at: fn(&mut R) -> &mut VerifyRequest,
+) {
+    let not_yet = || refused(Code::Unavailable, ErrorReason::StorageUnavailable);
+    let mut revision = rows.field(of("min_revision"), |r, value| at(r).min_revision = value);
+    revision.row(Aspect::Empty, "none", None, ALLOW);
+    let here = values.epoch;
+    for (field, aspect, epoch, number, expect) in [
+        ("epoch", Aspect::Empty, 0, 0, ALLOW),
+        ("epoch", Aspect::Smallest, 0, u64::MAX, ALLOW),
+        ("epoch", Aspect::Largest, u64::MAX, u64::MAX, ALLOW),
+        ("epoch", Aspect::Smallest, here.wrapping_add(1), u64::MAX, ALLOW),
+        ("number", Aspect::Empty, here, 0, ALLOW),
+        ("number", Aspect::Smallest, here, 0, ALLOW),
+        ("number", Aspect::Largest, here, 1 << 62, not_yet()),
+        ("number", Aspect::Largest, here, u64::MAX, not_yet()),
+    ] {
+        let set = |r: &mut R| at(r).min_revision = Some(Revision { epoch, number });
+        rows.row(of(&format!("min_revision.{field}")), aspect, format!("{epoch}:{number}"), set, expect);
+    }
+    for field in ["epoch", "number"] {
+        // 2^64 and more: what does not fit is cut off by every implementation of protobuf, or refused as no number.
+        let field = of(&format!("min_revision.{field}"));
+        let past = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+        let bytes = crate::descriptors::field(rows.rpc(), field).encode_as(prost::encoding::WireType::Varint, &past);
+        let request = [rows.good().encode_to_vec(), bytes].concat();
+        rows.raw(field, Aspect::TooLarge, "past 2^64", request, crate::case::undecodable());
+    }
+}
+
+async fn read_back(world: &World, case: &Case, answer: Bytes) -> Result<(), String> {
+    let Expect::Verdict(decision, reason) = case.expect else { return Err("was decided".to_owned()) };
+    let verdict = if case.rpc == VERIFY {
+        VerifyResponse::decode(answer.clone()).expect("a verdict")
+    } else {
+        let asked = BatchVerifyRequest::decode(case.request.clone()).expect("it is one").requests;
+        let answers = BatchVerifyResponse::decode(answer.clone()).expect("verdicts").responses;
+        same("the number of verdicts", answers.len(), asked.len())?;
+        answers.last().expect("there is one").clone()
+    };
+    same("the verdict", (verdict.decision(), verdict.deny_reason()), (decision, reason))?;
+    if reason == DenyReason::Unrecognized {
+        let nothing_told = VerifyResponse {
+            decision: Decision::Deny.into(),
+            deny_reason: DenyReason::Unrecognized.into(),
+            cacheable_for: Some(prost_types::Duration::default()),
+            ..Default::default()
+        };
+        same("what is told of it", &verdict, &nothing_told)?;
+        if case.rpc == VERIFY {
+            same("the bytes of the answer", answer.to_vec(), nothing_told.encode_to_vec())?;
+        }
+    } else {
+        let asked = verdict.token.ok_or("the token is not told")?.name;
+        let Values { token, fenced, fenced_mapped, .. } = &world.values;
+        same("the token", [token, fenced, fenced_mapped].iter().any(|known| known.name == asked), true)?;
+    }
+    Ok(())
+}
+
+async fn a_token_of_another_workspace_is_like_none(installation: Installation) {
+    let world = World::of(&installation).await;
+    let Values { acme, token, other, .. } = &world.values;
+    let limited = CreateCallerRequest {
+        caller_id: "other-gateway".to_owned(),
+        role: Role::Verifier.into(),
+        workspaces: Some(Selection { all: false, only: vec![other.clone()] }),
+        ..Default::default()
+    };
+    let limited = world.server.caller_as(limited).await.secret;
+    let ask = async |token: &str, resource: &str, scope: &str, min_revision| {
+        let request = VerifyRequest { min_revision, ..question(token, resource, &[scope]) };
+        let answer = world.send_as(&limited, VERIFY, request.encode_to_vec().into()).await;
+        answer.map_err(|status| format!("{:?} {}", status.code(), status.message()))
+    };
+    let epoch = world.values.epoch;
+    let revisions = [None, Some(Revision { epoch, number: 0 }), Some(Revision { epoch, number: u64::MAX })];
+    let more = [Some(Revision { epoch: u64::MAX, number: u64::MAX }), Some(Revision::default())];
+    for min_revision in revisions.into_iter().chain(more) {
+        for resource in [acme, other, "nowhere"] {
+            for scope in ["repository", "webhook", "no-scope"] {
+                let theirs = ask(&token.secret, resource, scope, min_revision).await;
+                let garbage = ask("garbage", resource, scope, min_revision).await;
+                assert_eq!(theirs, garbage, "{resource}, {scope}, {min_revision:?}");
+            }
+        }
+    }
+}
+
+async fn the_largest_batch_of_the_largest_tokens_is_answered(installation: Installation) {
+    let world = World::of(&installation).await;
+    let acme = &world.values.acme;
+    let resource = format!("{acme}/{}/{}", vec!["a".repeat(128); 7].join("/"), "b".repeat(105));
+    let largest = CreateTokenRequest {
+        display_name: "🚀".repeat(120),
+        resource: resource.clone(),
+        scopes: ["project:admin", "repository:admin", "repository:delete", "pullrequest:write", "webhook", "account"]
+            .iter()
+            .chain(&["pipeline:write", "pipeline:variable", "runner:write", "project"])
+            .map(ToString::to_string)
+            .collect(),
+        allowed_cidrs: (100..164).map(|n| format!("2001:db8:1234:5678:9abc:def0:1234:5{n}/128")).collect(),
+        labels: (10..26).map(|n| (format!("k{}{n}", "-".repeat(60)), "🚀".repeat(128))).collect(),
+        ..token_in(acme)
+    };
+    let issued = world.server.token(largest).await;
+    let asked = VerifyRequest {
+        client_address: "2001:db8:1234:5678:9abc:def0:1234:5100".to_owned(),
+        required_scopes: vec!["pullrequest:write".to_owned(); 64],
+        ..question(&issued.secret, &resource, &[])
+    };
+    let request = BatchVerifyRequest { requests: vec![asked; 256] };
+    let answer = world.server.admin().token_verify().batch_verify(request).await.expect("verdicts").into_inner();
+    assert_eq!(answer.responses.len(), 256);
+    assert!(answer.responses.iter().all(|verdict| verdict.decision() == Decision::Allow));
+}

@@ -1,0 +1,80 @@
+"""A client of tokend that is not Rust: Python's grpcio, grpcurl and `buf curl` drive the whole served surface.
+
+`.ci/foreign` runs it all, on a server of its own: it builds tokend, generates the stubs from proto/ and says where the server is.
+
+    .ci/foreign                                        # everything, on SQLite and PostgreSQL
+    .ci/foreign test_token_verify.Verify.test_expired  # one test
+
+It uses nothing that any other client would not have: the stubs are what protoc makes of the contract, refusals are taken apart with
+grpcio-status. One file for each service; `test_transport` has what holds for every call. Each test
+makes its own workspace and callers, and counts on nothing that another one left.
+
+The environment tells where the server is:
+
+    TOKEND_FOREIGN_ADDRESS     host:port
+    TOKEND_FOREIGN_ADMIN_KEY   the key of an ADMIN
+    TOKEND_FOREIGN_GRPCURL     grpcurl, if it is to be tried
+    TOKEND_FOREIGN_BUF         buf, likewise
+
+At the end it tells what was answered, and fails unless every RPC of the contract has been served and has been refused, every
+verdict was reached, and every reason of a refusal was met: but for those below, which nobody can provoke from outside.
+"""
+
+import pathlib
+import sys
+import unittest
+
+import client
+
+# Reasons that need an outage, a fault or a shutdown, and those of calls that are not served yet.
+OUT_OF_REACH = {"UNSPECIFIED", "INTERNAL_FAULT", "OVERLOADED", "DEADLINE_EXCEEDED", "CANCELLED"}
+NOT_YET = {"WORKSPACE_SUSPENDED", "WORKSPACE_DELETED"}
+
+
+def names(enum, prefix):
+    return {name.removeprefix(prefix) for name in enum.keys()}
+
+
+def gaps():
+    """What the tests together should have met and did not."""
+    for path in client.CONTRACT_PATHS:
+        codes = client.ANSWERS.codes[path]
+        if not codes["OK"]:
+            yield f"{path} was never served"
+        if not set(codes) - {"OK"}:
+            yield f"{path} was never refused"
+    reasons = names(client.error_reason_pb2.ErrorReason, "ERROR_REASON_")
+    for reason in sorted(reasons - OUT_OF_REACH - NOT_YET - set(client.ANSWERS.reasons)):
+        yield f"no refusal with {reason}"
+    verdicts = names(client.verify.DenyReason, "DENY_REASON_") - {"UNSPECIFIED"} | {"ALLOW"}
+    for verdict in sorted(verdicts - NOT_YET - set(client.ANSWERS.verdicts)):
+        yield f"no verdict {verdict}"
+
+
+def told(counts):
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: (item[0] != "OK", item[0])))
+
+
+def main():
+    here = str(pathlib.Path(__file__).parent)
+    loader = unittest.TestLoader()
+    chosen = sys.argv[1:]
+    suite = loader.loadTestsFromNames(chosen) if chosen else loader.discover(here, top_level_dir=here)
+    result = unittest.TextTestRunner(stream=sys.stdout, verbosity=1).run(suite)
+    if not result.testsRun:
+        sys.exit("error: no test ran")
+    if not result.wasSuccessful():
+        sys.exit(1)
+    if chosen:
+        return
+
+    shown = {*client.CONTRACT_PATHS, *(path for path in client.ANSWERS.codes if path.startswith("/grpc."))}
+    for path in sorted(shown, key=lambda path: (not path.startswith("/tokend."), path)):
+        print(f"{path[1:]:<62} {told(client.ANSWERS.codes[path])}")
+    print(f"verdicts: {told(client.ANSWERS.verdicts)}")
+    print(f"refusals: {told(client.ANSWERS.reasons)}")
+    if missing := list(gaps()):
+        sys.exit("error: " + "\nerror: ".join(missing))
+
+
+main()

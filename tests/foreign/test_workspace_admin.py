@@ -1,0 +1,112 @@
+"""WorkspaceAdmin: making, showing and listing workspaces."""
+
+import time
+
+from client import Test, callers, workspaces
+
+
+class CreateWorkspace(Test):
+    def create(self, workspace_id, display_name="Foreign", client=None, **fields):
+        request = workspaces.CreateWorkspaceRequest(workspace_id=workspace_id, display_name=display_name, **fields)
+        return (client or self.admin).workspaces.CreateWorkspace(request).workspace
+
+    def test_a_workspace_is_what_was_asked_for(self):
+        workspace_id = self.new_id().ljust(63, "-")
+        made = self.create(workspace_id, "ä" * 120)
+        self.assertEqual((made.name, made.display_name, made.organization), (f"workspaces/{workspace_id}", "ä" * 120, ""))
+        self.assertEqual((made.state, made.active_token_count), (workspaces.Workspace.STATE_ACTIVE, 0))
+        self.assertLess(abs(made.create_time.seconds - time.time()), 60)
+        request = workspaces.GetWorkspaceRequest(name=made.name)
+        self.assertEqual(self.admin.workspaces.GetWorkspace(request).workspace, made)
+
+    def test_an_id_is_taken_once(self):
+        with self.refused("ALREADY_EXISTS", "WORKSPACE_ALREADY_EXISTS"):
+            self.create(self.workspace.removeprefix("workspaces/"))
+
+    def test_fields_that_do_not_fit(self):
+        for workspace_id in ["", "a", "A-b", "1ab", "-ab", "a_b", "ä-b", "a" * 64, self.workspace]:
+            with self.subTest(workspace_id), self.refused_field("workspace_id"):
+                self.create(workspace_id)
+        for display_name in ["", "\t", "a" * 121]:
+            with self.subTest(display_name), self.refused_field("display_name"):
+                self.create(self.new_id(), display_name)
+        with self.refused_field("workspace_id", "display_name", "organization"):
+            self.create("", "", organization="acme")
+        with self.refused("NOT_FOUND", "ORGANIZATION_NOT_FOUND"):
+            self.create(self.new_id(), organization="organizations/acme")
+
+    def test_roles(self):
+        for role in [callers.ROLE_WORKSPACE_ADMIN, callers.ROLE_AUDITOR, callers.ROLE_REVOKER, callers.ROLE_VERIFIER]:
+            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                self.create("", client=self.caller(role))
+
+
+class GetWorkspace(Test):
+    def get(self, name, client=None):
+        return (client or self.admin).workspaces.GetWorkspace(workspaces.GetWorkspaceRequest(name=name)).workspace
+
+    def test_counts_the_tokens_that_work(self):
+        made = [self.new_token() for _ in range(3)]
+        self.assertEqual(self.get(self.workspace).active_token_count, 3)
+        self.revoke(made[0].token.name)
+        self.assertEqual(self.get(self.workspace).active_token_count, 2)
+
+    def test_what_is_not_there_and_what_is_no_name(self):
+        with self.refused("NOT_FOUND", "WORKSPACE_NOT_FOUND"):
+            self.get("workspaces/nowhere")
+        for name in ["", "nowhere", "workspaces/", f"{self.workspace}/", "workspaces/A", "organizations/acme"]:
+            with self.subTest(name), self.refused_field("name"):
+                self.get(name)
+
+    def test_roles(self):
+        mine = self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])
+        for client in [mine, self.caller(callers.ROLE_AUDITOR)]:
+            self.assertEqual(self.get(self.workspace, client).name, self.workspace)
+        for name in [self.new_workspace(), "workspaces/nowhere"]:
+            with self.refused("NOT_FOUND", "WORKSPACE_NOT_FOUND") as told:
+                self.get(name, mine)
+            self.assertEqual(told[0].message, f"there is no workspace {name}")
+        for role in [callers.ROLE_VERIFIER, callers.ROLE_REVOKER]:
+            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                self.get(self.workspace, self.caller(role))
+
+
+class ListWorkspaces(Test):
+    def names(self, page_size, client):
+        """Every page's names, joined; and how many pages there were."""
+        names, page_token, pages = [], "", 0
+        while page_token or not pages:
+            request = workspaces.ListWorkspacesRequest(page_size=page_size, page_token=page_token)
+            page = client.workspaces.ListWorkspaces(request)
+            self.assertLessEqual(len(page.workspaces), page_size)
+            names += [workspace.name for workspace in page.workspaces]
+            page_token, pages = page.next_page_token, pages + 1
+        return names, pages
+
+    def test_pages_ordered_by_id(self):
+        mine = [self.workspace, *(self.new_workspace() for _ in range(4))]
+        for client in [self.admin, self.caller(callers.ROLE_AUDITOR)]:
+            names, _ = self.names(2, client)
+            self.assertEqual(names, sorted(set(names)), "in order, none twice")
+            self.assertLessEqual(set(mine), set(names))
+
+    def test_a_caller_with_some_workspaces_sees_those(self):
+        mine = sorted([self.workspace, *(self.new_workspace() for _ in range(4))])
+        client = self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[*mine, f"workspaces/{self.new_id()}"])
+        self.assertEqual(self.names(1000, client), (mine, 1))
+        self.assertEqual(self.names(2, client)[0], mine)
+
+    def test_fields_that_do_not_fit(self):
+        self.new_workspace()
+        with self.refused_field("page_size"):
+            self.admin.workspaces.ListWorkspaces(workspaces.ListWorkspacesRequest(page_size=-1))
+        page_token = self.admin.workspaces.ListWorkspaces(workspaces.ListWorkspacesRequest(page_size=1)).next_page_token
+        self.assertNotEqual(page_token, "")
+        for client, altered in [(self.admin, page_token[:-1]), (self.caller(callers.ROLE_AUDITOR), page_token)]:
+            with self.refused_field("page_token"):
+                client.workspaces.ListWorkspaces(workspaces.ListWorkspacesRequest(page_token=altered))
+
+    def test_roles(self):
+        for role in [callers.ROLE_VERIFIER, callers.ROLE_REVOKER]:
+            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                self.caller(role).workspaces.ListWorkspaces(workspaces.ListWorkspacesRequest(page_size=-1))
