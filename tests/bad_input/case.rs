@@ -90,12 +90,15 @@ pub(crate) fn too_large() -> Expect {
     refused(Code::ResourceExhausted, ErrorReason::MessageTooLarge)
 }
 
+/// Makes the request of the row of this number one of its own.
+type Fresh<'a, R> = dyn Fn(&mut R, usize) + 'a;
+
 /// The rows of one RPC: each is the same good request with one change.
 pub(crate) struct Rows<'a, R> {
     rpc: &'static str,
     base: R,
     /// Called with the number of the row before its change: what is made needs a name of its own.
-    fresh: Box<dyn Fn(&mut R, usize) + 'a>,
+    fresh: Box<Fresh<'a, R>>,
     cases: Vec<Case>,
 }
 

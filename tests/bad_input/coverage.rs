@@ -14,8 +14,11 @@ use crate::{
     verify, wire, workspaces,
 };
 
+/// Makes rows.
+type List = fn(&Values) -> Vec<Case>;
+
 /// Every list of rows.
-const LISTS: [(&str, fn(&Values) -> Vec<Case>); 9] = [
+const LISTS: [(&str, List); 9] = [
     ("callers", callers::cases),
     ("create_token", create_token::cases),
     ("names", names::cases),

@@ -203,7 +203,6 @@ impl Values {
 /// A secret with a right checksum that another installation minted.
 pub(crate) fn foreign_secret(prefix: &str, kind: Kind) -> String {
     let prefix: Prefix = prefix.parse().expect("it is a prefix");
-    #[expect(clippy::disallowed_types, reason = "another installation, put together here")]
     let mut random = rand::rngs::SysRng;
     let ring = KeyRing::generate(prefix, &mut random).expect("it does not fail");
     ring.mint(kind, &mut random).expect("it does not fail").secret.expose().to_owned()
