@@ -3,8 +3,7 @@
 use std::fmt;
 
 /// Text of `MIN` to `MAX` characters (Unicode scalar values). Control characters are refused, but for line breaks and tabs where
-/// `LINES` allows several lines; a text of one line holds no character either that breaks or reorders
-/// it. Text that must not be empty must not be blank either.
+/// `LINES` allows several lines; a text of one line holds no character either that breaks or reorders it. Text that must not be empty must not be blank either.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Text<const MIN: usize, const MAX: usize, const LINES: bool>(String);
 

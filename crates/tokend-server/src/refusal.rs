@@ -1,4 +1,4 @@
-//! Why a call is refused, free of transport. [`status`](crate::status) turns it into what the client gets.
+//! Why a call is refused, free of transport. `status` turns it into what the client gets.
 
 use tokend_core::{
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
