@@ -1,5 +1,5 @@
-//! A secret leaves in the one answer that tells it, and is nowhere else: in no log at any level, no error, no file, no table, no
-//! metric.
+//! A secret leaves in the one answer that tells it, and is nowhere else: in no log at any level, no error, no panic, no file, no
+//! table, no metric.
 
 use std::{fmt::Debug, fs, path::Path};
 
@@ -8,7 +8,7 @@ use tokend_client::v1::{
     CreateCallerKeyRequest, CreateTokenRequest, IdentifyTokenRequest, RevokeCallerKeyRequest, Role, VerifyRequest,
 };
 use tokend_tests::{
-    Installation, Server, http, on_both_databases, question,
+    Installation, Server, eventually, http, on_both_databases, question,
     raw::{self, bearer},
     token_in,
 };
@@ -142,11 +142,22 @@ async fn use_secrets(server: &Server, secrets: &mut Secrets) -> Told {
     Told { outcomes: told, name: token.public.name }
 }
 
+/// Panics wherever time is read while a call is served, in words that quote a secret; then goes on.
+async fn panic_over_a_secret(installation: &Installation, server: &Server, secret: &str) -> String {
+    let acme = question(secret, "workspaces/acme", &[]);
+    installation.clock().panic_quoting(secret);
+    let told = outcome(server.admin().token_verify().verify(acme.clone()).await);
+    installation.clock().set_right();
+    eventually("it serves again", async || server.admin().token_verify().verify(acme.clone()).await.ok()).await;
+    told
+}
+
 async fn search_everywhere(installation: &Installation, log_format: &str) {
     let server = installation.start_with(["--log", "trace", "--log-format", log_format, "--reflection"]).await;
     let server_address = server.grpc_address().to_owned();
     let mut secrets = Secrets::default();
-    let told = use_secrets(&server, &mut secrets).await;
+    let mut told = use_secrets(&server, &mut secrets).await;
+    told.outcomes += &panic_over_a_secret(installation, &server, server.admin_key()).await;
     secrets.assert_not_in("an error or the metadata of an answer", told.outcomes.as_bytes());
     for path in ["/metrics", "/livez", "/readyz", "/nothing"] {
         secrets.assert_not_in(path, http::get(server.ops_address(), path).1.as_bytes());
@@ -159,6 +170,7 @@ async fn search_everywhere(installation: &Installation, log_format: &str) {
         secrets.assert_not_in(place, log.as_bytes());
     }
     assert!(finished.stderr.contains(server_address.as_str()), "the search does see the log");
+    assert!(finished.stderr.contains("tests/src/clock.rs"), "the log tells where a panic was");
 
     let id = id_bytes(&told.name);
     if let Some(database) = installation.postgres() {

@@ -16,7 +16,7 @@ pub fn from_environment() -> Clock {
             let file = PathBuf::from(file);
             Clock::with_offset(move || {
                 let text = fs::read_to_string(&file).expect("the clock's control file can be read");
-                text.trim().parse().expect("the clock's control file holds microseconds")
+                text.trim().parse().unwrap_or_else(|_| panic!("the clock's control file holds no microseconds, but {text:?}"))
             })
         }
     }
@@ -56,10 +56,22 @@ impl ControlFile {
         self.write(0);
     }
 
-    /// The program reads whenever it pleases: never half a number.
+    /// Makes whoever reads the clock panic, in words that quote `text`.
+    ///
+    /// # Panics
+    /// If the file can't be written.
+    pub fn panic_quoting(&self, text: &str) {
+        self.replace(text);
+    }
+
     fn write(&self, micros: i64) {
+        self.replace(&micros.to_string());
+    }
+
+    /// The program reads whenever it pleases: never half a number.
+    fn replace(&self, text: &str) {
         let next = self.path.with_extension("next");
-        fs::write(&next, micros.to_string()).expect("the control file can be written");
+        fs::write(&next, text).expect("the control file can be written");
         fs::rename(&next, &self.path).expect("the control file can be replaced");
     }
 }

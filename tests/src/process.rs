@@ -79,6 +79,14 @@ impl Process {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is there to be told");
     }
 
+    /// Sends it SIGABRT, which makes a crash of it: a process that may be dumped leaves a core dump.
+    ///
+    /// # Panics
+    /// If it has been waited for already.
+    pub fn abort(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::ABORT).expect("it is there to be told");
+    }
+
     /// Sends it SIGINT, as Ctrl-C does.
     ///
     /// # Panics

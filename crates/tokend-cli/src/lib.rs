@@ -5,6 +5,7 @@
 
 mod client;
 mod failure;
+mod hardening;
 mod operate;
 mod terminal;
 
@@ -50,6 +51,10 @@ enum Command {
 pub fn run(clock: Clock) -> ExitCode {
     // Usage errors, --help and --version end the process here, with 2 or 0.
     let Cli { command } = Cli::parse();
+    // Every command handles a secret or may be handed one; none is worth an exception.
+    if let Err(sentence) = hardening::prepare() {
+        return Failure::Other(sentence).report();
+    }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return Failure::Other(format!("can't start: {error}")).report(),

@@ -5,6 +5,7 @@ use tonic::{
     metadata::{Ascii, MetadataValue},
     service::Interceptor,
 };
+use zeroize::Zeroizing;
 
 /// A caller key, sent with every call. Marked sensitive, so that it is never logged nor indexed by header compression.
 #[derive(Clone)]
@@ -21,7 +22,8 @@ impl CallerKey {
     /// # Errors
     /// [`MalformedCallerKey`] for text that no header can carry. Whether it is a good key only the service can tell.
     pub fn new(clear: &str) -> Result<Self, MalformedCallerKey> {
-        let mut value: MetadataValue<Ascii> = format!("Bearer {}", clear.trim()).parse().map_err(|_| MalformedCallerKey)?;
+        let header = Zeroizing::new(format!("Bearer {}", clear.trim()));
+        let mut value: MetadataValue<Ascii> = header.parse().map_err(|_| MalformedCallerKey)?;
         value.set_sensitive(true);
         Ok(Self(value))
     }

@@ -4,6 +4,7 @@
 //! ends before the server drains.
 
 use std::{
+    panic::AssertUnwindSafe,
     pin::Pin,
     sync::{
         Arc,
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokend_store::Store;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
@@ -70,8 +71,9 @@ impl Health {
     /// Follows the database until `stop`, then says that the replica is not ready, for good.
     pub(crate) async fn follow(self, store: Store, stop: CancellationToken) {
         let mut failures = 0;
-        while let Some(outcome) = stop.run_until_cancelled(store.now()).await {
-            failures = if outcome.is_ok() { 0 } else { failures + 1 };
+        // A panic on the way is a failure like any other: readiness goes on being told.
+        while let Some(outcome) = stop.run_until_cancelled(AssertUnwindSafe(store.now()).catch_unwind()).await {
+            failures = if matches!(outcome, Ok(Ok(_))) { 0 } else { failures + 1 };
             let ready = failures < FAILURES_UNTIL_NOT_READY;
             if ready != self.is_ready() {
                 tracing::info!(ready, "readiness changed");

@@ -6,10 +6,12 @@
 //!
 //! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests; `layers` are what every request passes;
 //! [`rules`] say who may call what; `services` are the contract's handlers, `usecases` what they do; [`refusal`] and `status` are
-//! how a call fails; `health` and `ops` are for orchestrators; [`installation`], [`keyring_file`] and [`random`] are what the start needs.
+//! how a call fails; `health` and `ops` are for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are
+//! what the start needs.
 
 pub mod installation;
 pub mod keyring_file;
+pub mod panics;
 pub mod random;
 pub mod refusal;
 pub mod rules;

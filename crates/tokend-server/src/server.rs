@@ -17,6 +17,8 @@ use crate::{
         authenticate::{Authenticate, Authenticator},
         dispatch::{Dispatch, Services},
         framework_errors::FrameworkErrors,
+        panics::Panics,
+        sensitive::Sensitive,
         telemetry::{Measured, Telemetry},
     },
     ops,
@@ -145,8 +147,8 @@ impl Server {
             reflection,
         });
         let authenticator = Arc::new(Authenticator { store: store.clone(), ring: Arc::clone(&context.ring) });
-        let service = FrameworkErrors(Authenticate { authenticator, inner: dispatch });
-        let service = Measured { telemetry: telemetry.clone(), inner: service };
+        let service = FrameworkErrors(Panics(Authenticate { authenticator, inner: dispatch }));
+        let service = Sensitive(Measured { telemetry: telemetry.clone(), inner: service });
 
         // Ops answers until the very end, so that probes see the draining.
         let ops_stop = CancellationToken::new();

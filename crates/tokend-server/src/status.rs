@@ -90,8 +90,13 @@ fn retry_later(message: String, mut details: ErrorDetails) -> Status {
 fn internal_fault(refusal: &Refusal) -> Status {
     let request_id = Uuid::now_v7().to_string();
     tracing::error!(request_id, error = refusal as &dyn std::error::Error, "internal fault");
+    fault_logged_under(&request_id)
+}
+
+/// What a client is told of a fault that the log has more about.
+pub(crate) fn fault_logged_under(request_id: &str) -> Status {
     let mut details = details_of(ErrorReason::InternalFault);
-    details.set_request_info(&request_id, "");
+    details.set_request_info(request_id, "");
     Status::with_error_details(Code::Internal, format!("a fault of the service; its log has more under {request_id}"), details)
 }
 

@@ -3,7 +3,7 @@
 use std::{io::Write, time::Duration};
 
 use tokend_client::{Client, v1};
-use tokend_core::clock::Clock;
+use tokend_core::{clock::Clock, credential::Secret};
 
 use super::seed::WORKSPACE;
 use crate::failure::Failure;
@@ -15,11 +15,11 @@ const TTL_SECONDS: i64 = 30 * 24 * 60 * 60;
 /// Does the job and shows each step with the time that its call took. Fails if a verdict is not the one it must be.
 pub(super) async fn show(out: &mut impl Write, admin: &Client, verifier: &Client, clock: &Clock) -> Result<(), Failure> {
     let start = clock.boot_time();
-    let made = admin.token_admin().create_token(token()).await?.into_inner();
-    let name = made.token.map(|token| token.name).unwrap_or_default();
+    let v1::CreateTokenResponse { token, secret } = admin.token_admin().create_token(token()).await?.into_inner();
+    let (name, secret) = (token.map(|token| token.name).unwrap_or_default(), Secret::new(secret));
     step(out, "create", &format!("{name} with {SCOPE}, for 30 days"), clock.boot_time().saturating_since(start))?;
 
-    let allowed = verify(out, verifier, clock, &made.secret).await?;
+    let allowed = verify(out, verifier, clock, &secret).await?;
     if allowed.decision() != v1::Decision::Allow {
         return Err(Failure::Other("the new token was not allowed".to_owned()));
     }
@@ -29,7 +29,7 @@ pub(super) async fn show(out: &mut impl Write, admin: &Client, verifier: &Client
     admin.token_admin().revoke_token(revoke).await?;
     step(out, "revoke", &name, clock.boot_time().saturating_since(start))?;
 
-    let denied = verify(out, verifier, clock, &made.secret).await?;
+    let denied = verify(out, verifier, clock, &secret).await?;
     if denied.deny_reason() != v1::DenyReason::Revoked {
         return Err(Failure::Other("the revoked token was not denied".to_owned()));
     }
@@ -48,9 +48,9 @@ fn token() -> v1::CreateTokenRequest {
     }
 }
 
-async fn verify(out: &mut impl Write, verifier: &Client, clock: &Clock, secret: &str) -> Result<v1::VerifyResponse, Failure> {
+async fn verify(out: &mut impl Write, verifier: &Client, clock: &Clock, secret: &Secret) -> Result<v1::VerifyResponse, Failure> {
     let question = v1::VerifyRequest {
-        token: secret.to_owned(),
+        token: secret.expose().to_owned(),
         resource: RESOURCE.to_owned(),
         required_scopes: vec![SCOPE.to_owned()],
         ..Default::default()
