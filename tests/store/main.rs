@@ -4,6 +4,7 @@ mod support;
 
 mod closing;
 mod concurrency;
+mod lanes;
 mod lists;
 mod opening;
 mod requests;

@@ -12,6 +12,9 @@ pub enum StoreError {
         /// What the database or its driver said.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Too many calls wait for the database already: this one was not begun, and may succeed later.
+    #[error("too many calls wait for the database; retry")]
+    Overloaded,
     /// A row does not hold what the store writes.
     #[error("row {row} of {table} can't be read: {problem}")]
     Corrupt {

@@ -1,7 +1,7 @@
 //! The runtime on which the database is spoken to, on a thread of its own.
 //!
 //! The servers' runtimes come and go, one for each core; a connection belongs to the runtime that opened it, and awaiting it from
-//! another was seen to hang. So all work is spawned here, and callers await its handle. One thread is enough: it waits for the
+//! another was seen to hang. So all work is spawned here, and callers await its handle. One thread is enough for a lane: it waits for the
 //! database and checks MACs (microseconds); SQLite's own work happens on threads of the driver.
 //!
 //! The end comes in order, whether asked for or by dropping: close the pool, which waits for every transaction and statement under
@@ -30,13 +30,13 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    /// Starts the thread.
-    pub(crate) fn start() -> io::Result<Self> {
+    /// Starts the thread, of that name.
+    pub(crate) fn start(name: &str) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (end, asked_to_end) = oneshot::channel::<Goodbye>();
         let (alive, ended) = watch::channel(());
-        std::thread::Builder::new().name("tokend-store".to_owned()).spawn(move || {
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             runtime.block_on(async {
                 if let Ok(goodbye) = asked_to_end.await
                     && tokio::time::timeout(LONGEST_GOODBYE, goodbye).await.is_err()

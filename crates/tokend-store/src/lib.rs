@@ -1,6 +1,6 @@
 //! Where tokens, workspaces and callers are kept: SQLite for one server, PostgreSQL 15 or later for several.
 //!
-//! One concrete [`Store`] serves both. A call goes: [`Store`] method -> its own runtime (`home`) -> one statement, or one
+//! One concrete [`Store`] serves both. A call goes: [`Store`] method -> a lane (`lane`), which has its own runtime (`home`) -> one statement, or one
 //! transaction of a closure's making ([`Store::write`]) -> rows (`entity`) -> domain types (`row`). Three things hold everywhere:
 //!
 //! - **Nothing unchecked comes out.** Every row is converted to its `tokend-core` type and its MAC compared before anyone sees it.
@@ -9,13 +9,14 @@
 //! - **Time is the database's.** PostgreSQL's clock, read in the statement that needs it; on SQLite the machine's, held at or above
 //!   the last time stored.
 //!
-//! In reading order: [`settings`](Settings), `store`, `home`, `read`, `write`, `row`, `entity`, `installation`, `database`, `schema`.
+//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `write`, `row`, `entity`, `installation`, `database`, `schema`.
 
 mod database;
 mod entity;
 mod error;
 mod home;
 mod installation;
+mod lane;
 mod open_error;
 mod read;
 mod row;

@@ -7,15 +7,21 @@ pub struct Settings {
     pub url: String,
     /// Most connections, 2 or more: writes leave at least one to reads. Default: 8.
     pub max_connections: u32,
+    /// Most connections of the reserved lane, 2 or more, on top of the others. Default: 3.
+    pub reserved_connections: u32,
+    /// Calls that may wait or be under way in one lane, those included whose callers gave up. Default: 2,048.
+    pub max_waiting: u32,
     /// How long a statement waits for a connection before the database counts as unavailable. Default: 250 ms, because a service
-    /// that waits for a verdict is better told to try again.
+    /// that waits for a verdict is better told to try again. In the reserved lane it waits for `write_wait`.
     pub pool_wait: Duration,
     /// How long a write waits for other writes: for its turn, and on SQLite for other processes' locks. Default: 5 s.
     pub write_wait: Duration,
     /// PostgreSQL: how long a write waits for a row's lock. Default: 1.5 s, longer than the second after which PostgreSQL ends the
     /// transaction of a paused process that holds it.
     pub lock_timeout: Duration,
-    /// PostgreSQL: how long one statement may run. Default: 2 s.
+    /// PostgreSQL: how long one statement may run. Default: 2 s. SQLite has no such limit and needs none: what a statement reads is
+    /// found by key and is a page at most, waiting for locks ends with `write_wait`, and whoever asked is answered when their
+    /// deadline has come.
     pub statement_timeout: Duration,
     /// Start although PostgreSQL may forget what it has acknowledged. Default: no.
     pub allow_unsafe_durability: bool,
@@ -30,6 +36,8 @@ impl Settings {
         Self {
             url: url.into(),
             max_connections: 8,
+            reserved_connections: 3,
+            max_waiting: 2_048,
             pool_wait: Duration::from_millis(250),
             write_wait: Duration::from_secs(5),
             lock_timeout: Duration::from_millis(1_500),

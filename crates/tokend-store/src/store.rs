@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
-    time::Duration,
 };
 
 use sea_orm::{
@@ -14,22 +13,18 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 use tokend_core::{clock::Clock, keyring::KeyRing, time::Timestamp};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
     database::{self, Purpose},
     entity::feed,
     error::StoreError,
     home::Home,
+    lane::{self, Closed, Lane, Turn, Turns},
     open_error::OpenError,
     settings::Settings,
     write::WriteTx,
 };
-
-/// How long a start waits for the pool's first connection.
-const FIRST_CONNECTION_WAIT: Duration = Duration::from_secs(5);
-/// The pause between tries.
-const FIRST_CONNECTION_PAUSE: Duration = Duration::from_millis(50);
 
 /// The column that [`Shared::select_now`] adds.
 const NOW: &str = "now";
@@ -38,14 +33,16 @@ const NOW: &str = "now";
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
+    is_reserved: bool,
 }
 
 struct Inner {
-    shared: Arc<Shared>,
-    home: Home,
+    ordinary: Lane,
+    reserved: Lane,
 }
 
-/// What the work on the store's runtime shares. Holds no [`Home`], so that work under way does not keep the runtime from ending.
+/// What the work on a lane's runtime shares. Holds no [`Home`], so that work under way does not keep the runtime from ending.
+#[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) connection: DatabaseConnection,
     pub(crate) ring: Arc<KeyRing>,
@@ -54,19 +51,11 @@ pub(crate) struct Shared {
     settings: Settings,
     clock: Clock,
     /// SQLite: the highest time known to be stored, in microseconds.
-    time_floor: AtomicI64,
+    time_floor: Arc<AtomicI64>,
     /// Writes take turns: one at a time on SQLite, where they could not run side by side and would keep connections from reads by
     /// waiting in the driver; on PostgreSQL so many that a connection is left for reads.
-    turns: Arc<Semaphore>,
+    turns: Turns,
 }
-
-#[derive(Debug, thiserror::Error)]
-#[error("the store is closed")]
-struct Closed;
-
-#[derive(Debug, thiserror::Error)]
-#[error("other writes did not end in time")]
-struct NoTurn;
 
 impl Store {
     /// Opens an initialized database, after bringing its schema up to date (unless [`Settings::migrate`] is off).
@@ -94,40 +83,55 @@ impl Store {
     }
 
     async fn connect(settings: &Settings, ring: Arc<KeyRing>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
-        let home = Home::start().map_err(OpenError::NoThread)?;
+        let home = Home::start("tokend-store").map_err(OpenError::NoThread)?;
         let wanted = settings.clone();
         let opened = home.spawn(async move { database::open(&wanted, purpose).await }).await;
-        let database::Opened { connection, name } = match opened {
-            Ok(opened) => opened?,
+        let target = match opened {
+            Ok(opened) => Arc::new(opened?),
             Err(error) => match error.try_into_panic() {
                 Ok(panic) => resume_unwind(panic),
                 Err(_) => return Err(StoreError::unavailable(Closed).into()),
             },
         };
-        if let Err(error) = home.spawn(first_connection(connection.clone())).await {
-            return Err(StoreError::unavailable(error).into());
-        }
-        let turns = match connection.get_database_backend() {
-            DbBackend::Sqlite => 1,
-            _ => database::connections(settings) - 1,
-        };
+        let writer = target.is_sqlite().then(|| Arc::new(Semaphore::new(1)));
         let shared = Shared {
-            connection,
+            connection: lane::connect(&home, &target, settings).await?,
             ring,
-            database: name,
+            database: target.name(),
             settings: settings.clone(),
             clock,
-            time_floor: AtomicI64::new(0),
-            turns: Arc::new(Semaphore::new(turns as usize)),
+            time_floor: Arc::default(),
+            turns: Turns::new(settings, writer.clone()),
         };
-        Ok(Self { inner: Arc::new(Inner { shared: Arc::new(shared), home }) })
+        let reserved_home = Home::start("tokend-reserved").map_err(OpenError::NoThread)?;
+        // What must not stand in line is worth waiting for, too.
+        let wanted =
+            Settings { max_connections: settings.reserved_connections, pool_wait: settings.write_wait, ..settings.clone() };
+        let reserved = Shared {
+            connection: lane::connect(&reserved_home, &target, &wanted).await?,
+            turns: Turns::new(&wanted, writer),
+            ..shared.clone()
+        };
+        let inner = Inner {
+            ordinary: Lane::new(home, shared, settings.max_waiting),
+            reserved: Lane::new(reserved_home, reserved, settings.max_waiting),
+        };
+        Ok(Self { inner: Arc::new(inner), is_reserved: false })
+    }
+
+    /// The same store by its reserved lane: connections, a thread and room of their own, for what must not stand in line with all
+    /// else. Not for what anybody may ask for at any rate.
+    #[must_use]
+    pub fn reserved(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), is_reserved: true }
     }
 
     /// Closes the store for all its clones: waits for the work under way, closes the connections, and ends the store's runtime.
     /// Dropping the last clone does the same without waiting for it.
     pub async fn close(self) {
         self.inner.end();
-        self.inner.home.ended().await;
+        self.inner.ordinary.ended().await;
+        self.inner.reserved.ended().await;
     }
 
     /// Database time: PostgreSQL's clock; on SQLite the machine's, but never below the last time stored.
@@ -145,7 +149,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`]; then the answer must not be given.
     pub async fn raise_time_floor(&self, floor: Timestamp) -> Result<(), StoreError> {
-        let shared = &self.inner.shared;
+        let shared = self.lane().shared();
         if !shared.is_sqlite() || shared.time_floor.load(Ordering::Acquire) >= floor.unix_micros() {
             return Ok(());
         }
@@ -158,42 +162,25 @@ impl Store {
         .await
     }
 
-    /// Runs `work` on the store's runtime, to its end even if the caller is dropped.
+    /// Runs `work` on the lane's runtime, to its end even if the caller is dropped.
     pub(crate) async fn run<T, E, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        match self.inner.home.spawn(work(Arc::clone(&self.inner.shared))).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => Err(StoreError::unavailable(Closed).into()),
-            },
-        }
+        self.lane().run(work).await
     }
-}
 
-/// Waits until the pool has its first connection: a start may take its time where a request, which is better told to try again, may
-/// not. If there is none in the end, the first statement says why.
-async fn first_connection(connection: DatabaseConnection) {
-    let connected = async {
-        while connection.ping().await.is_err() {
-            tokio::time::sleep(FIRST_CONNECTION_PAUSE).await;
-        }
-    };
-    let _ = tokio::time::timeout(FIRST_CONNECTION_WAIT, connected).await;
+    fn lane(&self) -> &Lane {
+        if self.is_reserved { &self.inner.reserved } else { &self.inner.ordinary }
+    }
 }
 
 impl Inner {
     fn end(&self) {
-        let connection = self.shared.connection.clone();
-        self.home.end(async move {
-            if let Err(error) = connection.close().await {
-                tracing::warn!(%error, "closing the connections to the database");
-            }
-        });
+        self.ordinary.end();
+        self.reserved.end();
     }
 }
 
@@ -205,7 +192,7 @@ impl Drop for Inner {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Store({})", self.inner.shared.database)
+        write!(f, "Store({})", self.lane().shared().database)
     }
 }
 
@@ -219,12 +206,8 @@ impl Shared {
     }
 
     /// Waits for the turn to write.
-    pub(crate) async fn turn(&self) -> Result<OwnedSemaphorePermit, StoreError> {
-        match tokio::time::timeout(self.settings.write_wait, Arc::clone(&self.turns).acquire_owned()).await {
-            Ok(Ok(turn)) => Ok(turn),
-            Ok(Err(_)) => Err(StoreError::unavailable(Closed)),
-            Err(_) => Err(StoreError::unavailable(NoTurn)),
-        }
+    pub(crate) async fn turn(&self) -> Result<Turn, StoreError> {
+        self.turns.take(self.settings.write_wait).await
     }
 
     /// Reads database time in a statement of its own.

@@ -64,7 +64,7 @@ pub(crate) async fn list_keys(
 pub(crate) async fn delete(context: &Context, request: NamedCaller) -> Result<(Caller, Revision), Refusal> {
     let NamedCaller { id } = request;
     let delete = async move |tx: &WriteTx| tx.delete_caller(&id).await?.ok_or(Refusal::CallerNotFound(id));
-    context.store.write_advancing(move |tx| Box::pin(async move { delete(tx).await })).await
+    context.store.reserved().write_advancing(move |tx| Box::pin(async move { delete(tx).await })).await
 }
 
 /// Makes a key.
@@ -104,5 +104,5 @@ pub(crate) async fn revoke_key(context: &Context, request: RevokeCallerKey) -> R
         };
         Ok::<_, Refusal>(SeenKey { key: key.into_inner(), now })
     };
-    context.store.write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
+    context.store.reserved().write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
 }

@@ -123,7 +123,7 @@ pub(crate) async fn revoke(
         };
         Ok::<_, Refusal>(StoredToken { token: token.into_inner(), workspace_state: workspace.state, now })
     };
-    context.store.write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
+    context.store.reserved().write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
 }
 
 async fn find_or_insert(

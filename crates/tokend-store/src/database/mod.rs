@@ -30,15 +30,8 @@ pub(crate) enum Purpose {
     Initialize,
 }
 
-/// An open database whose schema is up to date.
-pub(crate) struct Opened {
-    pub(crate) connection: DatabaseConnection,
-    /// For people.
-    pub(crate) name: String,
-}
-
 /// What a URL stands for.
-enum Target {
+pub(crate) enum Target {
     Sqlite(sqlite::File),
     Postgres(Box<postgres::Server>),
 }
@@ -48,21 +41,22 @@ pub(crate) fn connections(settings: &Settings) -> u32 {
     settings.max_connections.max(2)
 }
 
-pub(crate) async fn open(settings: &Settings, purpose: Purpose) -> Result<Opened, OpenError> {
+/// Finds out whose the database is and brings its schema up to date; connections can then be opened to it.
+pub(crate) async fn open(settings: &Settings, purpose: Purpose) -> Result<Target, OpenError> {
     let migrate = settings.migrate || purpose == Purpose::Initialize;
-    match Target::of(settings)? {
+    let target = Target::of(settings)?;
+    match &target {
         Target::Sqlite(file) => {
             if purpose == Purpose::Initialize {
                 file.create()?;
             }
             file.prepare(purpose, migrate).await?;
-            Ok(Opened { connection: file.pool(settings), name: file.name() })
         }
         Target::Postgres(server) => {
             server.prepare(purpose, migrate, settings.allow_unsafe_durability).await?;
-            Ok(Opened { connection: server.pool(settings), name: server.name() })
         }
     }
+    Ok(target)
 }
 
 /// Brings an existing schema up to date.
@@ -81,6 +75,26 @@ pub(crate) async fn schema_status(settings: &Settings) -> Result<SchemaStatus, O
 }
 
 impl Target {
+    /// Connections, opened as they are needed.
+    pub(crate) fn pool(&self, settings: &Settings) -> DatabaseConnection {
+        match self {
+            Self::Sqlite(file) => file.pool(settings),
+            Self::Postgres(server) => server.pool(settings),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Sqlite(file) => file.name(),
+            Self::Postgres(server) => server.name(),
+        }
+    }
+
+    pub(crate) const fn is_sqlite(&self) -> bool {
+        matches!(self, Self::Sqlite(_))
+    }
+
     fn of(settings: &Settings) -> Result<Self, OpenError> {
         match settings.url.split_once(':') {
             Some(("sqlite", path)) => {

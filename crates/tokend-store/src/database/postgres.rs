@@ -19,7 +19,7 @@ const OLDEST_VERSION: i64 = 150_000;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A database on a server.
-pub(super) struct Server {
+pub(crate) struct Server {
     options: PgConnectOptions,
 }
 

@@ -31,7 +31,7 @@ const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 const MODE: u32 = 0o600;
 
 /// A database file.
-pub(super) struct File {
+pub(crate) struct File {
     path: PathBuf,
     /// How long a statement waits for locks of other connections.
     busy_timeout: Duration,

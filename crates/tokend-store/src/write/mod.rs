@@ -37,11 +37,11 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement},
 };
 use tokend_core::{keyring::KeyRing, revision::Revision, row_mac::RowMac, time::Timestamp};
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::{
     entity::feed,
     error::StoreError,
+    lane::Turn,
     row::{self, Row},
     store::{Shared, Store},
 };
@@ -58,7 +58,7 @@ pub struct WriteTx {
     /// Set when a statement failed. PostgreSQL then answers COMMIT by rolling back, without calling that an error.
     failed: AtomicBool,
     /// Given back after the transaction has ended.
-    _turn: OwnedSemaphorePermit,
+    _turn: Turn,
 }
 
 /// A row as it was read under its lock. A change is applied to it only where its MAC is still the one read here.

@@ -1,0 +1,153 @@
+//! The two ways into the database, each with a thread, connections and room of its own, so that a crowd on one is no hindrance on
+//! the other: the ordinary one, and one that is reserved for what must not wait, such as revocations.
+//!
+//! On SQLite all writes meet in the end, since it takes one at a time. There they take turns: of the ordinary ones at most one stands
+//! in front of a reserved one, however many there are behind it.
+
+use std::{panic::resume_unwind, sync::Arc, time::Duration};
+
+use sea_orm::DatabaseConnection;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use crate::{
+    database::{self, Target},
+    error::StoreError,
+    home::Home,
+    settings::Settings,
+    store::Shared,
+};
+
+/// How long a start waits for the pool's first connection.
+const FIRST_CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// The pause between tries.
+const FIRST_CONNECTION_PAUSE: Duration = Duration::from_millis(50);
+
+/// One way into the database.
+pub(crate) struct Lane {
+    shared: Arc<Shared>,
+    home: Home,
+    /// What waits here or is under way. Callers that gave up leave their work behind, so that this is not bounded by their number.
+    room: Arc<Semaphore>,
+}
+
+/// In which order writes come.
+#[derive(Clone)]
+pub(crate) struct Turns {
+    /// Of this lane: on PostgreSQL so many that a connection is left for reads, on SQLite one.
+    of_lane: Arc<Semaphore>,
+    /// SQLite: of all lanes.
+    of_all: Option<Arc<Semaphore>>,
+}
+
+/// The turn to write, over when dropped.
+pub(crate) struct Turn {
+    _of_lane: OwnedSemaphorePermit,
+    _of_all: Option<OwnedSemaphorePermit>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the store is closed")]
+pub(crate) struct Closed;
+
+#[derive(Debug, thiserror::Error)]
+#[error("other writes did not end in time")]
+struct NoTurn;
+
+impl Lane {
+    /// A lane on `home`, with room for so many calls.
+    pub(crate) fn new(home: Home, shared: Shared, room: u32) -> Self {
+        Self { shared: Arc::new(shared), home, room: Arc::new(Semaphore::new(room as usize)) }
+    }
+
+    /// Runs `work` here, to its end even if the caller is dropped.
+    pub(crate) async fn run<T, E, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return Err(StoreError::Overloaded.into()) };
+        let work = work(Arc::clone(&self.shared));
+        let work = async move {
+            let done = work.await;
+            drop(place);
+            done
+        };
+        match self.home.spawn(work).await {
+            Ok(result) => result,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                Err(_) => Err(StoreError::unavailable(Closed).into()),
+            },
+        }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Begins the end: the connections are closed, which waits for the work under way, and then the thread ends.
+    pub(crate) fn end(&self) {
+        let connection = self.shared.connection.clone();
+        self.home.end(async move {
+            if let Err(error) = connection.close().await {
+                tracing::warn!(%error, "closing the connections to the database");
+            }
+        });
+    }
+
+    /// Waits for the end.
+    pub(crate) async fn ended(&self) {
+        self.home.ended().await;
+    }
+}
+
+impl Turns {
+    /// Of a lane with these settings. On SQLite `writer` is the one permit of all lanes.
+    pub(crate) fn new(settings: &Settings, writer: Option<Arc<Semaphore>>) -> Self {
+        let of_lane = if writer.is_some() { 1 } else { database::connections(settings) - 1 };
+        Self { of_lane: Arc::new(Semaphore::new(of_lane as usize)), of_all: writer }
+    }
+
+    /// Waits for the turn to write, at most `patience`.
+    pub(crate) async fn take(&self, patience: Duration) -> Result<Turn, StoreError> {
+        let turn = async {
+            let of_lane = Arc::clone(&self.of_lane).acquire_owned().await?;
+            let of_all = match &self.of_all {
+                Some(of_all) => Some(Arc::clone(of_all).acquire_owned().await?),
+                None => None,
+            };
+            Ok::<_, tokio::sync::AcquireError>(Turn { _of_lane: of_lane, _of_all: of_all })
+        };
+        match timeout(patience, turn).await {
+            Ok(Ok(turn)) => Ok(turn),
+            Ok(Err(_)) => Err(StoreError::unavailable(Closed)),
+            Err(_) => Err(StoreError::unavailable(NoTurn)),
+        }
+    }
+}
+
+/// Opens a lane's connections, on the runtime to which they belong from now on.
+pub(crate) async fn connect(home: &Home, target: &Arc<Target>, settings: &Settings) -> Result<DatabaseConnection, StoreError> {
+    let (target, settings) = (Arc::clone(target), settings.clone());
+    let connected = home.spawn(async move {
+        let connection = target.pool(&settings);
+        first_connection(&connection).await;
+        connection
+    });
+    connected.await.map_err(StoreError::unavailable)
+}
+
+/// Waits until the pool has its first connection: a start may take its time where a request, which is better told to try again, may
+/// not. If there is none in the end, the first statement says why.
+async fn first_connection(connection: &DatabaseConnection) {
+    let connected = async {
+        while connection.ping().await.is_err() {
+            tokio::time::sleep(FIRST_CONNECTION_PAUSE).await;
+        }
+    };
+    let _ = timeout(FIRST_CONNECTION_WAIT, connected).await;
+}
