@@ -1,6 +1,7 @@
 use std::{
     env,
     ffi::OsString,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicU32, Ordering},
@@ -139,7 +140,18 @@ impl Installation {
         let ready_file = self.directory().join(format!("ready-{number}"));
         let mut command = self.command_on_data(["serve"]);
         command.args(SERVE_ON_FREE_PORTS).arg("--ready-file").arg(&ready_file);
-        command.args(arguments.into_iter().map(|argument| OsString::from(argument.as_ref())));
+        let arguments: Vec<_> = arguments.into_iter().map(|argument| OsString::from(argument.as_ref())).collect();
+        if !arguments.contains(&OsString::from("--config")) {
+            command.arg("--config").arg(self.patient_settings());
+        }
+        command.args(arguments);
         Server::start(Process::spawn(command, ""), &ready_file, admin_key).await
+    }
+
+    /// Settings under which a call may take its time: how fast a busy machine is, is not what most tests are about.
+    fn patient_settings(&self) -> PathBuf {
+        let file = self.directory().join("patient.toml");
+        fs::write(&file, "[limits]\nverify_deadline_ms = 30000\nadmin_deadline_ms = 30000\n").expect("it can be written");
+        file
     }
 }

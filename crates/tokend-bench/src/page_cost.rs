@@ -21,6 +21,7 @@ use tokend_core::{
 };
 use tokend_server::{
     installation::install,
+    limits::Limits,
     random,
     server::{Server, Settings},
     transport,
@@ -57,6 +58,7 @@ async fn main() -> Result<(), Failure> {
         ops_listen: None,
         reflection: false,
         transport: transport::Settings::default(),
+        limits: Limits::default(),
         store: store_settings,
     };
     let server = Server::bind(settings, ring, clock.clone()).await?;

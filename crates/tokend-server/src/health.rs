@@ -15,6 +15,7 @@ use std::{
 
 use futures_util::{FutureExt, Stream, StreamExt, stream};
 use tokend_store::Store;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, async_trait};
 use tonic_health::{
@@ -31,6 +32,8 @@ const READY_SERVICES: [&str; 3] = ["", "tokend.v1.TokenVerify", "tokend.v1.Token
 const LIVENESS: &str = "liveness";
 /// Time between looks at the database.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// Time for a look: more than a database needs that can serve.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Looks that must fail in a row before the replica counts as not ready: one may be a hiccup.
 const FAILURES_UNTIL_NOT_READY: u32 = 2;
 
@@ -70,10 +73,13 @@ impl Health {
 
     /// Follows the database until `stop`, then says that the replica is not ready, for good.
     pub(crate) async fn follow(self, store: Store, stop: CancellationToken) {
+        // Not in line with requests: a server that is full is no sick one.
+        let store = store.reserved();
         let mut failures = 0;
         // A panic on the way is a failure like any other: readiness goes on being told.
-        while let Some(outcome) = stop.run_until_cancelled(AssertUnwindSafe(store.now()).catch_unwind()).await {
-            failures = if matches!(outcome, Ok(Ok(_))) { 0 } else { failures + 1 };
+        let look = || timeout(PROBE_TIMEOUT, AssertUnwindSafe(store.now()).catch_unwind());
+        while let Some(outcome) = stop.run_until_cancelled(look()).await {
+            failures = if matches!(outcome, Ok(Ok(Ok(_)))) { 0 } else { failures + 1 };
             let ready = failures < FAILURES_UNTIL_NOT_READY;
             if ready != self.is_ready() {
                 tracing::info!(ready, "readiness changed");

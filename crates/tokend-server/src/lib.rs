@@ -5,12 +5,13 @@
 //! ```
 //!
 //! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests; `layers` are what every request passes;
-//! [`rules`] say who may call what; `services` are the contract's handlers, `usecases` what they do; [`refusal`] and `status` are
+//! [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they do; [`refusal`] and `status` are
 //! how a call fails; `health` and `ops` are for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are
 //! what the start needs.
 
 pub mod installation;
 pub mod keyring_file;
+pub mod limits;
 pub mod panics;
 pub mod random;
 pub mod refusal;
@@ -19,6 +20,7 @@ pub mod server;
 pub mod transport;
 
 mod access;
+mod failed_authentications;
 mod health;
 mod layers;
 mod ops;

@@ -1,5 +1,7 @@
 //! Why a call is refused, free of transport. `status` turns it into what the client gets.
 
+use std::time::Duration;
+
 use tokend_core::{
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
     quote::quoted,
@@ -20,6 +22,21 @@ pub enum Refusal {
     /// The credential is no caller key that works.
     #[error("the credential is not a caller key that works here; it may be revoked, expired, or not a caller key at all")]
     InvalidCredential,
+    /// The credential is no caller key that works, and too many from the same place were not.
+    #[error("{}; too many from this address were not: wait", Self::InvalidCredential)]
+    TooManyFailedAuthentications {
+        /// How long to wait.
+        wait: Duration,
+    },
+    /// The connection has too many calls under way.
+    #[error("too many calls are under way on this connection; wait for some of them, or open another")]
+    TooManyInFlight,
+    /// The whole service has too many calls under way.
+    #[error("the service is full; retry")]
+    Overloaded,
+    /// The call took longer than the service or the client allows.
+    #[error("the call took too long; what it began to change may still happen")]
+    DeadlineExceeded,
     /// The caller's role does not allow the call.
     #[error("the role of {caller} does not allow {method}")]
     RoleNotAllowed {

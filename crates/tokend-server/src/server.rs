@@ -12,8 +12,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    failed_authentications::FailedAuthentications,
     health::Health,
     layers::{
+        admission::{Admission, Admitted},
         authenticate::{Authenticate, Authenticator},
         dispatch::{Dispatch, Services},
         framework_errors::FrameworkErrors,
@@ -21,13 +23,14 @@ use crate::{
         sensitive::Sensitive,
         telemetry::{Measured, Telemetry},
     },
+    limits::Limits,
     ops,
     reflection::Reflection,
     services::{
         caller_admin::CallerAdminService, token_admin::TokenAdminService, token_verify::TokenVerifyService,
         workspace_admin::WorkspaceAdminService,
     },
-    transport::{self, Report, TransportError},
+    transport::{self, OutOfRange, Report, TransportError},
     usecases::Context,
 };
 
@@ -42,6 +45,8 @@ pub struct Settings {
     pub reflection: bool,
     /// What peers are granted.
     pub transport: transport::Settings,
+    /// What callers are granted.
+    pub limits: Limits,
     /// The database.
     pub store: tokend_store::Settings,
 }
@@ -55,6 +60,9 @@ pub enum StartError {
     /// The scope catalogue can't be used.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
+    /// A limit is out of its range.
+    #[error(transparent)]
+    Limits(#[from] OutOfRange),
     /// An address can't be listened on.
     #[error("can't listen on {address}: {source}; is another process using it?")]
     Listen {
@@ -77,6 +85,8 @@ pub enum StartError {
 /// A server that holds its addresses and its database, and does not serve yet.
 pub struct Server {
     context: Arc<Context>,
+    authenticator: Arc<Authenticator>,
+    admission: Arc<Admission>,
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
     health: Health,
@@ -91,7 +101,9 @@ impl Server {
     /// # Errors
     /// [`StartError`], one sentence for the operator.
     pub async fn bind(settings: Settings, ring: Arc<KeyRing>, clock: Clock) -> Result<Self, StartError> {
-        let Settings { listen, ops_listen, reflection, transport, store } = settings;
+        let Settings { listen, ops_listen, reflection, transport, limits, store } = settings;
+        transport.check()?;
+        limits.check()?;
         // The addresses first: a second server on them must not even touch the database.
         let listener = bind(listen).await?;
         let ops_listener = match ops_listen {
@@ -101,8 +113,11 @@ impl Server {
         let telemetry = Telemetry::new(clock.clone())?;
         let reflection = if reflection { Some(Reflection::new()?) } else { None };
         let catalog = ScopeCatalog::bitbucket()?;
+        let failures = FailedAuthentications::new(&limits, clock.clone());
         let store = Store::open(&store, Arc::clone(&ring), clock).await?;
         Ok(Self {
+            authenticator: Arc::new(Authenticator { store: store.clone(), ring: Arc::clone(&ring), failures }),
+            admission: Admission::new(limits),
             context: Arc::new(Context { store, ring, catalog }),
             listener,
             ops_listener,
@@ -134,7 +149,7 @@ impl Server {
     /// # Errors
     /// [`StartError::Transport`].
     pub async fn run(self, shutdown: CancellationToken) -> Result<Report, StartError> {
-        let Self { context, listener, ops_listener, health, telemetry, reflection, transport } = self;
+        let Self { context, authenticator, admission, listener, ops_listener, health, telemetry, reflection, transport } = self;
         let store = context.store.clone();
         // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
         let draining = CancellationToken::new();
@@ -146,8 +161,8 @@ impl Server {
             health: health.service(draining.clone()),
             reflection,
         });
-        let authenticator = Arc::new(Authenticator { store: store.clone(), ring: Arc::clone(&context.ring) });
-        let service = FrameworkErrors(Panics(Authenticate { authenticator, inner: dispatch }));
+        let service = Admitted { admission, inner: Authenticate { authenticator, inner: dispatch } };
+        let service = FrameworkErrors(Panics(service));
         let service = Sensitive(Measured { telemetry: telemetry.clone(), inner: service });
 
         // Ops answers until the very end, so that probes see the draining.

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::refusal::Refusal;
 
-/// How long a client should wait before it retries while the database does not answer.
+/// How long a client should wait before it retries while the database does not answer, or there is no room for its call.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 impl From<Refusal> for Status {
@@ -29,9 +29,13 @@ impl From<Refusal> for Status {
             Refusal::SecretIsACallerKey => of_field(code, &refusal, "secret", details),
             Refusal::Storage(StoreError::Unavailable { .. }) => {
                 tracing::warn!(error = &refusal as &dyn std::error::Error, "the database does not answer");
-                retry_later("the database does not answer; retry".to_owned(), details)
+                retry_later(code, "the database does not answer; retry".to_owned(), RETRY_DELAY, details)
             }
-            Refusal::RevisionNotReached => retry_later(refusal.to_string(), details),
+            Refusal::RevisionNotReached
+            | Refusal::TooManyInFlight
+            | Refusal::Overloaded
+            | Refusal::Storage(StoreError::Overloaded) => retry_later(code, refusal.to_string(), RETRY_DELAY, details),
+            Refusal::TooManyFailedAuthentications { wait } => retry_later(code, refusal.to_string(), *wait, details),
             Refusal::TooManyCallerKeys(caller) => {
                 let mut details = details;
                 details.add_quota_failure_violation(caller.name(), "two keys work already; revoke one first");
@@ -54,6 +58,10 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::InvalidFields(_) => (Code::InvalidArgument, R::InvalidField),
         Refusal::MissingCredential => (Code::Unauthenticated, R::MissingCredential),
         Refusal::InvalidCredential => (Code::Unauthenticated, R::InvalidCredential),
+        Refusal::TooManyFailedAuthentications { .. } => (Code::ResourceExhausted, R::TooManyFailedAuthentications),
+        Refusal::TooManyInFlight => (Code::ResourceExhausted, R::TooManyInFlight),
+        Refusal::Overloaded | Refusal::Storage(StoreError::Overloaded) => (Code::Unavailable, R::Overloaded),
+        Refusal::DeadlineExceeded => (Code::DeadlineExceeded, R::DeadlineExceeded),
         Refusal::RoleNotAllowed { .. } => (Code::PermissionDenied, R::RoleNotAllowed),
         Refusal::UnknownMethod(_) => (Code::Unimplemented, R::UnknownMethod),
         Refusal::NotServed(_) => (Code::NotFound, R::NotServed),
@@ -81,9 +89,9 @@ fn of_field(code: Code, refusal: &Refusal, field: &str, mut details: ErrorDetail
     Status::with_error_details(code, refusal.to_string(), details)
 }
 
-fn retry_later(message: String, mut details: ErrorDetails) -> Status {
-    details.set_retry_info(Some(RETRY_DELAY));
-    Status::with_error_details(Code::Unavailable, message, details)
+fn retry_later(code: Code, message: String, after: Duration, mut details: ErrorDetails) -> Status {
+    details.set_retry_info(Some(after));
+    Status::with_error_details(code, message, details)
 }
 
 /// The client learns an id, the log the fault.

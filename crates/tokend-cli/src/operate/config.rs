@@ -4,7 +4,10 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use serde::Deserialize;
 
-use super::logging::{Format, Level};
+use super::{
+    limits,
+    logging::{Format, Level},
+};
 use crate::failure::Failure;
 
 /// The settings file, in TOML. Every key may be left out; unknown ones are errors.
@@ -23,6 +26,8 @@ pub(super) struct File {
     pub(super) log: Option<Level>,
     pub(super) log_format: Option<Format>,
     pub(super) ready_file: Option<PathBuf>,
+    #[serde(default)]
+    pub(super) limits: limits::Table,
 }
 
 /// Where the settings file is.
@@ -43,7 +48,7 @@ impl ConfigArgs {
     }
 }
 
-fn parse(text: &str) -> Result<File, String> {
+pub(super) fn parse(text: &str) -> Result<File, String> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         // The whole error quotes the line, which may hold a password.
         let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);

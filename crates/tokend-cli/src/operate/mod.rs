@@ -6,6 +6,8 @@ pub(crate) mod migrate;
 pub(crate) mod serve;
 
 mod config;
+mod files;
+mod limits;
 mod logging;
 mod ready_file;
 mod stop;

@@ -3,12 +3,14 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 use tokend_core::clock::Clock;
 use tokend_server::{
     keyring_file,
+    limits::Limits,
     server::{Server, Settings},
     transport,
 };
 
 use super::{
     config::ConfigArgs,
+    files,
     logging::{self, Format, Level},
     ready_file::Ready,
     stop,
@@ -80,11 +82,15 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     }
 
     let ring = Arc::new(keyring_file::read(&storage.keyring)?);
+    let (mut transport, mut limits) = (transport::Settings::default(), Limits::default());
+    file.limits.apply(&mut transport, &mut limits, &mut storage.store);
+    files::allow_connections(transport.max_connections);
     let settings = Settings {
         listen,
         ops_listen: Some(ops_listen),
         reflection: reflection || file.reflection.unwrap_or(false),
-        transport: transport::Settings::default(),
+        transport,
+        limits,
         store: storage.store,
     };
     let stop = stop::on_signal()?;

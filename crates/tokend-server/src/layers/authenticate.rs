@@ -10,7 +10,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
+use http::{Extensions, HeaderMap, Request, Response, header::AUTHORIZATION};
 use tokend_core::{
     caller::{Caller, CallerKeyState},
     credential::Unrecognized,
@@ -20,9 +20,12 @@ use tokend_store::Store;
 use tonic::{Status, body::Body};
 use tower::Service;
 
+use super::traffic::Traffic;
 use crate::{
+    failed_authentications::FailedAuthentications,
     refusal::Refusal,
     rules::{Rule, rule},
+    transport::{Connection, PeerAddress},
 };
 
 /// Tells callers by their keys.
@@ -30,6 +33,7 @@ use crate::{
 pub(crate) struct Authenticator {
     pub(crate) store: Store,
     pub(crate) ring: Arc<KeyRing>,
+    pub(crate) failures: FailedAuthentications,
 }
 
 /// Lets through what the rules allow.
@@ -71,7 +75,13 @@ impl Authenticator {
             return Ok(());
         }
         // Who calls is asked before whether there is such a method: strangers learn nothing of what is served.
-        let caller = self.caller(request.headers()).await?;
+        // Whoever revokes does not stand in line with all others to be recognized.
+        let store = if Traffic::of(path) == Traffic::Revocation { self.store.reserved() } else { self.store.clone() };
+        let caller = self.caller(&store, request.headers()).await;
+        let caller = caller.map_err(|refusal| self.note_failure(refusal, request.extensions()))?;
+        if let Some(connection) = request.extensions().get::<Connection>() {
+            connection.is_known();
+        }
         match rule {
             None => return Err(Refusal::UnknownMethod(path.to_owned())),
             Some(rule) if !rule.allows(caller.role) => {
@@ -83,7 +93,18 @@ impl Authenticator {
         Ok(())
     }
 
-    async fn caller(&self, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    /// Counts a credential that does not work. One that is missing is no guess.
+    fn note_failure(&self, refusal: Refusal, of_request: &Extensions) -> Refusal {
+        match (&refusal, of_request.get::<PeerAddress>()) {
+            (Refusal::InvalidCredential, Some(PeerAddress(address))) => match self.failures.note(address.ip().into()) {
+                Some(wait) => Refusal::TooManyFailedAuthentications { wait },
+                None => refusal,
+            },
+            _ => refusal,
+        }
+    }
+
+    async fn caller(&self, store: &Store, headers: &HeaderMap) -> Result<Caller, Refusal> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Refusal::MissingCredential)?;
         // Of two credentials nobody can say which one counts.
@@ -92,14 +113,14 @@ impl Authenticator {
         }
         let key = value.to_str().ok().and_then(bearer).ok_or(Refusal::InvalidCredential)?;
         let presented = self.ring.authenticate(key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
-        let stored = self.store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
+        let stored = store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
         let key = self.ring.recognize(&presented, stored.key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
         match key.state(stored.now) {
             CallerKeyState::Active => Ok(stored.caller),
             CallerKeyState::Revoked => Err(Refusal::InvalidCredential),
             CallerKeyState::Expired => {
                 // A clock set back later must not revive what was told to be over.
-                self.store.raise_time_floor(key.expire_time).await?;
+                store.raise_time_floor(key.expire_time).await?;
                 Err(Refusal::InvalidCredential)
             }
         }

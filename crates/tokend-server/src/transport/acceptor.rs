@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use futures_util::FutureExt;
 use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
+use super::strangers::Strangers;
 use super::worker::Workers;
 
 /// The first pause after a failed accept; it doubles up to [`LONGEST_PAUSE`].
@@ -28,6 +30,7 @@ pub(super) async fn run(
     mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>>,
     workers: &Workers,
     max_connections: usize,
+    strangers: &Arc<Strangers>,
 ) {
     let mut refusals = LogLimit::new();
     let mut failures = LogLimit::new();
@@ -44,7 +47,8 @@ pub(super) async fn run(
                     continue;
                 }
                 accepted = accepted.wrapping_add(1);
-                if let Err(error) = workers.hand_over(socket, peer, accepted)
+                let stranger = strangers.take_in(peer.ip().into());
+                if let Err(error) = workers.hand_over(socket, peer, accepted, stranger)
                     && let Some(more) = failures.permit()
                 {
                     tracing::warn!(%peer, more, %error, "connection lost on its way to a worker");
@@ -99,7 +103,6 @@ impl LogLimit {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::sync::Arc;
 
     use tokio::net::TcpListener;
     use tokio::time::timeout;
@@ -123,7 +126,8 @@ mod tests {
             assert!(attempts.get() < 1_000, "the loop spins");
             if exhausted.get() { Poll::Ready(Err(io::Error::from_raw_os_error(EMFILE))) } else { listener.poll_accept(cx) }
         };
-        let mut acceptor = std::pin::pin!(run(accept, &workers, 10));
+        let strangers = Strangers::new(10, 10);
+        let mut acceptor = std::pin::pin!(run(accept, &workers, 10, &strangers));
 
         let minute = timeout(Duration::from_secs(60), acceptor.as_mut()).await;
         assert!(minute.is_err(), "the loop ended");

@@ -22,7 +22,7 @@ use tower::Service;
 
 use super::activity::Activity;
 use super::preface::{self, Opened};
-use super::{PeerAddress, RequestService, Settings};
+use super::{Connection, PeerAddress, RequestService, Settings};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +41,7 @@ pub(super) enum Ending {
 pub(super) async fn drive<I, S>(
     mut io: I,
     peer: PeerAddress,
+    connection: Connection,
     age: Duration,
     service: S,
     settings: &Settings,
@@ -62,7 +63,7 @@ where
 
     let activity = Activity::default();
     let io = TokioIo::new(Opened::new(io, activity.clone()));
-    let service = TowerToHyperService::new(FromPeer { peer, service });
+    let service = TowerToHyperService::new(FromPeer { peer, connection, service });
     let builder = builder(settings, activity.clone());
     let mut connection = pin!(builder.serve_connection(io, service));
 
@@ -144,6 +145,7 @@ fn builder(settings: &Settings, activity: Activity) -> http2::Builder<Activity> 
 #[derive(Clone)]
 struct FromPeer<S> {
     peer: PeerAddress,
+    connection: Connection,
     service: S,
 }
 
@@ -159,6 +161,7 @@ impl<S: RequestService> Service<Request<Incoming>> for FromPeer<S> {
     fn call(&mut self, request: Request<Incoming>) -> S::Future {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.connection.clone());
         self.service.call(request)
     }
 }

@@ -10,6 +10,7 @@
 //! 3. The worker drives each connection (`connection`): the HTTP/2 preface must arrive in time (`preface`), then hyper
 //!    serves it until the peer leaves, the connection's age is reached, or the server shuts down. The last two send a GOAWAY,
 //!    let requests in flight end, and drop the connection when their time is over.
+//! 4. A connection on which nobody has authenticated yet may have to make room for another (`strangers`).
 //!
 //! Why not tonic's own server: it leaves silent connections open for ever, never finishes a graceful shutdown while one is
 //! open, switches hyper's limits on resets off by default, and ends aged connections without a GOAWAY. hyper itself has no
@@ -23,8 +24,11 @@
 mod acceptor;
 mod activity;
 mod connection;
+mod peer;
 mod preface;
 mod settings;
+mod source;
+mod strangers;
 mod worker;
 
 use std::convert::Infallible;
@@ -37,7 +41,10 @@ use tokio::net::TcpListener;
 use tonic::body::Body;
 use tower::Service;
 
+pub use self::peer::{Connection, InFlight};
 pub use self::settings::{OutOfRange, Settings};
+pub use self::source::Source;
+use self::strangers::Strangers;
 use self::worker::Workers;
 
 /// The address that a request came from, as the socket tells it: an extension of every request.
@@ -111,9 +118,10 @@ where
     settings.check()?;
     let settings = Arc::new(settings);
     let workers = Workers::start(&service, &settings).await.map_err(TransportError::Worker)?;
+    let strangers = Strangers::new(settings.max_unauthenticated, settings.max_unauthenticated_per_source);
     tokio::select! {
         () = shutdown => {}
-        () = acceptor::run(|cx| listener.poll_accept(cx), &workers, settings.max_connections) => {}
+        () = acceptor::run(|cx| listener.poll_accept(cx), &workers, settings.max_connections, &strangers) => {}
     }
     drop(listener);
     let report = workers.shut_down().await;

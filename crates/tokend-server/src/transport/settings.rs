@@ -16,6 +16,14 @@ pub struct Settings {
     /// Connections open at once, over all workers (1 or more). Those beyond are accepted and closed at once. Default: 16,384.
     pub max_connections: usize,
 
+    /// Connections open at once on which nobody has authenticated yet (1 or more). One more makes the oldest of them go.
+    /// Default: 1,024.
+    pub max_unauthenticated: usize,
+
+    /// The same from one source, an IPv4 address or an IPv6 /64 (1 or more). Behind a proxy all peers are one source.
+    /// Default: 64.
+    pub max_unauthenticated_per_source: usize,
+
     /// Time in which a new connection must have sent the whole HTTP/2 preface (above 0). Default: 5 s.
     pub preface_timeout: Duration,
 
@@ -73,7 +81,7 @@ pub struct Settings {
 
 /// A setting outside its range.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("transport setting `{name}` must be {range}")]
+#[error("the limit `{name}` must be {range}")]
 pub struct OutOfRange {
     /// The field's name in [`Settings`].
     pub name: &'static str,
@@ -86,6 +94,8 @@ impl Default for Settings {
         Self {
             workers: available_parallelism().unwrap_or(NonZeroUsize::MIN),
             max_connections: 16_384,
+            max_unauthenticated: 1_024,
+            max_unauthenticated_per_source: 64,
             preface_timeout: Duration::from_secs(5),
             connection_age: Duration::from_secs(5 * 60),
             connection_age_jitter_percent: 10,
@@ -125,6 +135,8 @@ impl Settings {
         .map(|(name, time)| (name, "above 0", !time.is_zero()));
         let counts = [
             ("max_connections", self.max_connections),
+            ("max_unauthenticated", self.max_unauthenticated),
+            ("max_unauthenticated_per_source", self.max_unauthenticated_per_source),
             ("max_concurrent_streams", self.max_concurrent_streams as usize),
             ("max_header_list_bytes", self.max_header_list_bytes as usize),
             ("max_local_error_reset_streams", self.max_local_error_reset_streams),

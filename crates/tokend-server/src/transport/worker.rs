@@ -20,7 +20,8 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{self, Ending};
-use super::{PeerAddress, Report, RequestService, Settings};
+use super::strangers::Stranger;
+use super::{Connection, PeerAddress, Report, RequestService, Settings};
 
 /// What a worker gets on top of the drain deadline to end its thread.
 const END_OF_THREAD: Duration = Duration::from_secs(1);
@@ -47,6 +48,7 @@ struct Accepted {
     peer: PeerAddress,
     /// How many connections the acceptor had taken, this one included.
     number: usize,
+    stranger: Stranger,
     place: Place,
 }
 
@@ -71,7 +73,7 @@ impl Workers {
     }
 
     /// Gives a connection to the worker with the fewest.
-    pub(super) fn hand_over(&self, socket: TcpStream, peer: SocketAddr, number: usize) -> io::Result<()> {
+    pub(super) fn hand_over(&self, socket: TcpStream, peer: SocketAddr, number: usize, stranger: Stranger) -> io::Result<()> {
         // Small frames go out as they are written: nothing here gains from Nagle's algorithm.
         socket.set_nodelay(true)?;
         let socket = socket.into_std()?;
@@ -82,7 +84,7 @@ impl Workers {
             .filter(|worker| !worker.inbox.is_closed())
             .min_by_key(|worker| worker.load())
             .ok_or_else(|| io::Error::other("no worker is alive"))?;
-        let accepted = Accepted { socket, peer: PeerAddress::of(peer), number, place: Place::take(&worker.load) };
+        let accepted = Accepted { socket, peer: PeerAddress::of(peer), number, stranger, place: Place::take(&worker.load) };
         worker.inbox.send(accepted).map_err(|_| io::Error::other("the worker ended"))
     }
 
@@ -188,7 +190,7 @@ async fn run<S: RequestService>(
 
 /// One connection from hand-over to end. A TLS handshake would stand between the two steps.
 async fn handle<S: RequestService>(accepted: Accepted, service: S, settings: Arc<Settings>, stop: CancellationToken) -> Ending {
-    let Accepted { socket, peer, number, place: _place } = accepted;
+    let Accepted { socket, peer, number, stranger, place: _place } = accepted;
     let socket = match TcpStream::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -197,7 +199,13 @@ async fn handle<S: RequestService>(accepted: Accepted, service: S, settings: Arc
         }
     };
     let age = connection::age(&settings, peer, number);
-    connection::drive(socket, peer, age, service, &settings, &stop).await
+    // Told to go, it goes at once: nobody whose call it would end has authenticated on it.
+    let told_to_go = stranger.told_to_go();
+    let driven = connection::drive(socket, peer, Connection::of(stranger), age, service, &settings, &stop);
+    told_to_go.run_until_cancelled(driven).await.unwrap_or_else(|| {
+        tracing::debug!(peer = %peer.0, "connection closed: nobody has authenticated on it, and others wait");
+        Ending::Closed
+    })
 }
 
 impl Place {
@@ -226,6 +234,7 @@ pub(super) mod tests {
     use tower::Service;
 
     use super::*;
+    use crate::transport::strangers::Strangers;
 
     /// A service that never answers.
     #[derive(Clone)]
@@ -253,12 +262,13 @@ pub(super) mod tests {
         let address = listener.local_addr().expect("address");
         let loads = || workers.workers.iter().map(Worker::load).collect::<Vec<_>>();
 
+        let strangers = Strangers::new(10, 10);
         let mut peers = Vec::new();
         // The same number each time: a plain turn would give all six to one worker.
         for _ in 0..6 {
             peers.push(TcpStream::connect(address).await.expect("connect"));
             let (socket, peer) = listener.accept().await.expect("accept");
-            workers.hand_over(socket, peer, 0).expect("hand over");
+            workers.hand_over(socket, peer, 0, strangers.take_in(peer.ip().into())).expect("hand over");
         }
         assert_eq!(loads(), [2, 2, 2]);
 

@@ -15,6 +15,7 @@ use tokend_client::{CallerKey, Client};
 use tokend_core::{clock::Clock, credential::Prefix};
 use tokend_server::{
     installation::install,
+    limits::Limits,
     random,
     server::{Server, Settings},
     transport,
@@ -82,8 +83,14 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let ring = Arc::new(ring);
     let admin_key = install(&store, Arc::clone(&ring), clock.clone()).await?;
 
-    let settings =
-        Settings { listen, ops_listen: Some(ops_listen), reflection: true, transport: transport::Settings::default(), store };
+    let settings = Settings {
+        listen,
+        ops_listen: Some(ops_listen),
+        reflection: true,
+        transport: transport::Settings::default(),
+        limits: Limits::default(),
+        store,
+    };
     let server = Server::bind(settings, ring, clock.clone()).await?;
     let (address, ops_address) = (server.address()?, server.ops_address()?);
     let serving = tokio::spawn(server.run(stop.clone()));

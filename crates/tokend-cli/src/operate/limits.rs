@@ -1,0 +1,205 @@
+//! The `[limits]` table of the settings file. What each number means, and which it is if left out, is told where it is used:
+//! [`tokend_server::limits`], [`tokend_server::transport`], [`tokend_store::Settings`]; `deploy/tokend.toml` lists them for operators.
+
+use std::{
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
+
+use serde::Deserialize;
+use tokend_server::{limits::Limits, transport};
+
+/// Every limit. Times are in milliseconds; nothing may be zero, which would be either no limit or no service.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    // Connections.
+    workers: Option<NonZeroUsize>,
+    max_connections: Option<NonZeroUsize>,
+    max_unauthenticated: Option<NonZeroUsize>,
+    max_unauthenticated_per_source: Option<NonZeroUsize>,
+    preface_timeout_ms: Option<NonZeroU64>,
+    connection_age_ms: Option<NonZeroU64>,
+    connection_age_jitter_percent: Option<u8>,
+    connection_age_grace_ms: Option<NonZeroU64>,
+    drain_ms: Option<NonZeroU64>,
+    quiet_ms: Option<NonZeroU64>,
+    keepalive_interval_ms: Option<NonZeroU64>,
+    keepalive_timeout_ms: Option<NonZeroU64>,
+    max_concurrent_streams: Option<NonZeroU32>,
+    max_header_list_bytes: Option<NonZeroU32>,
+    stream_window_bytes: Option<NonZeroU32>,
+    connection_window_bytes: Option<NonZeroU32>,
+    send_buffer_bytes: Option<NonZeroUsize>,
+    max_local_error_reset_streams: Option<NonZeroUsize>,
+    max_pending_accept_reset_streams: Option<NonZeroUsize>,
+    // Calls.
+    verify_deadline_ms: Option<NonZeroU64>,
+    admin_deadline_ms: Option<NonZeroU64>,
+    revocation_deadline_ms: Option<NonZeroU64>,
+    max_in_flight_per_connection: Option<NonZeroUsize>,
+    max_in_flight: Option<NonZeroUsize>,
+    max_revocations_in_flight: Option<NonZeroUsize>,
+    max_streams: Option<NonZeroUsize>,
+    failed_authentications: Option<NonZeroU32>,
+    failed_authentications_forgiven_per_minute: Option<NonZeroU32>,
+    // The database.
+    database_connections: Option<NonZeroU32>,
+    reserved_database_connections: Option<NonZeroU32>,
+    max_waiting: Option<NonZeroU32>,
+    pool_wait_ms: Option<NonZeroU64>,
+    write_wait_ms: Option<NonZeroU64>,
+    lock_timeout_ms: Option<NonZeroU64>,
+    statement_timeout_ms: Option<NonZeroU64>,
+}
+
+impl Table {
+    /// Puts what it says in place of the defaults. Ranges are checked where the numbers are used.
+    pub(super) fn apply(self, transport: &mut transport::Settings, limits: &mut Limits, store: &mut tokend_store::Settings) {
+        let Self {
+            workers,
+            max_connections,
+            max_unauthenticated,
+            max_unauthenticated_per_source,
+            preface_timeout_ms,
+            connection_age_ms,
+            connection_age_jitter_percent,
+            connection_age_grace_ms,
+            drain_ms,
+            quiet_ms,
+            keepalive_interval_ms,
+            keepalive_timeout_ms,
+            max_concurrent_streams,
+            max_header_list_bytes,
+            stream_window_bytes,
+            connection_window_bytes,
+            send_buffer_bytes,
+            max_local_error_reset_streams,
+            max_pending_accept_reset_streams,
+            verify_deadline_ms,
+            admin_deadline_ms,
+            revocation_deadline_ms,
+            max_in_flight_per_connection,
+            max_in_flight,
+            max_revocations_in_flight,
+            max_streams,
+            failed_authentications,
+            failed_authentications_forgiven_per_minute,
+            database_connections,
+            reserved_database_connections,
+            max_waiting,
+            pool_wait_ms,
+            write_wait_ms,
+            lock_timeout_ms,
+            statement_timeout_ms,
+        } = self;
+        set(&mut transport.workers, workers);
+        set(&mut transport.max_connections, max_connections);
+        set(&mut transport.max_unauthenticated, max_unauthenticated);
+        set(&mut transport.max_unauthenticated_per_source, max_unauthenticated_per_source);
+        set_ms(&mut transport.preface_timeout, preface_timeout_ms);
+        set_ms(&mut transport.connection_age, connection_age_ms);
+        set(&mut transport.connection_age_jitter_percent, connection_age_jitter_percent);
+        set_ms(&mut transport.connection_age_grace, connection_age_grace_ms);
+        set_ms(&mut transport.drain, drain_ms);
+        set_ms(&mut transport.quiet, quiet_ms);
+        set_ms(&mut transport.keepalive_interval, keepalive_interval_ms);
+        set_ms(&mut transport.keepalive_timeout, keepalive_timeout_ms);
+        set(&mut transport.max_concurrent_streams, max_concurrent_streams);
+        set(&mut transport.max_header_list_bytes, max_header_list_bytes);
+        set(&mut transport.stream_window_bytes, stream_window_bytes);
+        set(&mut transport.connection_window_bytes, connection_window_bytes);
+        set(&mut transport.send_buffer_bytes, send_buffer_bytes);
+        set(&mut transport.max_local_error_reset_streams, max_local_error_reset_streams);
+        set(&mut transport.max_pending_accept_reset_streams, max_pending_accept_reset_streams);
+        set_ms(&mut limits.verify_deadline, verify_deadline_ms);
+        set_ms(&mut limits.admin_deadline, admin_deadline_ms);
+        set_ms(&mut limits.revocation_deadline, revocation_deadline_ms);
+        set(&mut limits.max_in_flight_per_connection, max_in_flight_per_connection);
+        set(&mut limits.max_in_flight, max_in_flight);
+        set(&mut limits.max_revocations_in_flight, max_revocations_in_flight);
+        set(&mut limits.max_streams, max_streams);
+        set(&mut limits.failed_authentications, failed_authentications);
+        set(&mut limits.failed_authentications_forgiven_per_minute, failed_authentications_forgiven_per_minute);
+        set(&mut store.max_connections, database_connections);
+        set(&mut store.reserved_connections, reserved_database_connections);
+        set(&mut store.max_waiting, max_waiting);
+        set_ms(&mut store.pool_wait, pool_wait_ms);
+        set_ms(&mut store.write_wait, write_wait_ms);
+        set_ms(&mut store.lock_timeout, lock_timeout_ms);
+        set_ms(&mut store.statement_timeout, statement_timeout_ms);
+    }
+}
+
+fn set<T>(limit: &mut T, wanted: Option<impl Into<T>>) {
+    if let Some(wanted) = wanted {
+        *limit = wanted.into();
+    }
+}
+
+fn set_ms(limit: &mut Duration, wanted: Option<NonZeroU64>) {
+    set(limit, wanted.map(|ms| Duration::from_millis(ms.get())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operate::config::parse;
+
+    const EXAMPLE: &str = include_str!("../../../../deploy/tokend.toml");
+
+    fn applied(text: &str) -> (transport::Settings, Limits, tokend_store::Settings) {
+        let mut all = (transport::Settings::default(), Limits::default(), tokend_store::Settings::new("sqlite://x"));
+        let file = parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        file.limits.apply(&mut all.0, &mut all.1, &mut all.2);
+        all
+    }
+
+    /// The lines that set something, whether or not they are commented out.
+    fn settings_of(text: &str) -> Vec<&str> {
+        let lines = text.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
+        lines.filter(|line| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))).collect()
+    }
+
+    #[test]
+    fn the_example_file_sets_nothing_and_shows_the_defaults() {
+        let defaults = format!("{:#?}{:?}", applied("").0, applied("").1);
+        let store = applied("").2;
+        for text in [EXAMPLE.to_owned(), settings_of(EXAMPLE).join("\n")] {
+            // The number of cores is the machine's.
+            let text = text.lines().filter(|line| !line.starts_with("workers")).collect::<Vec<_>>().join("\n");
+            let found = applied(&text);
+            assert_eq!(format!("{:#?}{:?}", found.0, found.1), defaults);
+            assert!(found.2 == store, "the database's");
+        }
+    }
+
+    #[test]
+    fn the_example_file_shows_every_limit() {
+        // A key that is unknown is told with all that are known.
+        let error = parse("[limits]\nno_such_limit = 1").expect_err("unknown");
+        let known: Vec<_> = error.split('`').skip(3).step_by(2).collect();
+        assert!(known.len() > 30, "{known:?}");
+        let (_, shown) = EXAMPLE.split_once("[limits]").expect("the table");
+        for limit in known {
+            assert!(shown.contains(&format!("\n# {limit} = ")), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_is_set_is_the_one_that_is_applied() {
+        let (transport, limits, store) = applied(
+            "[limits]\nmax_connections = 7\nverify_deadline_ms = 1500\nmax_in_flight = 3\nreserved_database_connections = 5\n\
+             statement_timeout_ms = 250",
+        );
+        assert_eq!(transport.max_connections, 7);
+        assert_eq!((limits.verify_deadline, limits.max_in_flight), (Duration::from_millis(1_500), 3));
+        assert_eq!((store.reserved_connections, store.statement_timeout), (5, Duration::from_millis(250)));
+    }
+
+    #[test]
+    fn zero_is_refused_with_its_line() {
+        let error = parse("[limits]\nmax_streams = 0").expect_err("zero");
+        assert!(error.starts_with("line 2: "), "{error}");
+    }
+}

@@ -1,0 +1,80 @@
+//! A call ends when its time is over, the service's or the client's, whatever it waits for.
+
+use tokend_client::v1::ErrorReason;
+use tokend_tests::{Installation, on_both_databases, on_sqlite, refusal, token_in};
+use tonic::Code;
+
+use crate::{peer::Peer, serve};
+
+on_both_databases!(a_call_that_waits_for_the_database_ends);
+
+const VERIFY: &str = "/tokend.v1.TokenVerify/Verify";
+const LIST: &str = "/tokend.v1.CallerAdmin/ListCallers";
+const REVOKE: &str = "/tokend.v1.TokenAdmin/RevokeToken";
+
+mod of_calls {
+    use super::*;
+
+    on_sqlite!(a_message_that_never_comes_is_not_waited_for, a_client_may_give_less_time_and_no_more);
+
+    async fn a_message_that_never_comes_is_not_waited_for(installation: Installation) {
+        let limits = "verify_deadline_ms = 200\nadmin_deadline_ms = 200\nrevocation_deadline_ms = 200";
+        let server = serve(&installation, limits).await;
+        let mut peer = Peer::connect(server.grpc_address()).await;
+        for path in [VERIFY, LIST, REVOKE] {
+            let call = peer.begin(path, server.admin_key(), &[]).await;
+            let status = call.outcome().await.expect_err("it has no message");
+            refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
+        }
+        peer.begin(LIST, server.admin_key(), &[]).await.finish().await.expect("the connection is as good as before");
+    }
+
+    async fn a_client_may_give_less_time_and_no_more(installation: Installation) {
+        let server = serve(&installation, "verify_deadline_ms = 60000\nadmin_deadline_ms = 200").await;
+        let mut peer = Peer::connect(server.grpc_address()).await;
+        for (path, given) in [(VERIFY, "200m"), (VERIFY, "0S"), (LIST, "1H")] {
+            let call = peer.begin(path, server.admin_key(), &[("grpc-timeout", given)]).await;
+            let status = call.outcome().await.expect_err("it has no message");
+            refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
+        }
+    }
+}
+
+async fn a_call_that_waits_for_the_database_ends(installation: Installation) {
+    let server = serve(&installation, "admin_deadline_ms = 400").await;
+    let acme = server.workspace("acme").await;
+    let held = hold_writes(&installation).await;
+    let status = server.admin().token_admin().create_token(token_in(&acme)).await.expect_err("it has to wait");
+    refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
+    held.release().await;
+    server.token(token_in(&acme)).await;
+}
+
+/// Keeps every change waiting.
+enum Held {
+    Sqlite(sqlx::SqliteConnection),
+    Postgres(sqlx::PgConnection),
+}
+
+async fn hold_writes(installation: &Installation) -> Held {
+    use sqlx::Connection;
+    if let Some(database) = installation.postgres() {
+        let mut connection = sqlx::PgConnection::connect(database.url()).await.expect("it can be reached");
+        let lock = "BEGIN; LOCK TABLE tokens, workspaces IN ACCESS EXCLUSIVE MODE";
+        sqlx::raw_sql(lock).execute(&mut connection).await.expect("the lock");
+        return Held::Postgres(connection);
+    }
+    let url = format!("sqlite://{}", installation.data_dir().join("tokend.db").display());
+    let mut connection = sqlx::SqliteConnection::connect(&url).await.expect("it can be opened");
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.expect("the lock");
+    Held::Sqlite(connection)
+}
+
+impl Held {
+    async fn release(self) {
+        match self {
+            Self::Sqlite(mut connection) => drop(sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.expect("released")),
+            Self::Postgres(mut connection) => drop(sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.expect("released")),
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Calls under way: so many on a connection, so many in all; those beyond are told at once to come again.
+
+use tokend_client::v1::ErrorReason;
+use tokend_tests::{Installation, on_sqlite, refusal};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::{peer::Peer, serve};
+
+on_sqlite!(
+    a_connection_has_its_share_and_no_more,
+    the_service_sheds_what_is_too_much,
+    an_answer_gives_its_room_back,
+    health_is_told_by_a_service_that_is_full,
+);
+
+const VERIFY: &str = "/tokend.v1.TokenVerify/Verify";
+const LIST: &str = "/tokend.v1.CallerAdmin/ListCallers";
+const REVOKE: &str = "/tokend.v1.TokenAdmin/RevokeToken";
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+
+/// Long enough for calls without a message to stay under way.
+const PATIENT: &str = "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000";
+
+fn assert_told_when_to_retry(status: &Status) {
+    assert!(status.get_error_details().retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");
+}
+
+async fn a_connection_has_its_share_and_no_more(installation: Installation) {
+    let server = serve(&installation, &format!("{PATIENT}\nmax_in_flight_per_connection = 2")).await;
+    let mut peer = Peer::connect(server.grpc_address()).await;
+    let waiting = [peer.begin(VERIFY, server.admin_key(), &[]).await, peer.begin(LIST, server.admin_key(), &[]).await];
+    let status = peer.begin(LIST, server.admin_key(), &[]).await.finish().await.expect_err("it is the third");
+    refusal(&status, Code::ResourceExhausted, ErrorReason::TooManyInFlight);
+    assert_told_when_to_retry(&status);
+    // Others are not concerned, nor is whoever revokes.
+    let mut other = Peer::connect(server.grpc_address()).await;
+    other.begin(LIST, server.admin_key(), &[]).await.finish().await.expect("it is served");
+    let status = peer.begin(REVOKE, server.admin_key(), &[]).await.finish().await.expect_err("it names no token");
+    refusal(&status, Code::InvalidArgument, ErrorReason::InvalidField);
+    drop(waiting);
+}
+
+async fn the_service_sheds_what_is_too_much(installation: Installation) {
+    let server = serve(&installation, &format!("{PATIENT}\nmax_in_flight = 2\nmax_revocations_in_flight = 1")).await;
+    let mut peers = Vec::new();
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let mut peer = Peer::connect(server.grpc_address()).await;
+        waiting.push(peer.begin(VERIFY, server.admin_key(), &[]).await);
+        peers.push(peer);
+    }
+    let mut other = Peer::connect(server.grpc_address()).await;
+    let overloaded = |outcome: Result<(), Status>| {
+        let status = outcome.expect_err("there is no room");
+        refusal(&status, Code::Unavailable, ErrorReason::Overloaded);
+        assert_told_when_to_retry(&status);
+    };
+    overloaded(other.begin(LIST, server.admin_key(), &[]).await.finish().await);
+    // Revocations have their own room, and a limit of their own.
+    let revocation = other.begin(REVOKE, server.admin_key(), &[]).await;
+    overloaded(other.begin(REVOKE, server.admin_key(), &[]).await.finish().await);
+    let status = revocation.finish().await.expect_err("it names no token");
+    refusal(&status, Code::InvalidArgument, ErrorReason::InvalidField);
+    drop(waiting);
+}
+
+async fn an_answer_gives_its_room_back(installation: Installation) {
+    let server = serve(&installation, &format!("{PATIENT}\nmax_in_flight = 1\nmax_in_flight_per_connection = 1")).await;
+    let mut peer = Peer::connect(server.grpc_address()).await;
+    for _ in 0..20 {
+        peer.begin(LIST, server.admin_key(), &[]).await.finish().await.expect("there is room");
+        // And so does a client that hangs up.
+        drop(Peer::connect(server.grpc_address()).await);
+    }
+}
+
+async fn health_is_told_by_a_service_that_is_full(installation: Installation) {
+    let server = serve(&installation, &format!("{PATIENT}\nmax_in_flight = 1")).await;
+    let mut peer = Peer::connect(server.grpc_address()).await;
+    let waiting = peer.begin(VERIFY, server.admin_key(), &[]).await;
+    let status = peer.begin(LIST, server.admin_key(), &[]).await.finish().await.expect_err("it is full");
+    refusal(&status, Code::Unavailable, ErrorReason::Overloaded);
+    peer.begin(HEALTH, "", &[]).await.finish().await.expect("it is told");
+    drop(waiting);
+}

@@ -1,0 +1,22 @@
+//! What nobody can have more of than their share, whatever they do. Each test has a server process and a database of its own.
+
+mod deadlines;
+mod failed_authentications;
+mod floods;
+mod in_flight;
+mod revocation_lane;
+mod strangers;
+mod streams;
+
+mod peer;
+
+use std::fs;
+
+use tokend_tests::{Installation, Server};
+
+/// A server under limits that a test can reach.
+async fn serve(installation: &Installation, limits: &str) -> Server {
+    let file = installation.directory().join("limits.toml");
+    fs::write(&file, format!("[limits]\n{limits}\n")).expect("it can be written");
+    installation.start_with(["--config", file.to_str().expect("it is text")]).await
+}

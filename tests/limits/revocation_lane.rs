@@ -1,0 +1,116 @@
+//! Whoever revokes is answered, however many others want something else.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokend_client::{
+    Client,
+    v1::{Decision, DeleteCallerRequest, DenyReason, RevokeCallerKeyRequest, RevokeTokenRequest, Role},
+};
+use tokend_tests::{Installation, Server, eventually, on_both_databases, question, raw, token_in};
+use tokio::{task::JoinSet, time::timeout};
+use tonic::{Code, Status};
+
+use crate::{peer::PATIENCE, serve};
+
+on_both_databases!(revocations_are_answered_under_a_flood);
+
+/// Far less room than the flood asks for.
+const LIMITS: &str = "max_in_flight = 32\nfailed_authentications = 1000000";
+const CONNECTIONS: usize = 4;
+const CALLS_AT_ONCE: usize = 48;
+
+async fn revocations_are_answered_under_a_flood(installation: Installation) {
+    let server = serve(&installation, LIMITS).await;
+    let acme = server.workspace("acme").await;
+    let mut tokens = Vec::new();
+    for _ in 0..10 {
+        tokens.push(server.token(token_in(&acme)).await);
+    }
+    let doomed = server.caller("doomed", Role::Auditor).await;
+    let revoker = server.caller("revoker", Role::Revoker).await;
+    let revoker = server.client(&revoker.secret).await;
+
+    let flood = Flood::start(&server, &acme).await;
+    eventually("the service is full", async || (flood.shed.load(Ordering::Relaxed) > 100).then_some(())).await;
+    for token in &tokens {
+        let request = RevokeTokenRequest { name: token.public.name.clone(), ..Default::default() };
+        answered("RevokeToken", revoker.token_admin().revoke_token(request)).await;
+    }
+    let request = RevokeCallerKeyRequest { name: doomed.public.clone(), no_wait: false };
+    answered("RevokeCallerKey", server.admin().caller_admin().revoke_caller_key(request)).await;
+    let request = DeleteCallerRequest { name: "callers/doomed".to_owned(), no_wait: false };
+    answered("DeleteCaller", server.admin().caller_admin().delete_caller(request)).await;
+    let (shed, served) = flood.stop().await;
+    assert!(shed > 100 && served > 0, "{shed} were shed and {served} served");
+
+    for token in tokens {
+        let verdict = server.verdict(question(&token.secret, &acme, &[])).await;
+        assert_eq!((verdict.decision(), verdict.deny_reason()), (Decision::Deny, DenyReason::Revoked));
+    }
+}
+
+async fn answered<T>(what: &str, call: impl Future<Output = Result<T, Status>>) {
+    let answer = timeout(PATIENCE, call).await.unwrap_or_else(|_| panic!("{what} is not answered"));
+    answer.unwrap_or_else(|status| panic!("{what} is refused: {status:?}"));
+}
+
+/// Callers who make tokens, ask about junk, and guess keys, all as fast as they are answered.
+struct Flood {
+    stop: Arc<AtomicBool>,
+    shed: Arc<AtomicUsize>,
+    served: Arc<AtomicUsize>,
+    calls: JoinSet<()>,
+}
+
+impl Flood {
+    async fn start(server: &Server, workspace: &str) -> Self {
+        let mut flood = Self { stop: Arc::default(), shed: Arc::default(), served: Arc::default(), calls: JoinSet::new() };
+        for _ in 0..CONNECTIONS {
+            let client = server.client(server.admin_key()).await;
+            let channel = raw::connect(server.grpc_address()).await;
+            for number in 0..CALLS_AT_ONCE {
+                let (client, channel, workspace) = (client.clone(), channel.clone(), workspace.to_owned());
+                let (stop, shed, served) = (Arc::clone(&flood.stop), Arc::clone(&flood.shed), Arc::clone(&flood.served));
+                flood.calls.spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        let code = match number % 3 {
+                            0 => create(&client, &workspace).await,
+                            1 => verify(&client, &workspace).await,
+                            _ => raw::call_as(&channel, "guess", "/tokend.v1.TokenVerify/Verify", Bytes::new()).await.map(drop),
+                        };
+                        match code {
+                            Ok(()) => drop(served.fetch_add(1, Ordering::Relaxed)),
+                            Err(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
+                                shed.fetch_add(1, Ordering::Relaxed);
+                            }
+                            Err(_) => {}
+                        }
+                    }
+                });
+            }
+        }
+        flood
+    }
+
+    async fn stop(mut self) -> (usize, usize) {
+        self.stop.store(true, Ordering::Relaxed);
+        let ended = timeout(Duration::from_secs(60), async { while self.calls.join_next().await.is_some() {} });
+        ended.await.expect("every call is answered");
+        (self.shed.load(Ordering::Relaxed), self.served.load(Ordering::Relaxed))
+    }
+}
+
+async fn create(client: &Client, workspace: &str) -> Result<(), Status> {
+    client.token_admin().create_token(token_in(workspace)).await.map(drop)
+}
+
+async fn verify(client: &Client, workspace: &str) -> Result<(), Status> {
+    client.token_verify().verify(question("tkdw_junk", workspace, &[])).await.map(drop)
+}
