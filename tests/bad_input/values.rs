@@ -9,7 +9,7 @@ use tokend_client::v1::{
 };
 use tokend_core::{
     credential::{Kind, Prefix},
-    keyring::KeyRing,
+    keyring::RootKeys,
 };
 use tokend_tests::{Issued, Server, question, token_in};
 
@@ -204,7 +204,8 @@ impl Values {
 pub(crate) fn foreign_secret(prefix: &str, kind: Kind) -> String {
     let prefix: Prefix = prefix.parse().expect("it is a prefix");
     let mut random = rand::rngs::SysRng;
-    let ring = KeyRing::generate(prefix, &mut random).expect("it does not fail");
+    let roots = RootKeys::generate(prefix, &mut random).expect("it does not fail");
+    let ring = roots.ring(&roots.known_at_first()).expect("its own keys");
     ring.mint(kind, &mut random).expect("it does not fail").secret.expose().to_owned()
 }
 

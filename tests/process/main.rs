@@ -4,6 +4,7 @@ mod cli;
 mod core_dumps;
 mod dev;
 mod init;
+mod keyring;
 mod migrate;
 mod serve;
 mod shutdown;

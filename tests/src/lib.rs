@@ -26,6 +26,7 @@ mod process;
 mod requests;
 mod run;
 mod server;
+mod sql;
 
 pub use failure::{Refused, refusal};
 pub use installation::{Installation, SERVE_ON_FREE_PORTS};

@@ -68,8 +68,8 @@ async fn revisions_are_the_order_of_commits_without_gaps(fixture: Fixture) {
 async fn many_start_on_an_empty_database(fixture: Fixture) {
     let starts: Vec<_> = (0..12)
         .map(|_| {
-            let (settings, ring, clock) = (fixture.settings.clone(), Arc::clone(&fixture.ring), fixture.clock());
-            tokio::spawn(async move { Store::create(&settings, ring, clock).await })
+            let (settings, roots, clock) = (fixture.settings.clone(), Arc::clone(&fixture.roots), fixture.clock());
+            tokio::spawn(async move { Store::create(&settings, roots, clock).await })
         })
         .collect();
     let mut stores = Vec::new();

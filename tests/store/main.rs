@@ -4,6 +4,7 @@ mod support;
 
 mod closing;
 mod concurrency;
+mod keys;
 mod lanes;
 mod lists;
 mod opening;

@@ -3,10 +3,10 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use sqlx::{Connection, SqliteConnection};
-use tokend_core::keyring::KeyRing;
-use tokend_store::{KeyRingProblem, OpenError, Settings, Store, migrate, schema_status};
+use tokend_core::keyring::{RootKeys, WrongKeys};
+use tokend_store::{OpenError, Settings, Store, migrate, schema_status};
 
-use crate::support::{Fixture, new_ring, on_both, only_on};
+use crate::support::{Fixture, new_roots, on_both, only_on};
 
 on_both!(
     what_is_not_initialized,
@@ -16,17 +16,17 @@ on_both!(
     another_programs_database,
     another_key_ring,
     a_ring_without_a_key,
-    a_ring_whose_active_key_is_unknown,
+    a_database_that_knows_no_key,
 );
 only_on!(sqlite_alone, Sqlite: urls, a_file_that_is_no_database, a_missing_directory, an_unwritable_place, a_file_in_use, nobody_else_may_read_the_file);
 only_on!(postgres_alone, Postgres: a_server_that_forgets, a_server_that_is_not_there, a_schema_without_a_home, passwords_are_not_told);
 
-async fn open(settings: &Settings, ring: &Arc<KeyRing>, fixture: &Fixture) -> Result<Store, OpenError> {
-    Store::open(settings, Arc::clone(ring), fixture.clock()).await
+async fn open(settings: &Settings, roots: &Arc<RootKeys>, fixture: &Fixture) -> Result<Store, OpenError> {
+    Store::open(settings, Arc::clone(roots), fixture.clock()).await
 }
 
 async fn refusal(fixture: &Fixture) -> OpenError {
-    open(&fixture.settings, &fixture.ring, fixture).await.expect_err("it can't be opened")
+    open(&fixture.settings, &fixture.roots, fixture).await.expect_err("it can't be opened")
 }
 
 async fn what_is_not_initialized(fixture: Fixture) {
@@ -53,10 +53,10 @@ async fn what_is_initialized_opens_again(fixture: Fixture) {
     store.close().await;
     let mut settings = fixture.settings.clone();
     settings.migrate = false;
-    open(&settings, &fixture.ring, &fixture).await.expect("nothing is due");
+    open(&settings, &fixture.roots, &fixture).await.expect("nothing is due");
     assert!(!migrate(&fixture.settings).await.expect("nothing is due").is_behind());
     // Initializing asks for no ring, and changes nothing that is there.
-    let again = Store::create(&fixture.settings, new_ring(), fixture.clock()).await.expect("it opens");
+    let again = Store::create(&fixture.settings, new_roots(), fixture.clock()).await.expect("it opens");
     again.initialize(fixture.installation(&again).await).await.expect_err("it is initialized");
 }
 
@@ -80,7 +80,7 @@ async fn another_programs_database(fixture: Fixture) {
     }
     fixture.sql("CREATE TABLE theirs (id integer)").await;
     let before = fixture.is_sqlite().then(|| fs::read(fixture.file()).expect("it is there"));
-    let created = Store::create(&fixture.settings, Arc::clone(&fixture.ring), fixture.clock()).await;
+    let created = Store::create(&fixture.settings, Arc::clone(&fixture.roots), fixture.clock()).await;
     for error in
         [refusal(&fixture).await, created.expect_err("it is theirs"), schema_status(&fixture.settings).await.expect_err("theirs")]
     {
@@ -93,9 +93,9 @@ async fn another_programs_database(fixture: Fixture) {
 
 async fn another_key_ring(fixture: Fixture) {
     fixture.initialized().await.close().await;
-    let error = open(&fixture.settings, &new_ring(), &fixture).await.expect_err("it is another");
+    let error = open(&fixture.settings, &new_roots(), &fixture).await.expect_err("it is another");
     let OpenError::WrongKeyRing { problem, .. } = error else { panic!("{error:?}") };
-    assert_eq!(problem, KeyRingProblem::Differs(fixture.ring.active_kid()));
+    assert_eq!(problem, WrongKeys::Differs(fixture.ring.active_kid()));
 }
 
 async fn a_ring_without_a_key(fixture: Fixture) {
@@ -104,15 +104,15 @@ async fn a_ring_without_a_key(fixture: Fixture) {
     fixture.sql(&format!("INSERT INTO keyring_keys (kid, fingerprint, create_time) VALUES ('Z', {key}, 0)")).await;
     let error = refusal(&fixture).await;
     let OpenError::WrongKeyRing { problem, .. } = &error else { panic!("{error:?}") };
-    assert_eq!(*problem, KeyRingProblem::Lacks("Z".parse().expect("a kid")));
+    assert_eq!(*problem, WrongKeys::Lacks("Z".parse().expect("a kid")));
     assert!(error.to_string().contains("lacks key Z"), "{error}");
 }
 
-async fn a_ring_whose_active_key_is_unknown(fixture: Fixture) {
+async fn a_database_that_knows_no_key(fixture: Fixture) {
     fixture.initialized().await.close().await;
     fixture.sql("DELETE FROM keyring_keys").await;
     let error = refusal(&fixture).await;
-    assert!(matches!(error, OpenError::WrongKeyRing { problem: KeyRingProblem::Unknown(_), .. }), "{error:?}");
+    assert!(matches!(error, OpenError::WrongKeyRing { problem: WrongKeys::NoneActive, .. }), "{error:?}");
 }
 
 async fn urls(fixture: Fixture) {
@@ -127,14 +127,14 @@ async fn urls(fixture: Fixture) {
         "sqlite://a?mode=rwc",
         "postgres://h:port/db",
     ] {
-        let error = open(&Settings::new(url), &fixture.ring, &fixture).await.expect_err("it is no good");
+        let error = open(&Settings::new(url), &fixture.roots, &fixture).await.expect_err("it is no good");
         assert!(matches!(error, OpenError::BadUrl { .. }), "{url}: {error:?}");
     }
 }
 
 async fn a_file_that_is_no_database(fixture: Fixture) {
     fs::write(fixture.file(), "Dear diary, today I was taken for a database.").expect("a file");
-    let created = Store::create(&fixture.settings, Arc::clone(&fixture.ring), fixture.clock()).await;
+    let created = Store::create(&fixture.settings, Arc::clone(&fixture.roots), fixture.clock()).await;
     for error in [refusal(&fixture).await, created.expect_err("it is none")] {
         assert!(matches!(error, OpenError::NotADatabase { .. }), "{error:?}");
     }
@@ -146,9 +146,9 @@ async fn a_file_that_is_no_database(fixture: Fixture) {
 
 async fn a_missing_directory(fixture: Fixture) {
     let settings = Settings::new(format!("sqlite://{}/missing/tokend.db", fixture.file().parent().expect("a directory").display()));
-    let error = Store::create(&settings, Arc::clone(&fixture.ring), fixture.clock()).await.expect_err("it can't be made");
+    let error = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect_err("it can't be made");
     assert!(matches!(error, OpenError::CannotOpenFile { .. }), "{error:?}");
-    assert!(matches!(open(&settings, &fixture.ring, &fixture).await, Err(OpenError::NotInitialized { .. })));
+    assert!(matches!(open(&settings, &fixture.roots, &fixture).await, Err(OpenError::NotInitialized { .. })));
 }
 
 async fn an_unwritable_place(fixture: Fixture) {
@@ -163,15 +163,15 @@ async fn an_unwritable_place(fixture: Fixture) {
         let error = refusal(&fixture).await;
         assert!(matches!(error, OpenError::CannotOpenFile { .. }), "{error:?}");
         let settings = Settings::new(format!("sqlite://{}/other.db", directory.display()));
-        let error = Store::create(&settings, Arc::clone(&fixture.ring), fixture.clock()).await.expect_err("it can't be made");
+        let error = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect_err("it can't be made");
         assert!(matches!(error, OpenError::CannotOpenFile { .. }), "{error:?}");
     }
     set_mode(&directory, 0o700);
     let settings = Settings::new("sqlite:///proc/tokend.db");
-    let error = Store::create(&settings, Arc::clone(&fixture.ring), fixture.clock()).await.expect_err("it can't be made");
+    let error = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect_err("it can't be made");
     assert!(matches!(error, OpenError::CannotOpenFile { .. }), "{error:?}");
     let settings = Settings::new("sqlite:///proc");
-    assert!(matches!(open(&settings, &fixture.ring, &fixture).await, Err(OpenError::CannotOpenFile { .. })));
+    assert!(matches!(open(&settings, &fixture.roots, &fixture).await, Err(OpenError::CannotOpenFile { .. })));
 }
 
 async fn a_file_in_use(fixture: Fixture) {
@@ -182,8 +182,8 @@ async fn a_file_in_use(fixture: Fixture) {
     let mut reading = other.begin().await.expect("it begins");
     sqlx::query("SELECT * FROM feed").fetch_all(&mut *reading).await.expect("it reads");
     // It can't be switched to write-ahead logging while someone reads, and is worth waiting for.
-    let (settings, ring, clock) = (fixture.settings.clone(), Arc::clone(&fixture.ring), fixture.clock());
-    let opening = tokio::spawn(async move { Store::open(&settings, ring, clock).await });
+    let (settings, roots, clock) = (fixture.settings.clone(), Arc::clone(&fixture.roots), fixture.clock());
+    let opening = tokio::spawn(async move { Store::open(&settings, roots, clock).await });
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!opening.is_finished());
     reading.rollback().await.expect("it ends");
@@ -208,33 +208,34 @@ fn with_parameter(fixture: &Fixture, parameter: &str) -> Settings {
 async fn a_server_that_forgets(fixture: Fixture) {
     fixture.initialized().await.close().await;
     let mut settings = with_parameter(&fixture, "options[synchronous_commit]=off");
-    let error = open(&settings, &fixture.ring, &fixture).await.expect_err("it could forget");
+    let error = open(&settings, &fixture.roots, &fixture).await.expect_err("it could forget");
     assert!(matches!(error, OpenError::UnsafeDurability { setting: "synchronous_commit", .. }), "{error:?}");
     settings.allow_unsafe_durability = true;
-    open(&settings, &fixture.ring, &fixture).await.expect("it was told to");
+    open(&settings, &fixture.roots, &fixture).await.expect("it was told to");
     let settings = with_parameter(&fixture, "options[synchronous_commit]=local");
-    open(&settings, &fixture.ring, &fixture).await.expect("this does not forget");
+    open(&settings, &fixture.roots, &fixture).await.expect("this does not forget");
 }
 
 async fn a_server_that_is_not_there(fixture: Fixture) {
-    let error = open(&Settings::new("postgres://tokend:hush@127.0.0.1:1/tokend"), &fixture.ring, &fixture).await;
+    let error = open(&Settings::new("postgres://tokend:hush@127.0.0.1:1/tokend"), &fixture.roots, &fixture).await;
     let error = error.expect_err("nobody listens");
     assert!(matches!(error, OpenError::CannotConnect { .. }), "{error:?}");
     assert!(!format!("{error} {error:?}").contains("hush"), "{error:?}");
     // A server, but no such database.
     let (base, _) = fixture.settings.url.rsplit_once('/').expect("a URL");
-    let error = open(&Settings::new(format!("{base}/no_such_database")), &fixture.ring, &fixture).await.expect_err("it is missing");
+    let error =
+        open(&Settings::new(format!("{base}/no_such_database")), &fixture.roots, &fixture).await.expect_err("it is missing");
     assert!(matches!(error, OpenError::CannotConnect { .. }), "{error:?}");
 }
 
 async fn a_schema_without_a_home(fixture: Fixture) {
     let settings = with_parameter(&fixture, "options[search_path]=nowhere");
-    let error = Store::create(&settings, Arc::clone(&fixture.ring), fixture.clock()).await.expect_err("there is no schema");
+    let error = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect_err("there is no schema");
     assert!(matches!(error, OpenError::BadUrl { .. }), "{error:?}");
     // One beside another program's is a schema of our own.
     fixture.sql("CREATE TABLE theirs (id integer); CREATE SCHEMA ours").await;
     let settings = with_parameter(&fixture, "options[search_path]=ours,public");
-    let store = Store::create(&settings, Arc::clone(&fixture.ring), fixture.clock()).await.expect("it is empty");
+    let store = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect("it is empty");
     store.initialize(fixture.installation(&store).await).await.expect("it is new");
     assert_eq!(fixture.number("SELECT count(*) FROM ours.feed").await, 1);
 }
@@ -242,7 +243,7 @@ async fn a_schema_without_a_home(fixture: Fixture) {
 async fn passwords_are_not_told(fixture: Fixture) {
     let (_, rest) = fixture.settings.url.split_once("postgres@").expect("the harness's URL");
     let settings = Settings::new(format!("postgres://postgres:hush@{rest}"));
-    let error = open(&settings, &fixture.ring, &fixture).await.expect_err("it is empty");
-    let store = Store::create(&settings, Arc::clone(&fixture.ring), fixture.clock()).await.expect("trusted anyway");
+    let error = open(&settings, &fixture.roots, &fixture).await.expect_err("it is empty");
+    let store = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect("trusted anyway");
     assert!(!format!("{error} {error:?} {store:?} {settings:?}").contains("hush"));
 }

@@ -18,7 +18,7 @@ use tokend_core::{
     caller::{Caller, CallerKey, Role, WorkspaceAccess},
     clock::Clock,
     credential::{Kind, Minted},
-    keyring::KeyRing,
+    keyring::{KeyRing, RootKeys},
     labels::Labels,
     name::{CallerKeyName, TokenName, WorkspaceId},
     resource::Resource,
@@ -34,6 +34,8 @@ use tokend_tests::{Storage, postgres};
 /// An empty database, a key ring and a clock that can be moved.
 pub(crate) struct Fixture {
     pub(crate) settings: Settings,
+    pub(crate) roots: Arc<RootKeys>,
+    /// What they make of a new installation.
     pub(crate) ring: Arc<KeyRing>,
     ahead_micros: Arc<AtomicI64>,
     place: Place,
@@ -79,8 +81,8 @@ pub(crate) fn random() -> rand::rngs::SysRng {
     rand::rngs::SysRng
 }
 
-pub(crate) fn new_ring() -> Arc<KeyRing> {
-    Arc::new(KeyRing::generate("tkd".parse().expect("a prefix"), &mut random()).expect("randomness"))
+pub(crate) fn new_roots() -> Arc<RootKeys> {
+    Arc::new(RootKeys::generate("tkd".parse().expect("a prefix"), &mut random()).expect("randomness"))
 }
 
 impl Fixture {
@@ -95,7 +97,9 @@ impl Fixture {
                 (database.url().to_owned(), Place::Server { _database: database })
             }
         };
-        Some(Self { settings: Settings::new(url), ring: new_ring(), ahead_micros: Arc::default(), place })
+        let roots = new_roots();
+        let ring = Arc::new(roots.ring(&roots.known_at_first()).expect("its own keys"));
+        Some(Self { settings: Settings::new(url), roots, ring, ahead_micros: Arc::default(), place })
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
@@ -120,7 +124,7 @@ impl Fixture {
 
     /// The database made ready, but not initialized.
     pub(crate) async fn created(&self) -> Store {
-        Store::create(&self.settings, Arc::clone(&self.ring), self.clock()).await.expect("it can be created")
+        Store::create(&self.settings, Arc::clone(&self.roots), self.clock()).await.expect("it can be created")
     }
 
     pub(crate) async fn initialized(&self) -> Store {
@@ -136,7 +140,7 @@ impl Fixture {
     }
 
     pub(crate) async fn open(&self) -> Store {
-        Store::open(&self.settings, Arc::clone(&self.ring), self.clock()).await.expect("it can be opened")
+        Store::open(&self.settings, Arc::clone(&self.roots), self.clock()).await.expect("it can be opened")
     }
 
     /// A token of `workspace` in which no column is left at its simplest.

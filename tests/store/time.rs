@@ -39,7 +39,7 @@ async fn time_does_not_fall_below_a_write(fixture: Fixture) {
     // In the same process, in another one, and in every read that tells time.
     fixture.set_clock_ahead(Duration::ZERO);
     assert!(store.now().await.expect("time") >= written);
-    let reopened = Store::open(&fixture.settings, Arc::clone(&fixture.ring), fixture.clock()).await.expect("it opens");
+    let reopened = Store::open(&fixture.settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect("it opens");
     let page = reopened.list_caller_keys(&"root".parse().expect("an id"), None, 1).await.expect("it works").expect("it is there");
     assert!(page.now >= written);
     assert!(after_a_restart(&fixture, store).await >= written);

@@ -43,12 +43,12 @@ async fn main() -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
     let url = std::env::args().nth(1).unwrap_or_else(|| format!("sqlite://{}", directory.path().join("tokend.db").display()));
     let store_settings = tokend_store::Settings::new(url);
-    let (clock, ring) = (Clock::system(), Arc::new(random::generate_ring(Prefix::default())?));
-    let key = install(&store_settings, Arc::clone(&ring), clock.clone()).await?;
+    let (clock, roots) = (Clock::system(), Arc::new(random::generate_roots(Prefix::default())?));
+    let key = install(&store_settings, Arc::clone(&roots), clock.clone()).await?;
 
-    let store = Store::open(&store_settings, Arc::clone(&ring), clock.clone()).await?;
+    let store = Store::open(&store_settings, Arc::clone(&roots), clock.clone()).await?;
     for (id, size) in SIZES {
-        fill(&store, &ring, id.parse()?, size).await?;
+        fill(&store, id.parse()?, size).await?;
     }
     store.close().await;
 
@@ -60,8 +60,9 @@ async fn main() -> Result<(), Failure> {
         transport: transport::Settings::default(),
         limits: Limits::default(),
         store: store_settings,
+        keyring: None,
     };
-    let server = Server::bind(settings, ring, clock.clone()).await?;
+    let server = Server::bind(settings, roots, clock.clone()).await?;
     let address = server.address()?.to_string();
     let stop = CancellationToken::new();
     let serving = tokio::spawn(server.run(stop.clone()));
@@ -87,7 +88,7 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-async fn fill(store: &Store, ring: &Arc<KeyRing>, id: WorkspaceId, size: usize) -> Result<(), Failure> {
+async fn fill(store: &Store, id: WorkspaceId, size: usize) -> Result<(), Failure> {
     let scopes = GrantedScopes::grant(&ScopeCatalog::bitbucket()?, &["repository:write"])?;
     let workspace = Workspace {
         id: id.clone(),
@@ -100,7 +101,7 @@ async fn fill(store: &Store, ring: &Arc<KeyRing>, id: WorkspaceId, size: usize) 
         store.write(move |tx| Box::pin(async move { tx.insert_workspace(&workspace).await })).await;
     assert_eq!(new?, Insert::Done, "the database was not empty");
     for _ in 0..size / BATCH {
-        let (ring, id, scopes) = (Arc::clone(ring), id.clone(), scopes.clone());
+        let (ring, id, scopes) = (store.keys(), id.clone(), scopes.clone());
         let batch = async move |tx: &WriteTx| {
             for _ in 0..BATCH {
                 let token = token(&ring, &id, &scopes, tx).await?;

@@ -36,6 +36,9 @@ enum Command {
     /// Bring the database's schema up to date, or tell how it stands
     #[command(subcommand)]
     Migrate(operate::migrate::Command),
+    /// Add, activate and retire the keys that mint tokens, or tell how they stand
+    #[command(subcommand)]
+    Keyring(operate::keyring::Command),
     #[command(flatten)]
     Client(client::Command),
     /// Print the completion script of a shell
@@ -71,6 +74,7 @@ async fn carry_out(command: Command, clock: Clock) -> Result<ExitCode, Failure> 
         Command::Init(args) => operate::init::run(args, clock).await,
         Command::Serve(args) => operate::serve::run(args, clock).await,
         Command::Migrate(command) => operate::migrate::run(command).await,
+        Command::Keyring(command) => operate::keyring::run(command, clock).await,
         Command::Client(command) => client::run(command).await,
         Command::Completion { shell } => completion(&shell),
     }

@@ -67,11 +67,13 @@ impl KeyRing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyring::RootKeys;
 
     fn ring(root: char) -> KeyRing {
         let root = root.to_string().repeat(64);
-        KeyRing::from_toml(&format!("version = 1\nprefix = \"tkd\"\n[[keys]]\nkid = \"0\"\nroot = \"{root}\"\nactive = true\n"))
-            .expect("a key ring")
+        let text = format!("version = 2\nprefix = \"tkd\"\n[[keys]]\nkid = \"0\"\nroot = \"{root}\"\n");
+        let roots = RootKeys::from_toml(&text).expect("a key ring");
+        roots.ring(&roots.known_at_first()).expect("they are its own")
     }
 
     const QUESTION: Question<'_> = Question { caller: "ci", list: "ListTokens", parent: "workspaces/acme", filter: "" };

@@ -9,7 +9,8 @@ use crate::{credential::Kid, time::Timestamp};
 pub trait Sealed {
     /// The table, so that a row can't stand in for one of another table.
     const TABLE: &'static str;
-    /// Which columns the MAC covers. A change that adds columns raises it, so that older rows stay valid in the older layout.
+    /// Which columns the MAC covers, 1 at first. A change that adds columns raises it and feeds them through [`MacInput::since`], so
+    /// that older rows stay valid in the older layout.
     const LAYOUT: u8;
     /// Feeds every covered column, in a fixed order.
     fn write_sealed_columns(&self, input: &mut MacInput);
@@ -35,7 +36,9 @@ impl RowMac {
         self.layout
     }
 
-    pub(crate) const fn kid(&self) -> Kid {
+    /// The key that it was made with.
+    #[must_use]
+    pub const fn kid(&self) -> Kid {
         self.kid
     }
 
@@ -63,20 +66,35 @@ impl RowMac {
 
 /// Collects a row's columns, each with its length, so that no two different rows feed the same bytes.
 #[derive(Debug)]
-pub struct MacInput(blake3::Hasher);
+pub struct MacInput {
+    hasher: blake3::Hasher,
+    layout: u8,
+    /// Whether every column that the layout leaves out holds what such rows were given.
+    says_no_more: bool,
+}
 
 impl MacInput {
     pub(crate) fn new(key: &[u8; blake3::KEY_LEN], table: &str, layout: u8) -> Self {
-        let mut input = Self(blake3::Hasher::new_keyed(key));
+        let mut input = Self { hasher: blake3::Hasher::new_keyed(key), layout, says_no_more: true };
         input.text(table);
         input.number(layout.into());
         input
     }
 
+    /// Columns that came with `layout`. A row that was sealed before does not cover them: it is intact only while they hold what the
+    /// migration gave to such rows, which is for `holds_default` to say.
+    pub fn since(&mut self, layout: u8, holds_default: bool, write: impl FnOnce(&mut Self)) {
+        if self.layout >= layout {
+            write(self);
+        } else {
+            self.says_no_more &= holds_default;
+        }
+    }
+
     /// A column of bytes.
     pub fn bytes(&mut self, value: &[u8]) {
-        self.0.update(&(value.len() as u64).to_le_bytes());
-        self.0.update(value);
+        self.hasher.update(&(value.len() as u64).to_le_bytes());
+        self.hasher.update(value);
     }
 
     /// A column of text.
@@ -113,7 +131,7 @@ impl MacInput {
         }
     }
 
-    pub(crate) fn finish(self) -> blake3::Hash {
-        self.0.finalize()
+    pub(crate) fn finish(self) -> (blake3::Hash, bool) {
+        (self.hasher.finalize(), self.says_no_more)
     }
 }

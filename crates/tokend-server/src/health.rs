@@ -1,7 +1,7 @@
 //! Whether this replica should get traffic, for orchestrators and load balancers.
 //!
-//! Liveness says that the process runs, whatever the database does. Readiness says that it can answer: it follows the database, and
-//! ends before the server drains.
+//! Liveness says that the process runs, whatever the database does. Readiness says that it can answer: it follows the database and
+//! the key ring, and ends before the server drains.
 
 use std::{
     panic::AssertUnwindSafe,
@@ -71,7 +71,7 @@ impl Health {
         }
     }
 
-    /// Follows the database until `stop`, then says that the replica is not ready, for good.
+    /// Follows the database and the key ring until `stop`, then says that the replica is not ready, for good.
     pub(crate) async fn follow(self, store: Store, stop: CancellationToken) {
         // Not in line with requests: a server that is full is no sick one.
         let store = store.reserved();
@@ -80,7 +80,8 @@ impl Health {
         let look = || timeout(PROBE_TIMEOUT, AssertUnwindSafe(store.now()).catch_unwind());
         while let Some(outcome) = stop.run_until_cancelled(look()).await {
             failures = if matches!(outcome, Ok(Ok(Ok(_)))) { 0 } else { failures + 1 };
-            let ready = failures < FAILURES_UNTIL_NOT_READY;
+            // Without the keys that the others sign with it could recognize nothing new.
+            let ready = failures < FAILURES_UNTIL_NOT_READY && store.wrong_keys().is_none();
             if ready != self.is_ready() {
                 tracing::info!(ready, "readiness changed");
                 self.set_ready(ready).await;

@@ -7,7 +7,7 @@ use tokend_core::{
     caller::{Caller, CallerKey, Role, WorkspaceAccess},
     clock::Clock,
     credential::{Kind, Minted, Secret},
-    keyring::KeyRing,
+    keyring::RootKeys,
     name::{CallerKeyName, MalformedChosenId},
     time::TimeOutOfRange,
 };
@@ -48,14 +48,14 @@ pub enum InstallError {
 ///
 /// # Errors
 /// [`InstallError`], one sentence for the operator.
-pub async fn install(settings: &tokend_store::Settings, ring: Arc<KeyRing>, clock: Clock) -> Result<Secret, InstallError> {
-    let store = Store::create(settings, Arc::clone(&ring), clock).await?;
-    let installed = install_into(&store, &ring).await;
+pub async fn install(settings: &tokend_store::Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Secret, InstallError> {
+    let store = Store::create(settings, roots, clock).await?;
+    let installed = install_into(&store).await;
     store.close().await;
     installed
 }
 
-async fn install_into(store: &Store, ring: &KeyRing) -> Result<Secret, InstallError> {
+async fn install_into(store: &Store) -> Result<Secret, InstallError> {
     let now = store.now().await?;
     let caller = Caller {
         id: FIRST_CALLER.parse()?,
@@ -64,7 +64,7 @@ async fn install_into(store: &Store, ring: &KeyRing) -> Result<Secret, InstallEr
         certificate_sans: Vec::new(),
         create_time: now,
     };
-    let Minted { id, secret, digest } = random::mint(ring, Kind::CallerKey)?;
+    let Minted { id, secret, digest } = random::mint(&store.keys(), Kind::CallerKey)?;
     let name = CallerKeyName { caller: caller.id.clone(), id };
     let key = CallerKey { name, digest, create_time: now, expire_time: now.plus(FIRST_KEY_TTL)?, revoke_time: None };
     store.initialize(random::new_installation(caller, key)?).await?;

@@ -1,13 +1,13 @@
-//! The key ring's file: made once with mode 0600, never readable by others.
+//! The key ring's file: made with mode 0600, replaced whole, never readable by others.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, Metadata, OpenOptions, Permissions},
     io::{self, Read, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
-use tokend_core::keyring::{KeyRing, KeyRingFileError};
+use tokend_core::keyring::{KeyRingFileError, RootKeys};
 use zeroize::Zeroizing;
 
 /// Most bytes of a key ring's file: 62 keys take less than 10 KiB.
@@ -51,7 +51,7 @@ pub enum KeyRingError {
 ///
 /// # Errors
 /// [`KeyRingError`]; a ring that others may read is refused.
-pub fn read(path: &Path) -> Result<KeyRing, KeyRingError> {
+pub fn read(path: &Path) -> Result<RootKeys, KeyRingError> {
     let io = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => KeyRingError::Missing(path.to_owned()),
         _ => KeyRingError::Io { path: path.to_owned(), source },
@@ -64,21 +64,19 @@ pub fn read(path: &Path) -> Result<KeyRing, KeyRingError> {
     }
     let mut text = Zeroizing::new(String::with_capacity(usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0) + 1));
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
-    KeyRing::from_toml(&text).map_err(|source| KeyRingError::Content { path: path.to_owned(), source })
+    RootKeys::from_toml(&text).map_err(|source| KeyRingError::Content { path: path.to_owned(), source })
 }
 
-/// Writes `ring` to a new file at `path` and returns whether there was none before: of two at once exactly one does.
+/// Writes `roots` to a new file at `path` and returns whether there was none before: of two at once exactly one does.
 ///
 /// The file appears whole or not at all, even if the machine fails meanwhile.
 ///
 /// # Errors
 /// [`KeyRingError::Io`].
-pub fn create(path: &Path, ring: &KeyRing) -> Result<bool, KeyRingError> {
+pub fn create(path: &Path, roots: &RootKeys) -> Result<bool, KeyRingError> {
     let io = |source| KeyRingError::Io { path: path.to_owned(), source };
-    let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}.new", std::process::id()));
-    let draft = PathBuf::from(draft);
-    let written = write_whole(&draft, &ring.to_toml()).and_then(|()| {
+    let draft = draft_of(path);
+    let written = write_whole(&draft, &roots.to_toml(), None).and_then(|()| {
         // A link, unlike a renaming, never replaces a ring that came in between.
         match fs::hard_link(&draft, path) {
             Ok(()) => Ok(true),
@@ -89,15 +87,54 @@ pub fn create(path: &Path, ring: &KeyRing) -> Result<bool, KeyRingError> {
     // Failing to remove a draft that was never made is no fault.
     let _ = fs::remove_file(&draft);
     let is_new = written.map_err(io)?;
-    if let Some(directory) = path.parent().filter(|_| is_new) {
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        File::open(directory).and_then(|directory| directory.sync_all()).map_err(io)?;
+    if is_new {
+        sync_directory(path).map_err(io)?;
     }
     Ok(is_new)
 }
 
-fn write_whole(path: &Path, text: &str) -> io::Result<()> {
+/// Puts `roots` in place of the ring at `path`: whoever reads it finds the one or the other whole, even if the machine fails
+/// meanwhile. Owner and mode stay, so that whoever could read it still can. A link stays a link to the new file.
+///
+/// # Errors
+/// [`KeyRingError::Io`].
+pub fn replace(path: &Path, roots: &RootKeys) -> Result<(), KeyRingError> {
+    let io = |source| KeyRingError::Io { path: path.to_owned(), source };
+    let path = fs::canonicalize(path).map_err(io)?;
+    let draft = draft_of(&path);
+    let replaced = fs::metadata(&path)
+        .and_then(|metadata| write_whole(&draft, &roots.to_toml(), Some(&metadata)))
+        .and_then(|()| fs::rename(&draft, &path))
+        .and_then(|()| sync_directory(&path));
+    if replaced.is_err() {
+        // Nothing is left lying about; there may be nothing.
+        let _ = fs::remove_file(&draft);
+    }
+    replaced.map_err(io)
+}
+
+/// Beside the file, so that it can take its place.
+fn draft_of(path: &Path) -> PathBuf {
+    let mut draft = path.as_os_str().to_owned();
+    draft.push(format!(".{}.new", std::process::id()));
+    PathBuf::from(draft)
+}
+
+/// Writes a file that belongs to its maker alone, or to whom another file belongs.
+fn write_whole(path: &Path, text: &str, like: Option<&Metadata>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    if let Some(like) = like {
+        let own = file.metadata()?;
+        if (own.uid(), own.gid()) != (like.uid(), like.gid()) {
+            fchown(&file, Some(like.uid()), Some(like.gid()))?;
+        }
+        file.set_permissions(Permissions::from_mode(like.mode() & 0o777 & !FORBIDDEN_BITS))?;
+    }
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()
 }

@@ -5,12 +5,13 @@
 //! ```
 //!
 //! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests; `layers` are what every request passes;
-//! [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they do; [`refusal`] and `status` are
-//! how a call fails; `health` and `ops` are for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are
-//! what the start needs.
+//! [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they do; [`refusal`]
+//! and `status` are how a call fails; `health` and `ops` are for orchestrators; [`installation`], [`keyring_file`], [`panics`] and
+//! [`random`] are what the start needs; [`keyring_life`] adds and retires keys, `keyring_watch` follows that.
 
 pub mod installation;
 pub mod keyring_file;
+pub mod keyring_life;
 pub mod limits;
 pub mod panics;
 pub mod random;
@@ -22,6 +23,7 @@ pub mod transport;
 mod access;
 mod failed_authentications;
 mod health;
+mod keyring_watch;
 mod layers;
 mod ops;
 mod paging;

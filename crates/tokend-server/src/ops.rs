@@ -7,6 +7,7 @@ use http::{Method, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokend_store::Store;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -22,7 +23,7 @@ const MAX_CONNECTIONS: usize = 64;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Answers probes and scrapes until `stop`.
-pub(crate) async fn serve(listener: TcpListener, health: Health, telemetry: Telemetry, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, health: Health, telemetry: Telemetry, store: Store, stop: CancellationToken) {
     let connections = TaskTracker::new();
     loop {
         let accepted: io::Result<(TcpStream, _)> = tokio::select! {
@@ -31,8 +32,8 @@ pub(crate) async fn serve(listener: TcpListener, health: Health, telemetry: Tele
         };
         match accepted {
             Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
-                let (health, telemetry, stop) = (health.clone(), telemetry.clone(), stop.clone());
-                connections.spawn(async move { stop.run_until_cancelled(connection(stream, health, telemetry)).await });
+                let (health, telemetry, store, stop) = (health.clone(), telemetry.clone(), store.clone(), stop.clone());
+                connections.spawn(async move { stop.run_until_cancelled(connection(stream, health, telemetry, store)).await });
             }
             Ok(_) => {}
             Err(error) => {
@@ -45,9 +46,9 @@ pub(crate) async fn serve(listener: TcpListener, health: Health, telemetry: Tele
     connections.wait().await;
 }
 
-async fn connection(stream: TcpStream, health: Health, telemetry: Telemetry) {
+async fn connection(stream: TcpStream, health: Health, telemetry: Telemetry, store: Store) {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let response = respond(request.method(), request.uri().path(), &health, &telemetry);
+        let response = respond(request.method(), request.uri().path(), &health, &telemetry, &store);
         async move { Ok::<_, Infallible>(response) }
     });
     let serve = http1::Builder::new()
@@ -58,7 +59,7 @@ async fn connection(stream: TcpStream, health: Health, telemetry: Telemetry) {
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve).await;
 }
 
-fn respond(method: &Method, path: &str, health: &Health, telemetry: &Telemetry) -> Response<Full<Bytes>> {
+fn respond(method: &Method, path: &str, health: &Health, telemetry: &Telemetry, store: &Store) -> Response<Full<Bytes>> {
     if method != Method::GET && method != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".into());
     }
@@ -66,7 +67,7 @@ fn respond(method: &Method, path: &str, health: &Health, telemetry: &Telemetry) 
         "/livez" => text(StatusCode::OK, "alive\n".into()),
         "/readyz" if health.is_ready() => text(StatusCode::OK, "ready\n".into()),
         "/readyz" => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n".into()),
-        "/metrics" => text(StatusCode::OK, telemetry.render().into()),
+        "/metrics" => text(StatusCode::OK, telemetry.render(store).into()),
         _ => text(StatusCode::NOT_FOUND, "there are /livez, /readyz and /metrics\n".into()),
     }
 }

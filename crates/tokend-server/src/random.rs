@@ -5,8 +5,8 @@ use rand::rngs::SysError;
 use rand::rngs::SysRng;
 use tokend_core::{
     caller::{Caller, CallerKey},
-    credential::{Kind, Minted, Prefix},
-    keyring::KeyRing,
+    credential::{Kid, Kind, Minted, Prefix},
+    keyring::{AddKeyError, KeyRing, KnownKey, RootKeys},
 };
 use tokend_store::NewInstallation;
 
@@ -18,12 +18,20 @@ pub fn mint(ring: &KeyRing, kind: Kind) -> Result<Minted, SysError> {
     ring.mint(kind, &mut SysRng)
 }
 
-/// Makes a key ring of one key.
+/// Makes the root of a first key.
 ///
 /// # Errors
 /// The source failed; nothing was made.
-pub fn generate_ring(prefix: Prefix) -> Result<KeyRing, SysError> {
-    KeyRing::generate(prefix, &mut SysRng)
+pub fn generate_roots(prefix: Prefix) -> Result<RootKeys, SysError> {
+    RootKeys::generate(prefix, &mut SysRng)
+}
+
+/// These keys and a new one, and which that is.
+///
+/// # Errors
+/// The source failed, or all ids are used; nothing was made.
+pub fn with_new_key(roots: &RootKeys, known: &[KnownKey]) -> Result<(RootKeys, Kid), AddKeyError<SysError>> {
+    roots.with_new_key(known, &mut SysRng)
 }
 
 /// What a new installation starts with.

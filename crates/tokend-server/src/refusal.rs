@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokend_core::{
+    credential::Kid,
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
     quote::quoted,
 };
@@ -96,6 +97,9 @@ pub enum Refusal {
     /// The state asked for is not here yet.
     #[error("the database has not seen the revision asked for; retry")]
     RevisionNotReached,
+    /// The call needs a key that other servers have and this one does not yet: nothing can be said of what it made.
+    #[error("this server has not learned key {0} yet; retry")]
+    KeyNotAtHand(Kid),
     /// The system's random source failed: nothing was made.
     #[error("the system's random source failed")]
     NoRandomness(#[source] rand::rngs::SysError),

@@ -1,10 +1,10 @@
 //! Puts the server together, runs it, and takes it apart: database and key ring first, traffic last, and the other way round.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokend_core::{
     clock::Clock,
-    keyring::KeyRing,
+    keyring::RootKeys,
     scope::{CatalogError, ScopeCatalog},
 };
 use tokend_store::{OpenError, Store};
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     failed_authentications::FailedAuthentications,
     health::Health,
+    keyring_watch,
     layers::{
         admission::{Admission, Admitted},
         authenticate::{Authenticate, Authenticator},
@@ -49,6 +50,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The database.
     pub store: tokend_store::Settings,
+    /// The key ring's file, read again when the database knows a key that was not in it. Nothing is read again if absent.
+    pub keyring: Option<PathBuf>,
 }
 
 /// Why the server does not start.
@@ -93,6 +96,7 @@ pub struct Server {
     telemetry: Telemetry,
     reflection: Option<Reflection>,
     transport: transport::Settings,
+    keyring: Option<PathBuf>,
 }
 
 impl Server {
@@ -100,8 +104,8 @@ impl Server {
     ///
     /// # Errors
     /// [`StartError`], one sentence for the operator.
-    pub async fn bind(settings: Settings, ring: Arc<KeyRing>, clock: Clock) -> Result<Self, StartError> {
-        let Settings { listen, ops_listen, reflection, transport, limits, store } = settings;
+    pub async fn bind(settings: Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, StartError> {
+        let Settings { listen, ops_listen, reflection, transport, limits, store, keyring } = settings;
         transport.check()?;
         limits.check()?;
         // The addresses first: a second server on them must not even touch the database.
@@ -114,17 +118,18 @@ impl Server {
         let reflection = if reflection { Some(Reflection::new()?) } else { None };
         let catalog = ScopeCatalog::bitbucket()?;
         let failures = FailedAuthentications::new(&limits, clock.clone());
-        let store = Store::open(&store, Arc::clone(&ring), clock).await?;
+        let store = Store::open(&store, roots, clock).await?;
         Ok(Self {
-            authenticator: Arc::new(Authenticator { store: store.clone(), ring: Arc::clone(&ring), failures }),
+            authenticator: Arc::new(Authenticator { store: store.clone(), failures }),
             admission: Admission::new(limits),
-            context: Arc::new(Context { store, ring, catalog }),
+            context: Arc::new(Context { store, catalog }),
             listener,
             ops_listener,
             health: Health::not_ready().await,
             telemetry,
             reflection,
             transport,
+            keyring,
         })
     }
 
@@ -149,7 +154,7 @@ impl Server {
     /// # Errors
     /// [`StartError::Transport`].
     pub async fn run(self, shutdown: CancellationToken) -> Result<Report, StartError> {
-        let Self { context, authenticator, admission, listener, ops_listener, health, telemetry, reflection, transport } = self;
+        let Self { context, authenticator, admission, listener, ops_listener, health, telemetry, reflection, transport, keyring } = self;
         let store = context.store.clone();
         // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
         let draining = CancellationToken::new();
@@ -167,7 +172,8 @@ impl Server {
 
         // Ops answers until the very end, so that probes see the draining.
         let ops_stop = CancellationToken::new();
-        let ops = ops_listener.map(|listener| tokio::spawn(ops::serve(listener, health.clone(), telemetry, ops_stop.clone())));
+        let ops = ops_listener
+            .map(|listener| tokio::spawn(ops::serve(listener, health.clone(), telemetry, store.clone(), ops_stop.clone())));
         health.set_ready(true).await;
         let following = tokio::spawn({
             let (store, draining) = (store.clone(), draining.clone());
@@ -176,8 +182,10 @@ impl Server {
                 draining.cancel();
             }
         });
+        let watching = tokio::spawn(keyring_watch::follow(store.clone(), keyring));
         let report = transport::serve(listener, service, transport, draining.cancelled_owned()).await;
         following.abort();
+        watching.abort();
         ops_stop.cancel();
         if let Some(ops) = ops {
             // It can't have panicked for anything that matters now.

@@ -31,7 +31,11 @@ impl From<Refusal> for Status {
                 tracing::warn!(error = &refusal as &dyn std::error::Error, "the database does not answer");
                 retry_later(code, "the database does not answer; retry".to_owned(), RETRY_DELAY, details)
             }
+            Refusal::Storage(StoreError::WrongKeys { .. }) => {
+                retry_later(code, "this server's key ring is not up to date; retry".to_owned(), RETRY_DELAY, details)
+            }
             Refusal::RevisionNotReached
+            | Refusal::KeyNotAtHand(_)
             | Refusal::TooManyInFlight
             | Refusal::Overloaded
             | Refusal::Storage(StoreError::Overloaded) => retry_later(code, refusal.to_string(), RETRY_DELAY, details),
@@ -79,6 +83,7 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::RevisionNotReached | Refusal::Storage(StoreError::Unavailable { .. }) => {
             (Code::Unavailable, R::StorageUnavailable)
         }
+        Refusal::KeyNotAtHand(_) | Refusal::Storage(StoreError::WrongKeys { .. }) => (Code::Unavailable, R::KeyNotAtHand),
         Refusal::TooManyCallerKeys(_) => (Code::ResourceExhausted, R::TooManyCallerKeys),
         Refusal::Storage(_) | Refusal::NoRandomness(_) | Refusal::IdTaken(_) => (Code::Internal, R::InternalFault),
     }

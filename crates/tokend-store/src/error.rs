@@ -1,6 +1,7 @@
 use std::error::Error;
 
 use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+use tokend_core::keyring::WrongKeys;
 
 /// Why the store could not answer. Logged once, where it is made.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,13 @@ pub enum StoreError {
         /// The row's key.
         row: String,
     },
+    /// This process does not have the keys that are in use, so that it can neither judge nor seal rows. It can once it has read the
+    /// key ring that it lacks.
+    #[error("the key ring does not fit the database: {problem}")]
+    WrongKeys {
+        /// Which key, and how.
+        problem: WrongKeys,
+    },
     /// The database refused a statement that it should have taken: its schema is damaged, or tokend has a defect. Trying again is
     /// of no use.
     #[error("the database refused a statement: {source}")]
@@ -57,6 +65,11 @@ impl StoreError {
     pub(crate) fn tampered(table: &'static str, row: String) -> Self {
         tracing::error!(table, row, "a row was changed behind tokend's back");
         Self::Tampered { table, row }
+    }
+
+    pub(crate) fn wrong_keys(problem: WrongKeys) -> Self {
+        tracing::error!(%problem, "the key ring does not fit the database");
+        Self::WrongKeys { problem }
     }
 
     pub(crate) fn refused(source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {

@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use rand::TryCryptoRng;
 use sea_orm::{ActiveValue::Set, EntityTrait};
-use tokend_core::{
-    caller::{Caller, CallerKey},
-    credential::Kid,
-    keyring::{Fingerprint, KeyRing},
-};
+use tokend_core::caller::{Caller, CallerKey};
 
 use crate::{
-    entity::{feed, installation, keyring_keys},
+    entity::{feed, installation},
     error::StoreError,
-    open_error::{KeyRingProblem, OpenError},
+    keys,
+    open_error::OpenError,
     store::{Shared, Store},
     write::{Insert, WriteTx},
 };
@@ -25,7 +22,6 @@ const ONE: i16 = 1;
 const GRANT_MICROS: i64 = 1_000_000;
 
 const INSTALLATION: &str = "installation";
-const KEYRING_KEYS: &str = "keyring_keys";
 
 /// What an installation starts with.
 #[derive(Clone, Debug)]
@@ -97,13 +93,8 @@ async fn initialize(tx: &WriteTx, NewInstallation { caller, key, epoch }: NewIns
         time_floor: Set(0),
     };
     let mut done = vec![tx.insert(feed::Entity::insert(row)).await?];
-    for (kid, fingerprint) in tx.ring().fingerprints() {
-        let row = keyring_keys::ActiveModel {
-            kid: Set(kid.to_string()),
-            fingerprint: Set(fingerprint.as_bytes().to_vec()),
-            create_time: Set(create_time),
-        };
-        done.push(tx.insert(keyring_keys::Entity::insert(row)).await?);
+    for key in tx.keys_at_first() {
+        done.push(tx.insert_key(&key).await?);
     }
     done.push(tx.insert_caller(&caller).await?);
     done.push(tx.insert_caller_key(&key).await?);
@@ -119,26 +110,10 @@ pub(crate) async fn check(shared: Arc<Shared>) -> Result<(), OpenError> {
     if !is_initialized(&shared).await? {
         return Err(OpenError::NotInitialized { database: database() });
     }
-    let known = keyring_keys::Entity::find().all(&shared.connection).await.map_err(StoreError::from)?;
-    match problem(&shared.ring, known)? {
+    match keys::check(&shared).await? {
         Some(problem) => Err(OpenError::WrongKeyRing { database: database(), problem }),
         None => Ok(()),
     }
-}
-
-fn problem(ring: &KeyRing, known: Vec<keyring_keys::Model>) -> Result<Option<KeyRingProblem>, StoreError> {
-    let corrupt = |kid: &str, problem: &str| StoreError::corrupt(KEYRING_KEYS, kid.to_owned(), problem.to_owned());
-    let mut active_is_known = false;
-    for keyring_keys::Model { kid: text, fingerprint, create_time: _ } in known {
-        let kid: Kid = text.parse().map_err(|_| corrupt(&text, "column kid is not one letter or digit"))?;
-        let fingerprint = fingerprint.try_into().map_err(|_| corrupt(&text, "column fingerprint has another length"))?;
-        match ring.fingerprints().find(|(ours, _)| *ours == kid) {
-            None => return Ok(Some(KeyRingProblem::Lacks(kid))),
-            Some((_, ours)) if ours != Fingerprint::from_bytes(fingerprint) => return Ok(Some(KeyRingProblem::Differs(kid))),
-            Some(_) => active_is_known |= kid == ring.active_kid(),
-        }
-    }
-    Ok((!active_is_known).then(|| KeyRingProblem::Unknown(ring.active_kid())))
 }
 
 async fn is_initialized(shared: &Shared) -> Result<bool, StoreError> {

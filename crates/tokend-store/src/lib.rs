@@ -9,13 +9,15 @@
 //! - **Time is the database's.** PostgreSQL's clock, read in the statement that needs it; on SQLite the machine's, held at or above
 //!   the last time stored.
 //!
-//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `write`, `row`, `entity`, `installation`, `database`, `schema`.
+//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `write`, `row`, `entity`, `keys`, `installation`,
+//! `database`, `schema`.
 
 mod database;
 mod entity;
 mod error;
 mod home;
 mod installation;
+mod keys;
 mod lane;
 mod open_error;
 mod read;
@@ -27,7 +29,8 @@ mod write;
 
 pub use error::StoreError;
 pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
-pub use open_error::{KeyRingProblem, OpenError};
+pub use keys::StoredKey;
+pub use open_error::OpenError;
 pub use read::{
     CallerKeyPage, CallerPage, PresentedCallerKey, PresentedToken, StoredToken, StoredWorkspace, TimeCursor, TokenPage,
     WorkspacePage,
@@ -35,4 +38,4 @@ pub use read::{
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;
 pub use store::Store;
-pub use write::{Insert, Locked, RecordedRequest, RequestKey, Work, WriteTx};
+pub use write::{Insert, LiveCredentials, Locked, RecordedRequest, Renewed, RequestKey, RowPlace, SealedTable, Work, WriteTx};

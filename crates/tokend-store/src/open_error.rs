@@ -1,6 +1,6 @@
 use std::{error::Error, path::PathBuf};
 
-use tokend_core::credential::Kid;
+use tokend_core::keyring::WrongKeys;
 
 use crate::error::StoreError;
 
@@ -72,12 +72,14 @@ pub enum OpenError {
         version: i64,
     },
     /// The key ring is that of another installation, or an older one.
-    #[error("the key ring does not fit {database}: {problem}; give the key ring that this installation was initialized with")]
+    #[error(
+        "the key ring does not fit {database}: {problem}; give this installation's own, up to date (for a restored database, that of its time)"
+    )]
     WrongKeyRing {
         /// The file, or the server and database.
         database: String,
         /// Which key, and how.
-        problem: KeyRingProblem,
+        problem: WrongKeys,
     },
     /// PostgreSQL may forget what it has acknowledged: a revoked token could come back.
     #[error(
@@ -109,18 +111,4 @@ pub enum OpenError {
     /// The database failed on the way.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// How a key ring differs from the one that the database knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum KeyRingProblem {
-    /// The ring lacks a key.
-    #[error("it lacks key {0}")]
-    Lacks(Kid),
-    /// A key of that id is another key.
-    #[error("its key {0} is another one")]
-    Differs(Kid),
-    /// The ring signs with a key that the database has never seen, so that other servers could not verify.
-    #[error("its active key {0} is unknown to the database")]
-    Unknown(Kid),
 }

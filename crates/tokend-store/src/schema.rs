@@ -10,12 +10,15 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 1] = [(
-    1,
-    "foundation",
-    include_str!("../migrations/sqlite/0001_foundation.sql"),
-    include_str!("../migrations/postgres/0001_foundation.sql"),
-)];
+const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
+    (
+        1,
+        "foundation",
+        include_str!("../migrations/sqlite/0001_foundation.sql"),
+        include_str!("../migrations/postgres/0001_foundation.sql"),
+    ),
+    (4, "keyring", include_str!("../migrations/sqlite/0004_keyring.sql"), include_str!("../migrations/postgres/0004_keyring.sql")),
+];
 
 /// Where applied migrations are recorded. Not sqlx's default, which another program may use.
 const TABLE: &str = "tokend_migrations";

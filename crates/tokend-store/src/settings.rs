@@ -29,6 +29,15 @@ pub struct Settings {
     pub migrate: bool,
 }
 
+/// How a write holds what keys may do, for all servers: an advisory lock, which queues fairly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeysLock {
+    /// Together with other writes.
+    Shared,
+    /// Alone.
+    Exclusive,
+}
+
 impl Settings {
     /// The defaults for the database at `url`.
     #[must_use]
@@ -51,11 +60,15 @@ impl Settings {
     ///
     /// The isolation is what the order of revisions is built on, whatever the server's default. The timeouts keep one paused or
     /// stuck process from holding the locks that every other write needs.
-    pub(crate) fn postgres_transaction(&self) -> String {
+    pub(crate) fn postgres_transaction(&self, keys: KeysLock) -> String {
         const IDLE_MS: u32 = 1_000;
+        let lock = match keys {
+            KeysLock::Shared => "pg_advisory_xact_lock_shared",
+            KeysLock::Exclusive => "pg_advisory_xact_lock",
+        };
         format!(
             "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL idle_in_transaction_session_timeout = {IDLE_MS}; \
-             SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}",
+             SET LOCAL lock_timeout = {}; SET LOCAL statement_timeout = {}; SELECT {lock}(8390042706830226)",
             self.lock_timeout.as_millis(),
             self.statement_timeout.as_millis(),
         )

@@ -12,7 +12,11 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, QueryResult,
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
-use tokend_core::{clock::Clock, keyring::KeyRing, time::Timestamp};
+use tokend_core::{
+    clock::Clock,
+    keyring::{KeyRing, RootKeys},
+    time::Timestamp,
+};
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -20,8 +24,10 @@ use crate::{
     entity::feed,
     error::StoreError,
     home::Home,
+    keys::Keys,
     lane::{self, Closed, Lane, Turn, Turns},
     open_error::OpenError,
+    row::{Judge, RefusedRows},
     settings::Settings,
     write::WriteTx,
 };
@@ -45,7 +51,8 @@ struct Inner {
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) connection: DatabaseConnection,
-    pub(crate) ring: Arc<KeyRing>,
+    pub(crate) keys: Arc<Keys>,
+    refused: Arc<RefusedRows>,
     /// The database, for people: a path, or server and name. No password.
     pub(crate) database: String,
     settings: Settings,
@@ -58,14 +65,31 @@ pub(crate) struct Shared {
 }
 
 impl Store {
-    /// Opens an initialized database, after bringing its schema up to date (unless [`Settings::migrate`] is off).
+    /// Opens an initialized database, after bringing its schema up to date (unless [`Settings::migrate`] is off). `roots` must have
+    /// every key that the database knows and that is not retired.
     ///
     /// # Errors
     /// [`OpenError`], one sentence for the operator.
-    pub async fn open(settings: &Settings, ring: Arc<KeyRing>, clock: Clock) -> Result<Self, OpenError> {
-        let store = Self::connect(settings, ring, clock, Purpose::Serve).await?;
+    pub async fn open(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
+        let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
         match store.run(crate::installation::check).await {
             Ok(()) => Ok(store),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens an initialized database as [`open`](Self::open) does, but with whatever roots: what is wrong with them is told by
+    /// [`wrong_keys`](Self::wrong_keys). To look at, not to serve from.
+    ///
+    /// # Errors
+    /// [`OpenError`], one sentence for the operator.
+    pub async fn inspect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
+        let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
+        match store.run(crate::installation::check).await {
+            Ok(()) | Err(OpenError::WrongKeyRing { .. }) => Ok(store),
             Err(error) => {
                 store.close().await;
                 Err(error)
@@ -78,11 +102,11 @@ impl Store {
     ///
     /// # Errors
     /// [`OpenError`], one sentence for the operator.
-    pub async fn create(settings: &Settings, ring: Arc<KeyRing>, clock: Clock) -> Result<Self, OpenError> {
-        Self::connect(settings, ring, clock, Purpose::Initialize).await
+    pub async fn create(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
+        Self::connect(settings, roots, clock, Purpose::Initialize).await
     }
 
-    async fn connect(settings: &Settings, ring: Arc<KeyRing>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
+    async fn connect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
         let home = Home::start("tokend-store").map_err(OpenError::NoThread)?;
         let wanted = settings.clone();
         let opened = home.spawn(async move { database::open(&wanted, purpose).await }).await;
@@ -94,9 +118,11 @@ impl Store {
             },
         };
         let writer = target.is_sqlite().then(|| Arc::new(Semaphore::new(1)));
+        let keys = Keys::new(roots).map_err(|problem| OpenError::WrongKeyRing { database: target.name(), problem })?;
         let shared = Shared {
             connection: lane::connect(&home, &target, settings).await?,
-            ring,
+            keys: Arc::new(keys),
+            refused: Arc::default(),
             database: target.name(),
             settings: settings.clone(),
             clock,
@@ -162,6 +188,15 @@ impl Store {
         .await
     }
 
+    /// How many rows were refused since the start because they are not what tokend wrote, by table.
+    pub fn refused_rows(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
+        self.shared().refused.counts()
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        self.lane().shared()
+    }
+
     /// Runs `work` on the lane's runtime, to its end even if the caller is dropped.
     pub(crate) async fn run<T, E, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<T, E>
     where
@@ -199,6 +234,15 @@ impl std::fmt::Debug for Store {
 impl Shared {
     pub(crate) fn is_sqlite(&self) -> bool {
         self.connection.get_database_backend() == DbBackend::Sqlite
+    }
+
+    /// What rows are judged with outside a transaction.
+    pub(crate) fn judge(&self) -> Judge {
+        self.judge_with(self.keys.ring())
+    }
+
+    pub(crate) fn judge_with(&self, ring: Arc<KeyRing>) -> Judge {
+        Judge::new(ring, Arc::clone(&self.refused))
     }
 
     pub(crate) const fn settings(&self) -> &Settings {

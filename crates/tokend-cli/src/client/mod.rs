@@ -16,7 +16,7 @@ mod workspace;
 
 mod connection;
 mod names;
-mod output;
+pub(crate) mod output;
 mod paging;
 mod parse;
 mod secret;

@@ -4,6 +4,7 @@ use clap::ValueEnum;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
 use prost_types::Timestamp;
+use serde::Serialize;
 use serde_json::Serializer;
 
 use super::paging::Page;
@@ -21,7 +22,7 @@ pub(super) trait Answer: Message {
 
 /// How to show the answer.
 #[derive(Clone, Copy, Debug, clap::Args)]
-pub(super) struct Output {
+pub(crate) struct Output {
     /// Show a table for people, or the answer as JSON under the contract's names
     #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table")]
     format: Format,
@@ -40,16 +41,23 @@ impl Output {
     /// Stdout can't be written to.
     pub(super) fn print<A: Answer>(self, answer: &A) -> Result<(), Failure> {
         match self.format {
-            Format::Table => {
-                let view = answer.view();
-                if let View::List { rows, none, .. } = &view
-                    && rows.is_empty()
-                {
-                    note(none);
-                }
-                print(&view.lines())
-            }
+            Format::Table => print_view(&answer.view()),
             Format::Json => print(&json(answer)?),
+        }
+    }
+
+    /// Prints what is no message of the contract: a table, or `value` as JSON.
+    ///
+    /// # Errors
+    /// Stdout can't be written to.
+    pub(crate) fn print_value<T: Serialize>(self, view: &View, value: &T) -> Result<(), Failure> {
+        match self.format {
+            Format::Table => print_view(view),
+            Format::Json => {
+                let json = serde_json::to_string_pretty(value)
+                    .map_err(|error| Failure::Other(format!("can't show the answer as JSON: {error}")))?;
+                print(&(printable_json(&json) + "\n"))
+            }
         }
     }
 
@@ -71,8 +79,17 @@ impl Output {
     }
 }
 
+fn print_view(view: &View) -> Result<(), Failure> {
+    if let View::List { rows, none, .. } = view
+        && rows.is_empty()
+    {
+        note(none);
+    }
+    print(&view.lines())
+}
+
 /// Writes to stdout. A reader that has seen enough is no error.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Other(format!("can't write the answer: {error}"))),
@@ -86,7 +103,7 @@ pub(super) fn word(value: &'static str, prefix: &str) -> String {
 }
 
 /// A time for people: RFC 3339 in UTC, in whole seconds, or `absent` if there is none.
-pub(super) fn time(time: Option<&Timestamp>, absent: &str) -> String {
+pub(crate) fn time(time: Option<&Timestamp>, absent: &str) -> String {
     // Not as jiff's timestamp, which ends a day before the year 9999 does.
     time.map_or_else(|| absent.to_owned(), |&Timestamp { seconds, .. }| Timestamp { seconds, nanos: 0 }.to_string())
 }

@@ -1,6 +1,6 @@
 use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path, process::ExitCode, sync::Arc};
 
-use tokend_core::{clock::Clock, credential::Prefix, keyring::KeyRing};
+use tokend_core::{clock::Clock, credential::Prefix, keyring::RootKeys};
 use tokend_server::{
     installation::{FIRST_CALLER, FIRST_KEY_TTL, install},
     keyring_file, random,
@@ -34,8 +34,8 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
 
     // A ring that was made stays, whatever happens next: another init may have found it and be installing with it right now. The
     // next init takes it.
-    let ring = find_or_make_ring(&keyring, token_prefix)?;
-    let key = install(&store, Arc::new(ring), clock).await?;
+    let roots = find_or_make_ring(&keyring, token_prefix)?;
+    let key = install(&store, Arc::new(roots), clock).await?;
     eprintln!(
         "The key of {FIRST_CALLER}, an ADMIN caller, follows on stdout. It is shown this once and works {} days.",
         FIRST_KEY_TTL.as_secs() / 86_400
@@ -47,11 +47,11 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
 }
 
 /// The key ring at `path`, made if there is none.
-fn find_or_make_ring(path: &Path, prefix: Option<Prefix>) -> Result<KeyRing, Failure> {
-    let ring = random::generate_ring(prefix.unwrap_or_default())
+fn find_or_make_ring(path: &Path, prefix: Option<Prefix>) -> Result<RootKeys, Failure> {
+    let roots = random::generate_roots(prefix.unwrap_or_default())
         .map_err(|error| Failure::Other(format!("the system's random source failed: {error}")))?;
-    if keyring_file::create(path, &ring)? {
-        return Ok(ring);
+    if keyring_file::create(path, &roots)? {
+        return Ok(roots);
     }
     // That of another init, interrupted or at work right now, or one that the operator brought: the database tells.
     let found = keyring_file::read(path)?;

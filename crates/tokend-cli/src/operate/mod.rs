@@ -1,7 +1,8 @@
-//! Operating the service: making an installation, serving it, keeping its schema up to date.
+//! Operating the service: making an installation, serving it, keeping its schema and its keys up to date.
 
 pub(crate) mod dev;
 pub(crate) mod init;
+pub(crate) mod keyring;
 pub(crate) mod migrate;
 pub(crate) mod serve;
 

@@ -81,7 +81,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         )));
     }
 
-    let ring = Arc::new(keyring_file::read(&storage.keyring)?);
+    let roots = Arc::new(keyring_file::read(&storage.keyring)?);
     let (mut transport, mut limits) = (transport::Settings::default(), Limits::default());
     file.limits.apply(&mut transport, &mut limits, &mut storage.store);
     files::allow_connections(transport.max_connections);
@@ -92,9 +92,10 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         transport,
         limits,
         store: storage.store,
+        keyring: Some(storage.keyring),
     };
     let stop = stop::on_signal()?;
-    let server = Server::bind(settings, ring, clock).await?;
+    let server = Server::bind(settings, roots, clock).await?;
     let (address, ops_address) = (server.address()?, server.ops_address()?);
     tracing::info!(%address, ops_address = ops_address.map(tracing::field::display), "serving");
     if let Some(path) = ready_file {

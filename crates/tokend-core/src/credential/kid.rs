@@ -14,6 +14,13 @@ pub struct MalformedKid;
 impl Kid {
     /// The key that a new ring starts with.
     pub(crate) const FIRST: Self = Self(0);
+    /// How many there are.
+    pub(crate) const COUNT: u8 = 62;
+
+    /// Every one, in the order in which keys are given them.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        (0..Self::COUNT).map(Self)
+    }
 
     /// The key whose digit in credentials is `digit`.
     #[must_use]

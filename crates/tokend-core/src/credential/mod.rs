@@ -131,3 +131,14 @@ impl<T> std::ops::Deref for Recognized<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a credential of this installation")]
 pub struct Unrecognized;
+
+/// Why text is not taken for a credential that this installation minted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotAuthentic {
+    /// It is none.
+    #[error("not a credential of this installation")]
+    Unrecognized,
+    /// It may be one: the installation uses this key, and its root is not at hand here. No answer about it can be given.
+    #[error("key {0} is not at hand")]
+    KeyLacked(Kid),
+}

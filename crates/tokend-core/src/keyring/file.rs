@@ -1,14 +1,19 @@
-//! The text form of a key ring, kept in a file of mode 0600 or a mounted secret.
+//! The text form of the root keys, kept in a file of mode 0600 or a mounted secret.
+//!
+//! Version 2 says of each key whether it is retired and leaves the rest of its state to the database. Version 1, in which the file
+//! said which key is active, is still read.
 
-use std::fmt::Write;
+use std::{fmt::Write, sync::Arc};
 
 use serde::Deserialize;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{Key, KeyRing};
+use super::{Key, RootKeys, roots::Root};
 use crate::credential::{Kid, Prefix};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// The oldest that is read.
+const OLDEST: u32 = 1;
 
 /// Why a text is no key ring. Never quotes the text: it holds keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +22,7 @@ pub enum KeyRingFileError {
     #[error("it is not a tokend key ring file (a field is missing, unknown or of the wrong type)")]
     NotAKeyRing,
     /// Written by a later version of tokend.
-    #[error("its version is {0}, this tokend reads version {VERSION}")]
+    #[error("its version is {0}, this tokend reads versions {OLDEST} to {VERSION}")]
     Version(u32),
     /// The prefix is malformed.
     #[error("its prefix is not 3 to 12 lower-case letters or digits")]
@@ -29,9 +34,12 @@ pub enum KeyRingFileError {
     /// A key's root is not 64 hexadecimal digits.
     #[error("key {0}: the root must be 64 hexadecimal digits")]
     Root(Kid),
-    /// Not exactly one key is active.
+    /// Version 1: not exactly one key is active.
     #[error("{0} of its keys are active; exactly one must be")]
     Active(usize),
+    /// Version 2: there is no key, or none that is not retired.
+    #[error("it has no key that is not retired")]
+    NoKey,
 }
 
 /// Read first: what a later version of tokend added must not hide that it is later.
@@ -42,51 +50,73 @@ struct Versioned {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RingText {
+struct RingText<K> {
     #[serde(rename = "version")]
     _version: u32,
     prefix: String,
-    keys: Vec<KeyText>,
+    keys: Vec<K>,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeyText {
-    kid: String,
-    root: String,
-    #[serde(default)]
-    active: bool,
+/// A key of either version. The one flag is `active` in version 1 and `retired` in version 2; absent is false.
+trait KeyText: for<'de> Deserialize<'de> {
+    fn parts(&self) -> (&str, &str, bool);
 }
 
-impl Drop for KeyText {
-    fn drop(&mut self) {
-        self.root.zeroize();
-    }
+/// Declares a version's key: the same but for its flag's name. Its root is wiped on drop.
+macro_rules! key_text {
+    ($name:ident, $flag:ident) => {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct $name {
+            kid: String,
+            root: String,
+            #[serde(default)]
+            $flag: bool,
+        }
+
+        impl KeyText for $name {
+            fn parts(&self) -> (&str, &str, bool) {
+                (&self.kid, &self.root, self.$flag)
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                self.root.zeroize();
+            }
+        }
+    };
 }
 
-impl KeyRing {
+key_text!(KeyTextV1, active);
+key_text!(KeyTextV2, retired);
+
+impl RootKeys {
     /// Reads the text form.
     ///
     /// # Errors
     /// [`KeyRingFileError`], which says what to mend and quotes no key.
     pub fn from_toml(text: &str) -> Result<Self, KeyRingFileError> {
         let Versioned { version } = toml::from_str(text).map_err(|_| KeyRingFileError::NotAKeyRing)?;
-        if version != VERSION {
-            return Err(KeyRingFileError::Version(version));
-        }
-        let ring: RingText = toml::from_str(text).map_err(|_| KeyRingFileError::NotAKeyRing)?;
-        let prefix = ring.prefix.parse().map_err(|_| KeyRingFileError::Prefix)?;
-        let (mut active, mut others) = (Vec::new(), Vec::new());
-        for (index, key) in ring.keys.iter().enumerate() {
-            let kid = key.kid.parse().map_err(|_| KeyRingFileError::Kid(index + 1))?;
-            if ring.keys[..index].iter().any(|earlier| earlier.kid == key.kid) {
-                return Err(KeyRingFileError::Kid(index + 1));
+        match version {
+            1 => {
+                let (prefix, mut keys) = parse::<KeyTextV1>(text)?;
+                let active: Vec<_> = keys.iter().enumerate().filter(|(_, (_, active))| *active).map(|(index, _)| index).collect();
+                let [active] = active[..] else { return Err(KeyRingFileError::Active(active.len())) };
+                // What signs in a new installation comes first.
+                keys[..=active].rotate_right(1);
+                let keys = keys.into_iter().map(|(key, _)| Root { key, is_retired: false }).collect();
+                Ok(Self { prefix, keys })
             }
-            if key.active { &mut active } else { &mut others }.push(key.parse(kid)?);
-        }
-        match <[Key; 1]>::try_from(active) {
-            Ok([active]) => Ok(Self { prefix, active, others }),
-            Err(active) => Err(KeyRingFileError::Active(active.len())),
+            VERSION => {
+                let (prefix, keys) = parse::<KeyTextV2>(text)?;
+                let keys: Vec<_> = keys.into_iter().map(|(key, is_retired)| Root { key, is_retired }).collect();
+                if keys.iter().all(|root| root.is_retired) {
+                    return Err(KeyRingFileError::NoKey);
+                }
+                Ok(Self { prefix, keys })
+            }
+            other => Err(KeyRingFileError::Version(other)),
         }
     }
 
@@ -95,30 +125,31 @@ impl KeyRing {
     pub fn to_toml(&self) -> Zeroizing<String> {
         const HEAD: &str = "# tokend key ring: keep it secret (mode 0600), back it up apart from the database.\n";
         // Sized up front: a string that grew would leave copies of the keys behind.
-        let mut text = Zeroizing::new(String::with_capacity(HEAD.len() + 64 + 160 * (1 + self.others.len())));
+        let mut text = Zeroizing::new(String::with_capacity(HEAD.len() + 64 + 160 * self.keys.len()));
         text.push_str(HEAD);
-        push_ring(&mut text, self.prefix);
-        push_key(&mut text, &self.active, true);
-        for key in &self.others {
-            push_key(&mut text, key, false);
+        // Writing to a String can't fail.
+        let _ = write!(text, "version = {VERSION}\nprefix = \"{}\"\n", self.prefix);
+        for Root { key, is_retired } in &self.keys {
+            let root = Zeroizing::new(blake3::Hash::from_bytes(*key.root()).to_hex().to_string());
+            let _ = write!(text, "\n[[keys]]\nkid = \"{}\"\nroot = \"{}\"\nretired = {is_retired}\n", key.kid(), *root);
         }
         text
     }
 }
 
-fn push_ring(text: &mut String, prefix: Prefix) {
-    // Writing to a String can't fail.
-    let _ = write!(text, "version = {VERSION}\nprefix = \"{prefix}\"\n");
-}
-
-fn push_key(text: &mut String, key: &Key, active: bool) {
-    let root = Zeroizing::new(blake3::Hash::from_bytes(*key.root()).to_hex().to_string());
-    let _ = write!(text, "\n[[keys]]\nkid = \"{}\"\nroot = \"{}\"\nactive = {active}\n", key.kid(), *root);
-}
-
-impl KeyText {
-    fn parse(&self, kid: Kid) -> Result<Key, KeyRingFileError> {
-        let root = blake3::Hash::from_hex(&self.root).map_err(|_| KeyRingFileError::Root(kid))?;
-        Ok(Key::from_root(kid, &Zeroizing::new(*root.as_bytes())))
+/// The prefix, and each key with its flag.
+fn parse<K: KeyText>(text: &str) -> Result<(Prefix, Vec<(Arc<Key>, bool)>), KeyRingFileError> {
+    let ring: RingText<K> = toml::from_str(text).map_err(|_| KeyRingFileError::NotAKeyRing)?;
+    let prefix = ring.prefix.parse().map_err(|_| KeyRingFileError::Prefix)?;
+    let mut keys: Vec<(Arc<Key>, bool)> = Vec::with_capacity(ring.keys.len());
+    for (index, key) in ring.keys.iter().enumerate() {
+        let (kid, root, flag) = key.parts();
+        let kid: Kid = kid.parse().map_err(|_| KeyRingFileError::Kid(index + 1))?;
+        if keys.iter().any(|(earlier, _)| earlier.kid() == kid) {
+            return Err(KeyRingFileError::Kid(index + 1));
+        }
+        let root = blake3::Hash::from_hex(root).map_err(|_| KeyRingFileError::Root(kid))?;
+        keys.push((Arc::new(Key::from_root(kid, &Zeroizing::new(*root.as_bytes()))), flag));
     }
+    Ok((prefix, keys))
 }

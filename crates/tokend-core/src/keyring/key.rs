@@ -101,7 +101,8 @@ impl Key {
         blake3::keyed_hash(&self.digest, &*input)
     }
 
-    pub(super) fn row_mac<T: Sealed>(&self, row: &T, layout: u8) -> blake3::Hash {
+    /// The hash over the columns of `layout`, and whether the row says no more than those do.
+    pub(super) fn row_mac<T: Sealed>(&self, row: &T, layout: u8) -> (blake3::Hash, bool) {
         let mut input = MacInput::new(&self.row, T::TABLE, layout);
         row.write_sealed_columns(&mut input);
         input.finish()

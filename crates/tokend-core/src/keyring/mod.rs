@@ -1,44 +1,52 @@
 //! The key ring: the keys that mint and recognize credentials and seal rows.
 //!
-//! One 32-byte root for each [`Kid`], kept in a file outside the database. What is used are subkeys, derived with
-//! [`blake3::derive_key`] and a written context each, so that no two purposes ever share a key. One key is active: it mints and
-//! seals. The others only verify what they made before.
+//! One 32-byte root for each [`Kid`], kept in a file outside the database ([`RootKeys`]). What is used are subkeys, derived with
+//! [`blake3::derive_key`] and a written context each, so that no two purposes ever share a key. What each key may do stands in the
+//! database ([`KnownKey`]), so that all servers change over together. Both make the ring:
+//!
+//! ```text
+//! RootKeys (file) ---+
+//!                    +--> KeyRing: mint, authenticate, recognize, seal
+//! KnownKey (rows) ---+
+//!
+//! a key's life:  added, only verifies --activate--> active, mints and seals --another is activated--> only verifies --> retired
+//! ```
 
 mod file;
 mod key;
+mod roots;
 
 pub use file::KeyRingFileError;
 pub use key::Fingerprint;
+pub use roots::{AddKeyError, KeyState, KnownKey, RootKeys, WrongKeys};
+
+use std::sync::Arc;
 
 use rand::TryCryptoRng;
 
 use crate::{
     credential::{
-        Authentic, Credential, CredentialId, Kid, Kind, Malformed, Minted, Prefix, Recognized, SecretBytes, SecretDigest,
-        SignedParts, TAG_BYTES, Unrecognized, Unverified, spell,
+        Authentic, Credential, CredentialId, Kid, Kind, Malformed, Minted, NotAuthentic, Prefix, Recognized, SecretBytes,
+        SecretDigest, SignedParts, TAG_BYTES, Unrecognized, Unverified, spell,
     },
     row_mac::{RowMac, Sealed},
 };
 use key::Key;
 
-/// Every key of this installation, and the prefix of its tokens.
+/// Every key of this installation by what it may do now, and the prefix of its tokens. Made by [`RootKeys::ring`].
 #[derive(Debug)]
 pub struct KeyRing {
     prefix: Prefix,
-    active: Key,
+    active: Arc<Key>,
     /// Keys that verify and no longer, or not yet, sign.
-    others: Vec<Key>,
+    verifying: Vec<Arc<Key>>,
+    /// Keys that the database knows and does not call retired, and whose roots are not at hand.
+    lacked: Vec<Kid>,
+    /// Which of them signs elsewhere, if one does. `active` then only stands in for it.
+    lacked_active: Option<Kid>,
 }
 
 impl KeyRing {
-    /// A ring of one new key.
-    ///
-    /// # Errors
-    /// The random source's: without true randomness nothing is made.
-    pub fn generate<R: TryCryptoRng>(prefix: Prefix, random: &mut R) -> Result<Self, R::Error> {
-        Ok(Self { prefix, active: Key::generate(Kid::FIRST, random)?, others: Vec::new() })
-    }
-
     /// The prefix of every token of this installation.
     #[must_use]
     pub const fn prefix(&self) -> &Prefix {
@@ -47,13 +55,32 @@ impl KeyRing {
 
     /// The key that mints and seals.
     #[must_use]
-    pub const fn active_kid(&self) -> Kid {
+    pub fn active_kid(&self) -> Kid {
         self.active.kid()
     }
 
-    /// What the database keeps to tell a wrong ring: each key's id and fingerprint, the active key first.
-    pub fn fingerprints(&self) -> impl Iterator<Item = (Kid, Fingerprint)> + '_ {
-        self.keys().map(|key| (key.kid(), key.fingerprint(&self.prefix)))
+    /// Whether credentials of that key are recognized.
+    #[must_use]
+    pub fn verifies(&self, kid: Kid) -> bool {
+        self.key(kid).is_some()
+    }
+
+    /// Whether the installation uses that key and its root is not at hand: what it made can't be judged here.
+    #[must_use]
+    pub fn lacks(&self, kid: Kid) -> bool {
+        self.lacked.contains(&kid)
+    }
+
+    /// The keys of which that is so.
+    #[must_use]
+    pub fn lacked(&self) -> &[Kid] {
+        &self.lacked
+    }
+
+    /// The key that the other servers sign with, if its root is not at hand. Nothing may be sealed then.
+    #[must_use]
+    pub const fn lacked_active(&self) -> Option<Kid> {
+        self.lacked_active
     }
 
     /// Makes a new credential of `kind` under the active key.
@@ -71,15 +98,19 @@ impl KeyRing {
     /// Tells whether this installation minted `presented`, without asking the database.
     ///
     /// # Errors
-    /// [`Unrecognized`], whatever is wrong with it.
-    pub fn authenticate(&self, presented: &str) -> Result<Authentic, Unrecognized> {
-        let unverified = Unverified::parse(presented).map_err(|_: Malformed| Unrecognized)?;
+    /// [`NotAuthentic::Unrecognized`], whatever is wrong with it; [`NotAuthentic::KeyLacked`] if that can't be told here.
+    pub fn authenticate(&self, presented: &str) -> Result<Authentic, NotAuthentic> {
+        let unverified = Unverified::parse(presented).map_err(|_: Malformed| NotAuthentic::Unrecognized)?;
         if *unverified.prefix() != self.prefix {
-            return Err(Unrecognized);
+            return Err(NotAuthentic::Unrecognized);
         }
-        let key = self.key(unverified.kid()).ok_or(Unrecognized)?;
+        let key = match self.key(unverified.kid()) {
+            Some(key) => key,
+            None if self.lacks(unverified.kid()) => return Err(NotAuthentic::KeyLacked(unverified.kid())),
+            None => return Err(NotAuthentic::Unrecognized),
+        };
         if !tags_equal(key.tag(unverified.signed), unverified.tag) {
-            return Err(Unrecognized);
+            return Err(NotAuthentic::Unrecognized);
         }
         Ok(Authentic { kind: unverified.kind(), kid: unverified.kid(), id: unverified.id(), secret: unverified.secret })
     }
@@ -100,13 +131,16 @@ impl KeyRing {
     /// The MAC to store beside `row`.
     #[must_use]
     pub fn seal<T: Sealed>(&self, row: &T) -> RowMac {
-        RowMac::new(T::LAYOUT, self.active.kid(), self.active.row_mac(row, T::LAYOUT))
+        RowMac::new(T::LAYOUT, self.active.kid(), self.active.row_mac(row, T::LAYOUT).0)
     }
 
-    /// Tells whether `row` is what was sealed. False for any other value, layout or table, and for a key that the ring lacks.
+    /// Tells whether `row` is what was sealed. False for any other value or table, for a layout that is not known, and for a key
+    /// that the ring lacks or that is retired.
     #[must_use]
     pub fn is_intact<T: Sealed>(&self, row: &T, mac: &RowMac) -> bool {
-        self.key(mac.kid()).is_some_and(|key| mac.layout() == T::LAYOUT && key.row_mac(row, T::LAYOUT) == *mac.hash())
+        let Some(key) = self.key(mac.kid()).filter(|_| (1..=T::LAYOUT).contains(&mac.layout())) else { return false };
+        let (hash, says_no_more) = key.row_mac(row, mac.layout());
+        says_no_more && hash == *mac.hash()
     }
 
     /// The subkey of page tokens.
@@ -114,12 +148,8 @@ impl KeyRing {
         self.key(kid).map(Key::page)
     }
 
-    fn keys(&self) -> impl Iterator<Item = &Key> {
-        std::iter::once(&self.active).chain(&self.others)
-    }
-
     fn key(&self, kid: Kid) -> Option<&Key> {
-        self.keys().find(|key| key.kid() == kid)
+        std::iter::once(&self.active).chain(&self.verifying).map(Arc::as_ref).find(|key| key.kid() == kid)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use tokend_core::{
-    credential::{Authentic, Credential, CredentialId, Kind, Malformed, SecretDigest, Unrecognized, Unverified},
+    credential::{Authentic, Credential, CredentialId, Kind, Malformed, NotAuthentic, SecretDigest, Unrecognized, Unverified},
     keyring::KeyRing,
 };
 
@@ -114,8 +114,8 @@ proptest! {
     /// Any text at all, and any text behind our own head, is refused without a panic.
     #[test]
     fn noise_is_refused(noise in "\\PC{0,90}", tail in "[0-9A-Za-z]{50}") {
-        prop_assert_eq!(ring().authenticate(&noise).err(), Some(Unrecognized));
-        prop_assert_eq!(ring().authenticate(&format!("tkdw_0{}_{tail}", id())).err(), Some(Unrecognized));
+        prop_assert_eq!(ring().authenticate(&noise).err(), Some(NotAuthentic::Unrecognized));
+        prop_assert_eq!(ring().authenticate(&format!("tkdw_0{}_{tail}", id())).err(), Some(NotAuthentic::Unrecognized));
     }
 }
 
@@ -158,7 +158,7 @@ fn any_changed_character_is_refused() {
             forgeries.remove(text);
             assert!(forgeries.len() > 2 * 70 * characters.len());
             for forgery in &forgeries {
-                assert_eq!(ring.authenticate(forgery).err(), Some(Unrecognized), "{forgery:?}");
+                assert_eq!(ring.authenticate(forgery).err(), Some(NotAuthentic::Unrecognized), "{forgery:?}");
             }
         }
     }
@@ -178,7 +178,7 @@ fn a_forgery_with_a_right_checksum_is_refused() {
                     let forgery = with_right_checksum(&replaced(text, position, with));
                     if forgery != text {
                         well_spelled += usize::from(Unverified::parse(&forgery).is_ok());
-                        assert_eq!(ring.authenticate(&forgery).err(), Some(Unrecognized), "{forgery}");
+                        assert_eq!(ring.authenticate(&forgery).err(), Some(NotAuthentic::Unrecognized), "{forgery}");
                     }
                 }
             }
@@ -216,7 +216,7 @@ fn truncated_and_over_long_texts_are_refused_before_any_hashing() {
     let text = minted.secret.expose();
     for end in 0..text.len() {
         assert_eq!(Unverified::parse(&text[..end]).err(), Some(Malformed::Shape), "{end}");
-        assert_eq!(ring().authenticate(&text[..end]).err(), Some(Unrecognized));
+        assert_eq!(ring().authenticate(&text[..end]).err(), Some(NotAuthentic::Unrecognized));
     }
     const MIB: usize = 1 << 20;
     for long in [
@@ -227,11 +227,11 @@ fn truncated_and_over_long_texts_are_refused_before_any_hashing() {
         text.repeat(MIB / text.len()),
     ] {
         assert_eq!(Unverified::parse(&long).err(), Some(Malformed::Shape));
-        assert_eq!(ring().authenticate(&long).err(), Some(Unrecognized));
+        assert_eq!(ring().authenticate(&long).err(), Some(NotAuthentic::Unrecognized));
     }
     // Around the credential is not the credential.
     for padded in [format!(" {text}"), format!("{text}\n"), format!("Bearer {text}"), format!("\"{text}\"")] {
-        assert_eq!(ring().authenticate(&padded).err(), Some(Unrecognized), "{padded:?}");
+        assert_eq!(ring().authenticate(&padded).err(), Some(NotAuthentic::Unrecognized), "{padded:?}");
     }
 }
 
@@ -247,7 +247,7 @@ fn another_rings_credential_is_refused() {
         for kind in [Kind::WorkspaceToken, Kind::CallerKey] {
             let minted = mint(&other, kind, 1);
             assert!(other.authenticate(minted.secret.expose()).is_ok());
-            assert_eq!(ours.authenticate(minted.secret.expose()).err(), Some(Unrecognized));
+            assert_eq!(ours.authenticate(minted.secret.expose()).err(), Some(NotAuthentic::Unrecognized));
         }
     }
 }

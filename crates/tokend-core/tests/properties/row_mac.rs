@@ -450,13 +450,58 @@ fn the_same_values_of_another_table_or_layout_are_refused() {
     let mac = ring.seal(&row);
     assert!(ring.is_intact(&row, &mac));
     assert!(!ring.is_intact(&Elsewhere::<true, 1>, &mac));
-    assert!(!ring.is_intact(&Elsewhere::<false, 2>, &mac));
+    assert!(!ring.is_intact(&row, &ring.seal(&Elsewhere::<false, 2>)));
     // Nor does it help to write the other layout's number beside the old hash.
     let mut relabelled = mac.to_bytes();
     relabelled[0] = 2;
     let relabelled = RowMac::from_bytes(&relabelled).expect("well-formed");
     assert!(!ring.is_intact(&Elsewhere::<false, 2>, &relabelled));
     assert!(!ring.is_intact(&row, &relabelled));
+}
+
+/// A table in its first layout, and after a change that added a column with the default `plain`.
+struct Before(&'static str);
+struct After(&'static str, &'static str);
+
+impl Sealed for Before {
+    const TABLE: &'static str = "tests";
+    const LAYOUT: u8 = 1;
+
+    fn write_sealed_columns(&self, input: &mut MacInput) {
+        input.text(self.0);
+    }
+}
+
+impl Sealed for After {
+    const TABLE: &'static str = "tests";
+    const LAYOUT: u8 = 2;
+
+    fn write_sealed_columns(&self, input: &mut MacInput) {
+        input.text(self.0);
+        input.since(2, self.1 == "plain", |input| input.text(self.1));
+    }
+}
+
+#[test]
+fn a_column_that_was_added_leaves_old_rows_valid_and_itself_covered() {
+    let ring = ring();
+    let old = ring.seal(&Before("a"));
+    assert!(ring.is_intact(&After("a", "plain"), &old));
+    assert!(!ring.is_intact(&After("b", "plain"), &old));
+    // The old MAC does not cover it, so that it may only hold what it was given.
+    assert!(!ring.is_intact(&After("a", "fancy"), &old));
+    let new = ring.seal(&After("a", "fancy"));
+    assert!(ring.is_intact(&After("a", "fancy"), &new));
+    for other in [After("a", "plain"), After("b", "fancy")] {
+        assert!(!ring.is_intact(&other, &new));
+    }
+    // Nobody goes back: neither a layout below the first, nor the old one for a new row, nor a server that knows the old one.
+    for layout in [0, 1] {
+        let mut relabelled = new.to_bytes();
+        relabelled[0] = layout;
+        assert!(!ring.is_intact(&After("a", "fancy"), &RowMac::from_bytes(&relabelled).expect("well-formed")), "{layout}");
+    }
+    assert!(!ring.is_intact(&Before("a"), &ring.seal(&After("a", "plain"))));
 }
 
 #[test]

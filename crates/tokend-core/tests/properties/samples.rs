@@ -8,7 +8,7 @@ use tokend_core::{
     address::{AllowedAddresses, Networks, parse_network},
     caller::{Caller, CallerKey, Role, WorkspaceAccess},
     credential::{CredentialId, Kid, Kind, Minted, Prefix, SecretDigest},
-    keyring::KeyRing,
+    keyring::{KeyRing, RootKeys},
     labels::Labels,
     name::{CallerKeyName, TokenName, WorkspaceId},
     resource::Resource,
@@ -56,18 +56,21 @@ pub(crate) fn mint(ring: &KeyRing, kind: Kind, seed: u64) -> Minted {
     ring.mint(kind, &mut Script(&bytes)).expect("36 bytes are enough")
 }
 
-/// The text form of a ring with these keys, the first of them active.
+/// The text form of a ring with these keys.
 pub(crate) fn ring_text(prefix: &str, keys: &[(&str, &str)]) -> String {
-    let keys: String = keys
-        .iter()
-        .enumerate()
-        .map(|(index, (kid, root))| format!("[[keys]]\nkid = \"{kid}\"\nroot = \"{root}\"\nactive = {}\n", index == 0))
-        .collect();
-    format!("version = 1\nprefix = \"{prefix}\"\n{keys}")
+    let keys: String =
+        keys.iter().map(|(kid, root)| format!("[[keys]]\nkid = \"{kid}\"\nroot = \"{root}\"\nretired = false\n")).collect();
+    format!("version = 2\nprefix = \"{prefix}\"\n{keys}")
 }
 
+pub(crate) fn roots_of(prefix: &str, keys: &[(&str, &str)]) -> RootKeys {
+    RootKeys::from_toml(&ring_text(prefix, keys)).expect("well-formed")
+}
+
+/// A ring with these keys, the first of them active.
 pub(crate) fn ring_of(prefix: &str, keys: &[(&str, &str)]) -> KeyRing {
-    KeyRing::from_toml(&ring_text(prefix, keys)).expect("well-formed")
+    let roots = roots_of(prefix, keys);
+    roots.ring(&roots.known_at_first()).expect("its own keys")
 }
 
 /// Key `0` with [`ROOT`] and the default prefix.

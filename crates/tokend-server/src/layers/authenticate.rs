@@ -13,8 +13,7 @@ use std::{
 use http::{Extensions, HeaderMap, Request, Response, header::AUTHORIZATION};
 use tokend_core::{
     caller::{Caller, CallerKeyState},
-    credential::Unrecognized,
-    keyring::KeyRing,
+    credential::{NotAuthentic, Unrecognized},
 };
 use tokend_store::Store;
 use tonic::{Status, body::Body};
@@ -32,7 +31,6 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     pub(crate) store: Store,
-    pub(crate) ring: Arc<KeyRing>,
     pub(crate) failures: FailedAuthentications,
 }
 
@@ -112,9 +110,13 @@ impl Authenticator {
             return Err(Refusal::InvalidCredential);
         }
         let key = value.to_str().ok().and_then(bearer).ok_or(Refusal::InvalidCredential)?;
-        let presented = self.ring.authenticate(key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
+        let keys = self.store.keys();
+        let presented = keys.authenticate(key).map_err(|error| match error {
+            NotAuthentic::Unrecognized => Refusal::InvalidCredential,
+            NotAuthentic::KeyLacked(kid) => Refusal::KeyNotAtHand(kid),
+        })?;
         let stored = store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
-        let key = self.ring.recognize(&presented, stored.key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
+        let key = keys.recognize(&presented, stored.key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
         match key.state(stored.now) {
             CallerKeyState::Active => Ok(stored.caller),
             CallerKeyState::Revoked => Err(Refusal::InvalidCredential),

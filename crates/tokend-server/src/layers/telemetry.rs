@@ -12,6 +12,7 @@ use http::{HeaderMap, Request, Response};
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokend_core::clock::Clock;
+use tokend_store::Store;
 use tonic::{Code, body::Body};
 use tower::Service;
 
@@ -19,6 +20,7 @@ use crate::rules::RULES;
 
 const REQUESTS: &str = "tokend_requests_total";
 const DURATION: &str = "tokend_request_duration_seconds";
+const TAMPERED_ROWS: &str = "tokend_tampered_rows_total";
 /// The method of whatever is not served.
 const UNKNOWN: &str = "unknown";
 /// Upper bounds of the histogram's buckets, in seconds.
@@ -46,14 +48,20 @@ impl Telemetry {
         let recorder = Arc::new(PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder());
         let methods = with_local_recorder(&*recorder, || {
             describe_counter!(REQUESTS, "Requests by method and gRPC code.");
+            describe_counter!(TAMPERED_ROWS, "Rows that were refused because they are not what tokend wrote, by table.");
             describe_histogram!(DURATION, "Time from a request's head to the head of its answer.");
             RULES.iter().map(|(path, _)| (*path, Method::new(path))).collect()
         });
         Ok(Self { handle: recorder.handle(), recorder, methods: Arc::new(methods), clock })
     }
 
-    /// The metrics in Prometheus's text format.
-    pub(crate) fn render(&self) -> String {
+    /// The metrics in Prometheus's text format, with what the store has counted.
+    pub(crate) fn render(&self, store: &Store) -> String {
+        with_local_recorder(&*self.recorder, || {
+            for (table, rows) in store.refused_rows() {
+                counter!(TAMPERED_ROWS, "table" => table).absolute(rows);
+            }
+        });
         self.handle.render()
     }
 

@@ -41,7 +41,8 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
     async fn list_callers(&self, request: Request<v1::ListCallersRequest>) -> Result<Response<v1::ListCallersResponse>, Status> {
         let (caller, message) = admitted(request)?;
         let ListCallers { page } = ListCallers::from_message(message).map_err(Refusal::from)?;
-        let list = List { ring: &self.0.ring, caller: &caller, rpc: "ListCallers", parent: "" };
+        let keys = self.0.store.keys();
+        let list = List { ring: &keys, caller: &caller, rpc: "ListCallers", parent: "" };
         let after = list.position(&page, id_position).map_err(Refusal::from)?;
         let (stored, next) = callers::list(&self.0, after, page.size).await?;
         let ids: Vec<_> = stored.iter().map(|caller| caller.id.to_string()).collect();
@@ -58,7 +59,8 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         let (caller, message) = admitted(request)?;
         let ListCallerKeys { caller: parent, page } = ListCallerKeys::from_message(message).map_err(Refusal::from)?;
         let parent_name = parent.name();
-        let list = List { ring: &self.0.ring, caller: &caller, rpc: "ListCallerKeys", parent: &parent_name };
+        let keys = self.0.store.keys();
+        let list = List { ring: &keys, caller: &caller, rpc: "ListCallerKeys", parent: &parent_name };
         let after = list.position(&page, TimeCursor::from_bytes).map_err(Refusal::from)?;
         let CallerKeyPage { keys, next, now } = callers::list_keys(&self.0, parent, after, page.size).await?;
         // What can't be read was logged; it hides nothing else.
@@ -98,6 +100,6 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
 
 impl CallerAdminService {
     fn message(&self, SeenKey { key, now }: &SeenKey) -> v1::CallerKey {
-        caller_key_message(key, *now, self.0.ring.prefix())
+        caller_key_message(key, *now, self.0.store.keys().prefix())
     }
 }

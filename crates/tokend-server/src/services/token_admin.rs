@@ -45,7 +45,8 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
         sees_workspace(&caller, &message.parent)?;
         let ListTokens { workspace, page } = ListTokens::from_message(message).map_err(Refusal::from)?;
         let parent = workspace.name();
-        let list = List { ring: &self.0.ring, caller: &caller, rpc: "ListTokens", parent: &parent };
+        let keys = self.0.store.keys();
+        let list = List { ring: &keys, caller: &caller, rpc: "ListTokens", parent: &parent };
         let after = list.position(&page, TimeCursor::from_bytes).map_err(Refusal::from)?;
         let TokenPage { tokens, next, total_size, workspace_state, now } =
             tokens::list(&self.0, workspace, after, page.size).await?;
@@ -87,6 +88,6 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
 impl TokenAdminService {
     fn message(&self, stored: &StoredToken) -> v1::Token {
         let StoredToken { token, workspace_state, now } = stored;
-        TokenView { token, workspace: *workspace_state, now: *now, prefix: self.0.ring.prefix() }.into()
+        TokenView { token, workspace: *workspace_state, now: *now, prefix: self.0.store.keys().prefix() }.into()
     }
 }

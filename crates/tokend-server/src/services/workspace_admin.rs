@@ -46,7 +46,8 @@ impl v1::workspace_admin_server::WorkspaceAdmin for WorkspaceAdminService {
     ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
         let (caller, message) = admitted(request)?;
         let ListWorkspaces { page } = ListWorkspaces::from_message(message).map_err(Refusal::from)?;
-        let list = List { ring: &self.0.ring, caller: &caller, rpc: "ListWorkspaces", parent: "" };
+        let keys = self.0.store.keys();
+        let list = List { ring: &keys, caller: &caller, rpc: "ListWorkspaces", parent: "" };
         let after = list.position(&page, id_position).map_err(Refusal::from)?;
         let (stored, next) = workspaces::list(&self.0, &caller, after, page.size).await?;
         let message = |stored: StoredWorkspace| workspace_message(stored.workspace, stored.active_token_count);

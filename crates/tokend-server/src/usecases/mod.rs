@@ -5,12 +5,9 @@ pub(crate) mod tokens;
 pub(crate) mod verify;
 pub(crate) mod workspaces;
 
-use std::sync::Arc;
-
 use rand::rngs::SysError;
 use tokend_core::{
     credential::{Kind, Minted},
-    keyring::KeyRing,
     scope::ScopeCatalog,
 };
 use tokend_store::Store;
@@ -19,13 +16,12 @@ use tokend_store::Store;
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) store: Store,
-    pub(crate) ring: Arc<KeyRing>,
     pub(crate) catalog: ScopeCatalog,
 }
 
 impl Context {
     /// Makes a credential from the system's random source.
     pub(crate) fn mint(&self, kind: Kind) -> Result<Minted, SysError> {
-        crate::random::mint(&self.ring, kind)
+        crate::random::mint(&self.store.keys(), kind)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokend_core::{
     caller::Caller,
-    credential::{Kind, Minted, Secret, SecretDigest, Unrecognized},
+    credential::{Kind, Minted, NotAuthentic, Secret, SecretDigest, Unrecognized},
     name::{TokenName, WorkspaceId},
     request_id::Retryable,
     revision::Revision,
@@ -88,13 +88,17 @@ pub(crate) async fn list(
 /// Tells which token a secret belongs to, alive or not.
 pub(crate) async fn identify(context: &Context, caller: &Caller, request: IdentifyToken) -> Result<StoredToken, Refusal> {
     let IdentifyToken { secret } = request;
-    let presented = context.ring.authenticate(secret.expose().trim()).map_err(|Unrecognized| Refusal::SecretUnknown)?;
+    let keys = context.store.keys();
+    let presented = keys.authenticate(secret.expose().trim()).map_err(|error| match error {
+        NotAuthentic::Unrecognized => Refusal::SecretUnknown,
+        NotAuthentic::KeyLacked(kid) => Refusal::KeyNotAtHand(kid),
+    })?;
     if presented.kind() == Kind::CallerKey {
         return Err(Refusal::SecretIsACallerKey);
     }
     let found = context.store.presented_token(presented.id()).await?.ok_or(Refusal::SecretUnknown)?;
     let PresentedToken { token, workspace, now, revision: _ } = found;
-    match context.ring.recognize(&presented, token) {
+    match keys.recognize(&presented, token) {
         Ok(token) if caller.workspaces.includes(&token.name.workspace) => {
             Ok(StoredToken { token: token.into_inner(), workspace_state: workspace.state, now })
         }

@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokend_core::{
     caller::Caller,
-    credential::Unrecognized,
+    credential::{NotAuthentic, Unrecognized},
     revision::Revision,
     verdict::{Denial, Question, Verdict, decide},
 };
@@ -22,12 +22,17 @@ const AT_ONCE: usize = 4;
 /// Decides about one token.
 pub(crate) async fn verify(context: &Context, caller: &Caller, question: Verify) -> Result<Verification, Refusal> {
     let Verify { token, resource, required_scopes, client_address, min_revision, fully_consistent: _ } = question;
+    let keys = context.store.keys();
     // What we did not mint costs neither the database nor us more than a hash.
-    let Ok(presented) = context.ring.authenticate(token.expose()) else { return Ok(unrecognized()) };
+    let presented = match keys.authenticate(token.expose()) {
+        Ok(presented) => presented,
+        Err(NotAuthentic::Unrecognized) => return Ok(unrecognized()),
+        Err(NotAuthentic::KeyLacked(kid)) => return Err(Refusal::KeyNotAtHand(kid)),
+    };
     let Some(PresentedToken { token, workspace, now, revision }) = context.store.presented_token(presented.id()).await? else {
         return Ok(unrecognized());
     };
-    let token = match context.ring.recognize(&presented, token) {
+    let token = match keys.recognize(&presented, token) {
         Ok(token) if caller.workspaces.includes(&token.name.workspace) => token,
         Ok(_) | Err(Unrecognized) => return Ok(unrecognized()),
     };

@@ -1,4 +1,4 @@
-//! Every key that ever signed here, so that a wrong key ring is told before it is used.
+//! Every key that this installation ever had and what it may do, so that a wrong key ring is told before it is used.
 
 use sea_orm::entity::prelude::*;
 
@@ -9,6 +9,10 @@ pub struct Model {
     pub kid: String,
     pub fingerprint: Vec<u8>,
     pub create_time: i64,
+    /// VERIFIES, ACTIVE or RETIRED.
+    pub state: String,
+    pub activate_time: Option<i64>,
+    pub retire_time: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -5,11 +5,10 @@ use tokend_core::{
     time::Timestamp,
 };
 
-use super::{TimeCursor, cut, each};
+use super::{TimeCursor, cut};
 use crate::{
     entity::{caller_keys, callers},
     error::StoreError,
-    row,
     store::{Shared, Store},
     write::Locked,
 };
@@ -69,7 +68,7 @@ impl Store {
 
 async fn caller(shared: &Shared, id: &CallerId) -> Result<Option<Caller>, StoreError> {
     let found = shared.connection.query_one(&callers::Entity::find_by_id(id.as_str()).into_query()).await?;
-    Ok(found.map(|columns| row::read(&shared.ring, &columns, "")).transpose()?.map(Locked::into_inner))
+    Ok(found.map(|columns| shared.judge().read(&columns, "")).transpose()?.map(Locked::into_inner))
 }
 
 async fn list_callers(shared: &Shared, after: Option<String>, limit: u64) -> Result<CallerPage, StoreError> {
@@ -80,7 +79,7 @@ async fn list_callers(shared: &Shared, after: Option<String>, limit: u64) -> Res
     let query = query.order_by_asc(callers::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, |row| Ok(row.try_get("", "id")?))?;
-    Ok(CallerPage { callers: each(&shared.ring, &rows), next })
+    Ok(CallerPage { callers: shared.judge().each(&rows)?, next })
 }
 
 async fn list_caller_keys(
@@ -102,5 +101,5 @@ async fn list_caller_keys(
         query.order_by_desc(caller_keys::Column::CreateTime).order_by_desc(caller_keys::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, TimeCursor::of)?;
-    Ok(Some(CallerKeyPage { keys: each(&shared.ring, &rows), next, now }))
+    Ok(Some(CallerKeyPage { keys: shared.judge().each(&rows)?, next, now }))
 }

@@ -16,12 +16,9 @@ use sea_orm::{
     ColumnTrait, QueryResult,
     sea_query::{Expr, ExprTrait},
 };
-use tokend_core::{credential::CredentialId, keyring::KeyRing, time::Timestamp};
+use tokend_core::{credential::CredentialId, time::Timestamp};
 
-use crate::{
-    error::StoreError,
-    row::{self, Row},
-};
+use crate::error::StoreError;
 
 /// The prefixes that sea-orm gives to the columns of the two tables of a join.
 const LEFT: &str = "A_";
@@ -77,9 +74,4 @@ fn cut<C>(
     }
     rows.truncate(limit);
     rows.last().map(cursor).transpose()
-}
-
-/// Reads every row, good or bad.
-fn each<T: Row>(ring: &KeyRing, rows: &[QueryResult]) -> Vec<Result<T, StoreError>> {
-    rows.iter().map(|columns| row::read(ring, columns, "").map(crate::write::Locked::into_inner)).collect()
 }

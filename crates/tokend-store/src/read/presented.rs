@@ -71,8 +71,9 @@ async fn presented_token(shared: &Shared, id: CredentialId) -> Result<Option<Pre
     let now = shared.read_now(&found)?;
     let revision = row::revision(found.try_get("", "epoch")?, found.try_get("", "revision")?)
         .map_err(|problem| StoreError::corrupt("feed", "1".to_owned(), problem))?;
-    let token = row::read::<Token>(&shared.ring, &found, LEFT)?.into_inner();
-    let workspace = row::read::<Workspace>(&shared.ring, &found, RIGHT)?.into_inner();
+    let judge = shared.judge();
+    let token = judge.read::<Token>(&found, LEFT)?.into_inner();
+    let workspace = judge.read::<Workspace>(&found, RIGHT)?.into_inner();
     Ok(Some(PresentedToken { token, workspace, now, revision }))
 }
 
@@ -81,7 +82,8 @@ async fn presented_caller_key(shared: &Shared, id: CredentialId) -> Result<Optio
     shared.select_now(&mut query);
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
-    let key = row::read::<CallerKey>(&shared.ring, &found, LEFT)?.into_inner();
-    let caller = row::read::<Caller>(&shared.ring, &found, RIGHT)?.into_inner();
+    let judge = shared.judge();
+    let key = judge.read::<CallerKey>(&found, LEFT)?.into_inner();
+    let caller = judge.read::<Caller>(&found, RIGHT)?.into_inner();
     Ok(Some(PresentedCallerKey { key, caller, now }))
 }

@@ -6,11 +6,10 @@ use tokend_core::{
     workspace::{Workspace, WorkspaceState},
 };
 
-use super::{LEFT, RIGHT, TimeCursor, cut, each};
+use super::{LEFT, RIGHT, TimeCursor, cut};
 use crate::{
     entity::{tokens, workspaces},
     error::StoreError,
-    row,
     store::{Shared, Store},
 };
 
@@ -75,8 +74,9 @@ async fn token(shared: &Shared, name: &TokenName) -> Result<Option<StoredToken>,
     shared.select_now(&mut query);
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
-    let token = row::read::<Token>(&shared.ring, &found, LEFT)?.into_inner();
-    let workspace = row::read::<Workspace>(&shared.ring, &found, RIGHT)?;
+    let judge = shared.judge();
+    let token = judge.read::<Token>(&found, LEFT)?.into_inner();
+    let workspace = judge.read::<Workspace>(&found, RIGHT)?;
     Ok(Some(StoredToken { token, workspace_state: workspace.state, now }))
 }
 
@@ -90,7 +90,7 @@ async fn list_tokens(
     shared.select_now(&mut query);
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
-    let workspace_state = row::read::<Workspace>(&shared.ring, &found, "")?.state;
+    let workspace_state = shared.judge().read::<Workspace>(&found, "")?.state;
     let total_size = u64::try_from(found.try_get::<i64>("", "token_count")?).unwrap_or(0);
 
     let mut query = tokens::Entity::find().filter(tokens::Column::Workspace.eq(workspace.as_str()));
@@ -100,5 +100,5 @@ async fn list_tokens(
     let query = query.order_by_desc(tokens::Column::CreateTime).order_by_desc(tokens::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, TimeCursor::of)?;
-    Ok(Some(TokenPage { tokens: each(&shared.ring, &rows), next, total_size, workspace_state, now }))
+    Ok(Some(TokenPage { tokens: shared.judge().each(&rows)?, next, total_size, workspace_state, now }))
 }

@@ -9,11 +9,10 @@ use tokend_core::{
     workspace::{Workspace, WorkspaceState},
 };
 
-use super::{cut, each};
+use super::cut;
 use crate::{
     entity::{tokens, workspaces},
     error::StoreError,
-    row,
     store::{Shared, Store},
 };
 
@@ -59,7 +58,7 @@ async fn workspace(shared: &Shared, id: &WorkspaceId) -> Result<Option<StoredWor
     shared.select_now(&mut query);
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
-    let workspace = row::read::<Workspace>(&shared.ring, &found, "")?.into_inner();
+    let workspace = shared.judge().read::<Workspace>(&found, "")?.into_inner();
     let counts = active_token_counts(shared, &[id.as_str()], now).await?;
     Ok(Some(counted(workspace, &counts)))
 }
@@ -72,7 +71,7 @@ async fn list_workspaces(shared: &Shared, after: Option<String>, limit: u64) -> 
     let query = query.order_by_asc(workspaces::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, |row| Ok(row.try_get("", "id")?))?;
-    let workspaces: Vec<Result<Workspace, _>> = each(&shared.ring, &rows);
+    let workspaces: Vec<Result<Workspace, _>> = shared.judge().each(&rows)?;
     let ids: Vec<_> = workspaces.iter().flatten().map(|workspace| workspace.id.as_str()).collect();
     let counts = active_token_counts(shared, &ids, shared.now(&shared.connection).await?).await?;
     let workspaces = workspaces.into_iter().map(|workspace| workspace.map(|workspace| counted(workspace, &counts))).collect();

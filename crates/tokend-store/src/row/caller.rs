@@ -12,6 +12,7 @@ use super::{
 use crate::entity::callers::{ActiveModel, Model};
 
 impl Row for Caller {
+    type Id = String;
     type Model = Model;
 
     fn key(model: &Model) -> String {

@@ -5,6 +5,7 @@ use super::{Row, column, credential_id, digest, optional_time, shown_id, time};
 use crate::entity::caller_keys::{ActiveModel, Model};
 
 impl Row for CallerKey {
+    type Id = Vec<u8>;
     type Model = Model;
 
     fn key(model: &Model) -> String {

@@ -1,35 +1,38 @@
 //! What the columns mean: each row as its `tokend-core` type, both ways.
 //!
-//! Reading goes [`read`]: the columns are decoded, then understood, then the MAC is compared. Only what passes all three leaves
+//! Reading goes through a [`Judge`]: the columns are decoded, then understood, then the MAC is compared. Only what passes all three leaves
 //! the crate; what does not is an error that names table and row.
 
 mod caller;
 mod caller_key;
+mod judge;
 mod list;
 mod token;
 mod workspace;
 
 pub(crate) use caller::to_model as caller_to_model;
 pub(crate) use caller_key::to_model as caller_key_to_model;
+pub(crate) use judge::{Judge, RefusedRows};
 pub(crate) use token::to_model as token_to_model;
-pub(crate) use workspace::to_model as workspace_to_model;
+pub(crate) use workspace::{DELETED, to_model as workspace_to_model};
 
 use sea_orm::{
-    EntityTrait, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Select,
+    EntityTrait, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Select, TryGetable, Value,
     sea_query::{Expr, SelectStatement},
 };
 use tokend_core::{
     credential::{CredentialId, Kid, SecretDigest},
-    keyring::KeyRing,
     revision::Revision,
-    row_mac::{RowMac, Sealed},
+    row_mac::Sealed,
     time::Timestamp,
 };
 
-use crate::{error::StoreError, write::Locked};
+use crate::error::StoreError;
 
 /// A table whose rows are sealed.
 pub(crate) trait Row: Sealed + Sized {
+    /// What its column `id`, the key, holds.
+    type Id: TryGetable + Into<Value>;
     /// Its columns.
     type Model: FromQueryResult + Send;
 
@@ -44,23 +47,6 @@ pub(crate) trait Row: Sealed + Sized {
 
     /// What the columns mean. `Err` says which column does not mean anything.
     fn from_model(model: Self::Model) -> Result<Self, String>;
-}
-
-/// Takes a row out of a result whose columns start with `prefix`.
-pub(crate) fn read<T: Row>(ring: &KeyRing, columns: &QueryResult, prefix: &str) -> Result<Locked<T>, StoreError> {
-    let model = T::Model::from_query_result(columns, prefix).map_err(|error| {
-        let key = T::key_of_undecoded(columns, prefix).unwrap_or_else(|| "(key unreadable)".to_owned());
-        StoreError::corrupt(T::TABLE, key, error.to_string())
-    })?;
-    let key = T::key(&model);
-    let Some(mac) = RowMac::from_bytes(T::mac(&model)) else {
-        return Err(StoreError::tampered(T::TABLE, key));
-    };
-    match T::from_model(model) {
-        Err(problem) => Err(StoreError::corrupt(T::TABLE, key, problem)),
-        Ok(row) if !ring.is_intact(&row, &mac) => Err(StoreError::tampered(T::TABLE, key)),
-        Ok(row) => Ok(Locked::new(row, mac)),
-    }
 }
 
 /// A statement that counts the rows of another, without reading them.

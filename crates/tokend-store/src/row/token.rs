@@ -18,6 +18,7 @@ use super::{
 use crate::entity::tokens::{ActiveModel, Model};
 
 impl Row for Token {
+    type Id = Vec<u8>;
     type Model = Model;
 
     fn key(model: &Model) -> String {

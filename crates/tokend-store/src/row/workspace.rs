@@ -10,9 +10,10 @@ use crate::entity::workspaces::{ActiveModel, Model};
 
 const ACTIVE: &str = "ACTIVE";
 const SUSPENDED: &str = "SUSPENDED";
-const DELETED: &str = "DELETED";
+pub(crate) const DELETED: &str = "DELETED";
 
 impl Row for Workspace {
+    type Id = String;
     type Model = Model;
 
     fn key(model: &Model) -> String {

@@ -26,7 +26,8 @@ impl WriteTx {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_caller(&self, caller: &Caller) -> Result<Insert, StoreError> {
-        self.insert(callers::Entity::insert(row::caller_to_model(caller, &self.ring().seal(caller)))).await
+        let mac = self.seal(caller).await?;
+        self.insert(callers::Entity::insert(row::caller_to_model(caller, &mac))).await
     }
 
     /// Deletes a caller with its keys, and returns it. `None` if there is none.
@@ -73,7 +74,8 @@ impl WriteTx {
         if self.caller(&key.name.caller).await?.is_none() {
             return Ok(Insert::NoParent);
         }
-        self.insert(caller_keys::Entity::insert(row::caller_key_to_model(key, &self.ring().seal(key)))).await
+        let mac = self.seal_credential(key).await?;
+        self.insert(caller_keys::Entity::insert(row::caller_key_to_model(key, &mac))).await
     }
 
     /// Ends a key and returns it as it is now. `None` if the row is no longer what was read, or was revoked already.
@@ -86,7 +88,7 @@ impl WriteTx {
         at: Timestamp,
     ) -> Result<Option<Locked<CallerKey>>, StoreError> {
         let key = CallerKey { revoke_time: Some(at), ..(**read).clone() };
-        let mac = self.ring().seal(&key);
+        let mac = self.seal(&key).await?;
         let changed = caller_keys::ActiveModel {
             revoke_time: Set(Some(at.unix_micros())),
             mac: Set(mac.to_bytes().to_vec()),

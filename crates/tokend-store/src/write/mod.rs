@@ -11,15 +11,17 @@
 //!     .await?;
 //! ```
 //!
-//! Locks are taken in one order, so that no two writes wait for each other: workspaces (by id), then tokens, then callers, and the
-//! feed's row last. The last is [`Store::write_advancing`]'s own doing: it appends `UPDATE feed .. RETURNING` to the closure's
+//! Locks are taken in one order, so that no two writes wait for each other: the key ring, shared, with BEGIN; workspaces (by id), then
+//! tokens, then callers, and the feed's row last. The last is [`Store::write_advancing`]'s own doing: it appends `UPDATE feed .. RETURNING` to the closure's
 //! statements, just before COMMIT, so that the row's lock makes the order of revisions the order of commits, without gaps.
 
 mod callers;
+mod keys;
 mod requests;
 mod tokens;
 mod workspaces;
 
+pub use keys::{LiveCredentials, Renewed, RowPlace, SealedTable};
 pub use requests::{RecordedRequest, RequestKey};
 
 use std::{
@@ -36,13 +38,21 @@ use sea_orm::{
     QueryTrait, SqliteTransactionMode, StatementBuilder, TransactionOptions, TransactionTrait,
     sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement},
 };
-use tokend_core::{keyring::KeyRing, revision::Revision, row_mac::RowMac, time::Timestamp};
+use tokend_core::{
+    keyring::{KeyRing, WrongKeys},
+    revision::Revision,
+    row_mac::{RowMac, Sealed},
+    time::Timestamp,
+};
+use tokio::sync::OnceCell;
 
 use crate::{
     entity::feed,
     error::StoreError,
+    keys as known_keys,
     lane::Turn,
-    row::{self, Row},
+    row::{self, Judge, Row},
+    settings::KeysLock,
     store::{Shared, Store},
 };
 
@@ -53,6 +63,8 @@ pub type Work<'tx, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't
 pub struct WriteTx {
     shared: Arc<Shared>,
     tx: DatabaseTransaction,
+    /// What rows are judged and sealed with: the keys as this transaction finds them.
+    judge: OnceCell<Judge>,
     /// SQLite: the latest time, in microseconds, that the transaction is to store.
     floor: AtomicI64,
     /// Set when a statement failed. PostgreSQL then answers COMMIT by rolling back, without calling that an error.
@@ -93,7 +105,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         self.run(|shared| async move {
-            let (value, tx) = WriteTx::perform(shared, work).await?;
+            let (value, tx) = WriteTx::perform(shared, KeysLock::Shared, work).await?;
             tx.store_time().await?;
             tx.commit().await?;
             Ok(value)
@@ -113,10 +125,30 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         self.run(|shared| async move {
-            let (value, tx) = WriteTx::perform(shared, work).await?;
+            let (value, tx) = WriteTx::perform(shared, KeysLock::Shared, work).await?;
             let revision = tx.advance_revision().await?;
             tx.commit().await?;
             Ok((value, revision))
+        })
+        .await
+    }
+
+    /// Changes what keys may do: as [`write`](Self::write), but no other write goes on meanwhile, on any server. A write that sealed
+    /// rows with a key has ended before that key's state changes.
+    ///
+    /// # Errors
+    /// As of [`write`](Self::write).
+    pub async fn write_keys<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: for<'tx> FnOnce(&'tx WriteTx) -> Work<'tx, T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.run(|shared| async move {
+            let (value, tx) = WriteTx::perform(shared, KeysLock::Exclusive, work).await?;
+            tx.store_time().await?;
+            tx.commit().await?;
+            Ok(value)
         })
         .await
     }
@@ -132,12 +164,12 @@ impl WriteTx {
     }
 
     /// Begins, and does `work`; on its error rolls back.
-    async fn perform<T, E, F>(shared: Arc<Shared>, work: F) -> Result<(T, Self), E>
+    async fn perform<T, E, F>(shared: Arc<Shared>, keys: KeysLock, work: F) -> Result<(T, Self), E>
     where
         F: for<'tx> FnOnce(&'tx Self) -> Work<'tx, T, E>,
         E: From<StoreError>,
     {
-        let tx = Self::begin(shared).await?;
+        let tx = Self::begin(shared, keys).await?;
         match work(&tx).await {
             Ok(value) => Ok((value, tx)),
             Err(error) => {
@@ -150,15 +182,22 @@ impl WriteTx {
         }
     }
 
-    async fn begin(shared: Arc<Shared>) -> Result<Self, StoreError> {
+    async fn begin(shared: Arc<Shared>, keys: KeysLock) -> Result<Self, StoreError> {
         let turn = shared.turn().await?;
         // IMMEDIATE: a transaction that began by reading could not go on to write once another had written.
         let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
         let tx = shared.connection.begin_with_options(options).await?;
         if !shared.is_sqlite() {
-            tx.execute_unprepared(&shared.settings().postgres_transaction()).await?;
+            tx.execute_unprepared(&shared.settings().postgres_transaction(keys)).await?;
         }
-        Ok(Self { shared, tx, floor: AtomicI64::new(i64::MIN), failed: AtomicBool::new(false), _turn: turn })
+        Ok(Self {
+            shared,
+            tx,
+            judge: OnceCell::new(),
+            floor: AtomicI64::new(i64::MIN),
+            failed: AtomicBool::new(false),
+            _turn: turn,
+        })
     }
 
     /// SQLite: has the transaction store `floor`, if it is later than now.
@@ -214,14 +253,38 @@ impl WriteTx {
     }
 
     fn noting_failure<T, E: Into<StoreError>>(&self, result: Result<T, E>) -> Result<T, StoreError> {
-        result.map_err(|error| {
-            self.failed.store(true, Ordering::Relaxed);
-            error.into()
-        })
+        result.map_err(|error| self.failing(error.into()))
     }
 
-    pub(crate) fn ring(&self) -> &KeyRing {
-        &self.shared.ring
+    fn failing(&self, error: StoreError) -> StoreError {
+        self.failed.store(true, Ordering::Relaxed);
+        error
+    }
+
+    /// The key ring as this transaction finds it; nobody changes it before the transaction ends.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongKeys`] if this process does not have the active key.
+    pub async fn ring(&self) -> Result<&KeyRing, StoreError> {
+        let ring = self.judge().await?.ring();
+        match ring.lacked_active() {
+            Some(kid) => Err(self.failing(StoreError::wrong_keys(WrongKeys::Lacks(kid)))),
+            None => Ok(ring),
+        }
+    }
+
+    /// The MAC to store beside `row`, by the key that is active in this transaction.
+    pub(crate) async fn seal<T: Sealed>(&self, row: &T) -> Result<RowMac, StoreError> {
+        Ok(self.ring().await?.seal(row))
+    }
+
+    async fn judge(&self) -> Result<&Judge, StoreError> {
+        let find = async || {
+            let known = known_keys::known(&self.tx).await?;
+            let ring = self.shared.keys.ring_of(&known).map_err(StoreError::wrong_keys)?;
+            Ok::<_, StoreError>(self.shared.judge_with(ring))
+        };
+        self.noting_failure(self.judge.get_or_try_init(find).await)
     }
 
     /// Inserts unless there is a row of that key.
@@ -242,8 +305,8 @@ impl WriteTx {
 
     /// Reads the sealed row that a query finds, if any.
     pub(crate) async fn read_one<T: Row>(&self, query: &SelectStatement) -> Result<Option<Locked<T>>, StoreError> {
-        let found = self.find(query).await?;
-        found.map(|columns| row::read(self.ring(), &columns, "")).transpose()
+        let Some(found) = self.find(query).await? else { return Ok(None) };
+        self.judge().await?.read(&found, "").map(Some)
     }
 }
 

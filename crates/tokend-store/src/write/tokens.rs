@@ -32,13 +32,14 @@ impl WriteTx {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_token(&self, token: &Token) -> Result<Insert, StoreError> {
+        let mac = self.seal_credential(token).await?;
         let count = workspaces::Entity::update_many()
             .col_expr(workspaces::Column::TokenCount, Expr::col(workspaces::Column::TokenCount).add(1))
             .filter(workspaces::Column::Id.eq(token.name.workspace.as_str()));
         if !self.change(&count.into_query()).await? {
             return Ok(Insert::NoParent);
         }
-        let inserted = self.insert(tokens::Entity::insert(row::token_to_model(token, &self.ring().seal(token)))).await?;
+        let inserted = self.insert(tokens::Entity::insert(row::token_to_model(token, &mac))).await?;
         if inserted == Insert::Taken {
             // The caller may go on and commit: take the count back.
             let count = workspaces::Entity::update_many()
@@ -56,7 +57,7 @@ impl WriteTx {
     /// [`StoreError`].
     pub async fn revoke_token(&self, read: &Locked<Token>, revocation: Revocation) -> Result<Option<Locked<Token>>, StoreError> {
         let token = Token { revocation: Some(revocation), ..(**read).clone() };
-        let mac = self.ring().seal(&token);
+        let mac = self.seal(&token).await?;
         let model = row::token_to_model(&token, &mac);
         let changed = tokens::ActiveModel {
             revoke_time: model.revoke_time,

@@ -26,7 +26,7 @@ impl WriteTx {
     /// # Errors
     /// [`StoreError`].
     pub async fn insert_workspace(&self, workspace: &Workspace) -> Result<Insert, StoreError> {
-        let mut model = row::workspace_to_model(workspace, &self.ring().seal(workspace));
+        let mut model = row::workspace_to_model(workspace, &self.seal(workspace).await?);
         model.token_count = Set(0);
         self.insert(workspaces::Entity::insert(model)).await
     }
@@ -40,7 +40,7 @@ impl WriteTx {
         read: &Locked<Workspace>,
         workspace: Workspace,
     ) -> Result<Option<Locked<Workspace>>, StoreError> {
-        let mac = self.ring().seal(&workspace);
+        let mac = self.seal(&workspace).await?;
         let update = workspaces::Entity::update_many()
             .set(ActiveModel { id: NotSet, ..row::workspace_to_model(&workspace, &mac) })
             .filter(workspaces::Column::Id.eq(read.id.as_str()))

@@ -78,10 +78,10 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     // Gone when this function ends, keys and tokens with it.
     let directory = tempfile::Builder::new().prefix("tokend-dev-").tempdir()?;
     let store = tokend_store::Settings::new(sqlite_url(&directory.path().join("tokend.db")));
-    let ring = random::generate_ring(Prefix::default())
+    let roots = random::generate_roots(Prefix::default())
         .map_err(|error| Failure::Other(format!("the system's random source failed: {error}")))?;
-    let ring = Arc::new(ring);
-    let admin_key = install(&store, Arc::clone(&ring), clock.clone()).await?;
+    let roots = Arc::new(roots);
+    let admin_key = install(&store, Arc::clone(&roots), clock.clone()).await?;
 
     let settings = Settings {
         listen,
@@ -90,8 +90,9 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         transport: transport::Settings::default(),
         limits: Limits::default(),
         store,
+        keyring: None,
     };
-    let server = Server::bind(settings, ring, clock.clone()).await?;
+    let server = Server::bind(settings, roots, clock.clone()).await?;
     let (address, ops_address) = (server.address()?, server.ops_address()?);
     let serving = tokio::spawn(server.run(stop.clone()));
 
