@@ -137,11 +137,13 @@ impl RootKeys {
     }
 }
 
-/// The prefix, and each key with its flag.
-fn parse<K: KeyText>(text: &str) -> Result<(Prefix, Vec<(Arc<Key>, bool)>), KeyRingFileError> {
+/// A key, and its flag of whichever version.
+type Flagged = (Arc<Key>, bool);
+
+fn parse<K: KeyText>(text: &str) -> Result<(Prefix, Vec<Flagged>), KeyRingFileError> {
     let ring: RingText<K> = toml::from_str(text).map_err(|_| KeyRingFileError::NotAKeyRing)?;
     let prefix = ring.prefix.parse().map_err(|_| KeyRingFileError::Prefix)?;
-    let mut keys: Vec<(Arc<Key>, bool)> = Vec::with_capacity(ring.keys.len());
+    let mut keys: Vec<Flagged> = Vec::with_capacity(ring.keys.len());
     for (index, key) in ring.keys.iter().enumerate() {
         let (kid, root, flag) = key.parts();
         let kid: Kid = kid.parse().map_err(|_| KeyRingFileError::Kid(index + 1))?;
