@@ -78,7 +78,7 @@ async fn many_start_on_an_empty_database(fixture: Fixture) {
     }
     let status = schema_status(&fixture.settings).await.expect("it works");
     assert!(!status.is_behind());
-    assert_eq!(fixture.number("SELECT count(*) FROM tokend_migrations").await, status.needed);
+    assert_eq!(fixture.number("SELECT max(version) FROM tokend_migrations").await, status.needed);
     // And all of them work.
     stores[0].initialize(fixture.installation(&stores[0]).await).await.expect("it is new");
     for (number, store) in stores.iter().enumerate() {
