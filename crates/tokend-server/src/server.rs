@@ -154,7 +154,8 @@ impl Server {
     /// # Errors
     /// [`StartError::Transport`].
     pub async fn run(self, shutdown: CancellationToken) -> Result<Report, StartError> {
-        let Self { context, authenticator, admission, listener, ops_listener, health, telemetry, reflection, transport, keyring } = self;
+        let Self { context, authenticator, admission, listener, ops_listener, health, telemetry, reflection, transport, keyring } =
+            self;
         let store = context.store.clone();
         // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
         let draining = CancellationToken::new();
