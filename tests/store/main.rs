@@ -2,6 +2,7 @@
 
 mod support;
 
+mod audit;
 mod closing;
 mod concurrency;
 mod keys;

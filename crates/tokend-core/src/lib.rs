@@ -9,9 +9,11 @@
 //! - [`verdict`]: may this token do this, here, now?
 //! - [`page_token`]: where the next page of a list starts.
 //! - [`row_mac`]: why a stored row can be believed.
+//! - [`audit`]: who did what, in chains that can't be edited.
 //! - [`time`], [`clock`], [`revision`]: when.
 
 pub mod address;
+pub mod audit;
 pub mod caller;
 pub mod clock;
 pub mod credential;

@@ -107,6 +107,11 @@ impl MacInput {
         self.bytes(&value.to_le_bytes());
     }
 
+    /// A column of a whole number that is never negative.
+    pub(crate) fn count(&mut self, value: u64) {
+        self.bytes(&value.to_le_bytes());
+    }
+
     /// A list of texts.
     pub fn texts<'a>(&mut self, values: impl ExactSizeIterator<Item = &'a str>) {
         self.number(i64::try_from(values.len()).unwrap_or(i64::MAX));

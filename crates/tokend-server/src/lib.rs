@@ -6,8 +6,9 @@
 //!
 //! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests; `layers` are what every request passes;
 //! [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they do; [`refusal`]
-//! and `status` are how a call fails; `health` and `ops` are for orchestrators; [`installation`], [`keyring_file`], [`panics`] and
-//! [`random`] are what the start needs; [`keyring_life`] adds and retires keys, `keyring_watch` follows that.
+//! and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are for
+//! orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`keyring_life`] adds and
+//! retires keys, `keyring_watch` follows that.
 
 pub mod installation;
 pub mod keyring_file;
@@ -21,6 +22,7 @@ pub mod server;
 pub mod transport;
 
 mod access;
+mod attempt;
 mod failed_authentications;
 mod health;
 mod keyring_watch;
@@ -30,4 +32,5 @@ mod paging;
 mod reflection;
 mod services;
 mod status;
+mod tally;
 mod usecases;

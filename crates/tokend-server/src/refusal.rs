@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokend_core::{
+    audit::MalformedActor,
     credential::Kid,
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
     quote::quoted,
@@ -20,6 +21,9 @@ pub enum Refusal {
     /// The call carries no credential.
     #[error("no caller key: send it in the metadata as `authorization: Bearer tkdc_...`")]
     MissingCredential,
+    /// The metadata `x-tokend-actor` can't be put on record.
+    #[error("the metadata x-tokend-actor {0}")]
+    InvalidActor(MalformedActor),
     /// The credential is no caller key that works.
     #[error("the credential is not a caller key that works here; it may be revoked, expired, or not a caller key at all")]
     InvalidCredential,

@@ -21,6 +21,7 @@ use crate::{
         dispatch::{Dispatch, Services},
         framework_errors::FrameworkErrors,
         panics::Panics,
+        refusals::{Recorder, Refusals},
         sensitive::Sensitive,
         telemetry::{Measured, Telemetry},
     },
@@ -31,6 +32,7 @@ use crate::{
         caller_admin::CallerAdminService, token_admin::TokenAdminService, token_verify::TokenVerifyService,
         workspace_admin::WorkspaceAdminService,
     },
+    tally::{DeniedVerdicts, RefusedCalls},
     transport::{self, OutOfRange, Report, TransportError},
     usecases::Context,
 };
@@ -90,6 +92,7 @@ pub struct Server {
     context: Arc<Context>,
     authenticator: Arc<Authenticator>,
     admission: Arc<Admission>,
+    refusals: Arc<Recorder>,
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
     health: Health,
@@ -117,12 +120,15 @@ impl Server {
         let telemetry = Telemetry::new(clock.clone())?;
         let reflection = if reflection { Some(Reflection::new()?) } else { None };
         let catalog = ScopeCatalog::bitbucket()?;
+        let denied = DeniedVerdicts::new(&telemetry, clock.clone());
+        let refused = RefusedCalls::new(&telemetry, clock.clone());
         let failures = FailedAuthentications::new(&limits, clock.clone());
         let store = Store::open(&store, roots, clock).await?;
         Ok(Self {
             authenticator: Arc::new(Authenticator { store: store.clone(), failures }),
             admission: Admission::new(limits),
-            context: Arc::new(Context { store, catalog }),
+            refusals: Arc::new(Recorder::new(store.clone(), refused)),
+            context: Arc::new(Context { store, catalog, denied }),
             listener,
             ops_listener,
             health: Health::not_ready().await,
@@ -154,8 +160,19 @@ impl Server {
     /// # Errors
     /// [`StartError::Transport`].
     pub async fn run(self, shutdown: CancellationToken) -> Result<Report, StartError> {
-        let Self { context, authenticator, admission, listener, ops_listener, health, telemetry, reflection, transport, keyring } =
-            self;
+        let Self {
+            context,
+            authenticator,
+            admission,
+            refusals,
+            listener,
+            ops_listener,
+            health,
+            telemetry,
+            reflection,
+            transport,
+            keyring,
+        } = self;
         let store = context.store.clone();
         // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
         let draining = CancellationToken::new();
@@ -168,7 +185,7 @@ impl Server {
             reflection,
         });
         let service = Admitted { admission, inner: Authenticate { authenticator, inner: dispatch } };
-        let service = FrameworkErrors(Panics(service));
+        let service = Refusals { recorder: refusals, inner: FrameworkErrors(Panics(service)) };
         let service = Sensitive(Measured { telemetry: telemetry.clone(), inner: service });
 
         // Ops answers until the very end, so that probes see the draining.

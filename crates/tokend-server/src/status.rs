@@ -60,6 +60,7 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
     use ErrorReason as R;
     match refusal {
         Refusal::InvalidFields(_) => (Code::InvalidArgument, R::InvalidField),
+        Refusal::InvalidActor(_) => (Code::InvalidArgument, R::InvalidActor),
         Refusal::MissingCredential => (Code::Unauthenticated, R::MissingCredential),
         Refusal::InvalidCredential => (Code::Unauthenticated, R::InvalidCredential),
         Refusal::TooManyFailedAuthentications { .. } => (Code::ResourceExhausted, R::TooManyFailedAuthentications),

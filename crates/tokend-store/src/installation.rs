@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use rand::TryCryptoRng;
 use sea_orm::{ActiveValue::Set, EntityTrait};
-use tokend_core::caller::{Caller, CallerKey};
+use tokend_core::{
+    audit::{Chain, Event, EventType, Origin, Outcome, RowAfter},
+    caller::{Caller, CallerKey},
+};
 
 use crate::{
-    entity::{feed, installation},
+    entity::{audit_chains, feed, installation},
     error::StoreError,
     keys,
     open_error::OpenError,
     store::{Shared, Store},
-    write::{Insert, WriteTx},
+    write::{Insert, WriteTx, audit::log_begun},
 };
 
 /// The key of the tables that have one row.
@@ -101,7 +104,36 @@ async fn initialize(tx: &WriteTx, NewInstallation { caller, key, epoch }: NewIns
     if done.iter().any(|insert| *insert != Insert::Done) {
         return Err(StoreError::corrupt(INSTALLATION, "1".to_owned(), "the row is missing where others are not".to_owned()).into());
     }
+    let event = |kind, resource, row| Event {
+        chain: Chain::Installation,
+        kind,
+        origin: Origin::default(),
+        resource,
+        outcome: Outcome::Done,
+        reason: String::new(),
+        detail: String::new(),
+        row,
+    };
+    if !tx.begin_log(event(EventType::InstallationCreated, String::new(), RowAfter::None)).await? {
+        return Err(AlreadyInitialized.into());
+    }
+    tx.audit(event(EventType::CallerCreated, caller.id.name(), tx.row_is(&caller).await?)).await?;
+    tx.audit(event(EventType::CallerKeyCreated, key.name.to_string(), tx.row_is(&key).await?)).await?;
     Ok(())
+}
+
+/// Begins the audit log of an installation that was made before there was one.
+pub(crate) async fn begin_log(store: &Store) -> Result<(), StoreError> {
+    let is_begun = |shared: Arc<Shared>| async move {
+        let head = audit_chains::Entity::find_by_id(Chain::INSTALLATION).one(&shared.connection).await?;
+        Ok::<_, StoreError>(head.is_some())
+    };
+    if store.run(is_begun).await? {
+        return Ok(());
+    }
+    tracing::warn!("this installation has no audit log: it is begun now, and what was done before is not on record");
+    // Of two servers at once, one begins it.
+    store.write(|tx: &WriteTx| Box::pin(async move { tx.begin_log(log_begun(Chain::Installation)).await.map(|_| ()) })).await
 }
 
 /// Whether the database is initialized, and with this key ring.

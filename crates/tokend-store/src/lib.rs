@@ -32,7 +32,7 @@ pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use read::{
-    CallerKeyPage, CallerPage, PresentedCallerKey, PresentedToken, StoredToken, StoredWorkspace, TimeCursor, TokenPage,
+    CallerKeyPage, CallerPage, PresentedCallerKey, PresentedToken, RecordPage, StoredToken, StoredWorkspace, TimeCursor, TokenPage,
     WorkspacePage,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};

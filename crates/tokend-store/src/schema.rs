@@ -10,13 +10,14 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 2] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 3] = [
     (
         1,
         "foundation",
         include_str!("../migrations/sqlite/0001_foundation.sql"),
         include_str!("../migrations/postgres/0001_foundation.sql"),
     ),
+    (2, "audit", include_str!("../migrations/sqlite/0002_audit.sql"), include_str!("../migrations/postgres/0002_audit.sql")),
     (4, "keyring", include_str!("../migrations/sqlite/0004_keyring.sql"), include_str!("../migrations/postgres/0004_keyring.sql")),
 ];
 

@@ -72,7 +72,7 @@ impl Store {
     /// [`OpenError`], one sentence for the operator.
     pub async fn open(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
         let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
-        match store.run(crate::installation::check).await {
+        match store.check().await {
             Ok(()) => Ok(store),
             Err(error) => {
                 store.close().await;
@@ -104,6 +104,11 @@ impl Store {
     /// [`OpenError`], one sentence for the operator.
     pub async fn create(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
         Self::connect(settings, roots, clock, Purpose::Initialize).await
+    }
+
+    async fn check(&self) -> Result<(), OpenError> {
+        self.run(crate::installation::check).await?;
+        Ok(crate::installation::begin_log(self).await?)
     }
 
     async fn connect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {

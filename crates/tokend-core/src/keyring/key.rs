@@ -39,6 +39,7 @@ pub(super) struct Key {
     digest: [u8; blake3::KEY_LEN],
     row: [u8; blake3::KEY_LEN],
     page: [u8; blake3::KEY_LEN],
+    audit: [u8; blake3::KEY_LEN],
 }
 
 impl Key {
@@ -59,6 +60,7 @@ impl Key {
             digest: blake3::derive_key("tokend 2026-11-24 secret digest v1", root),
             row: blake3::derive_key("tokend 2026-11-24 row MAC v1", root),
             page: blake3::derive_key("tokend 2026-11-24 page token v1", root),
+            audit: blake3::derive_key("tokend 2026-11-24 audit log v1", root),
         }
     }
 
@@ -68,6 +70,10 @@ impl Key {
 
     pub(super) const fn page(&self) -> &[u8; blake3::KEY_LEN] {
         &self.page
+    }
+
+    pub(super) const fn audit(&self) -> &[u8; blake3::KEY_LEN] {
+        &self.audit
     }
 
     pub(super) const fn root(&self) -> &[u8; Self::ROOT_BYTES] {

@@ -40,6 +40,8 @@ pub struct KeyRing {
     active: Arc<Key>,
     /// Keys that verify and no longer, or not yet, sign.
     verifying: Vec<Arc<Key>>,
+    /// Every key whose root is at hand, retired ones too: what they sealed in the audit log is still believed.
+    at_hand: Vec<Arc<Key>>,
     /// Keys that the database knows and does not call retired, and whose roots are not at hand.
     lacked: Vec<Kid>,
     /// Which of them signs elsewhere, if one does. `active` then only stands in for it.
@@ -146,6 +148,11 @@ impl KeyRing {
     /// The subkey of page tokens.
     pub(crate) fn page_key(&self, kid: Kid) -> Option<&[u8; blake3::KEY_LEN]> {
         self.key(kid).map(Key::page)
+    }
+
+    /// The subkey of the audit log, of retired keys too: records name it for as long as they are kept.
+    pub(crate) fn audit_key(&self, kid: Kid) -> Option<&[u8; blake3::KEY_LEN]> {
+        self.at_hand.iter().find(|key| key.kid() == kid).map(|key| key.audit())
     }
 
     fn key(&self, kid: Kid) -> Option<&Key> {

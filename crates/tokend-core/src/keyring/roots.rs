@@ -190,7 +190,8 @@ impl RootKeys {
             (None, Some(kid)) => verifying.pop().ok_or(WrongKeys::Lacks(kid))?,
             (None, None) => return Err(WrongKeys::NoneActive),
         };
-        Ok(KeyRing { prefix: self.prefix, active, verifying, lacked, lacked_active })
+        let at_hand = self.keys.iter().map(|root| Arc::clone(&root.key)).collect();
+        Ok(KeyRing { prefix: self.prefix, active, verifying, at_hand, lacked, lacked_active })
     }
 
     fn root(&self, kid: Kid) -> Option<&Root> {

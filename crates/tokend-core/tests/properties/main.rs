@@ -1,5 +1,6 @@
 //! What the core promises, one file for each subject.
 
+mod audit;
 mod credential;
 mod keyring;
 mod row_mac;

@@ -21,6 +21,7 @@ use tower::Service;
 
 use super::traffic::Traffic;
 use crate::{
+    attempt::Attempt,
     failed_authentications::FailedAuthentications,
     refusal::Refusal,
     rules::{Rule, rule},
@@ -77,6 +78,9 @@ impl Authenticator {
         let store = if Traffic::of(path) == Traffic::Revocation { self.store.reserved() } else { self.store.clone() };
         let caller = self.caller(&store, request.headers()).await;
         let caller = caller.map_err(|refusal| self.note_failure(refusal, request.extensions()))?;
+        let caller = Arc::new(caller);
+        // Also of a call that its role does not allow.
+        Attempt::note_caller(request.extensions(), &caller);
         if let Some(connection) = request.extensions().get::<Connection>() {
             connection.is_known();
         }
@@ -87,7 +91,7 @@ impl Authenticator {
             }
             Some(_) => {}
         }
-        request.extensions_mut().insert(Arc::new(caller));
+        request.extensions_mut().insert(caller);
         Ok(())
     }
 

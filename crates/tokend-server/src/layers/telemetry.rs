@@ -65,6 +65,19 @@ impl Telemetry {
         self.handle.render()
     }
 
+    /// Says what a counter of that name counts.
+    pub(crate) fn describe(&self, name: &'static str, what: &'static str) {
+        with_local_recorder(&*self.recorder, || describe_counter!(name, what));
+    }
+
+    /// A counter, made beforehand: it starts at zero, and counting looks nothing up.
+    pub(crate) fn counter(&self, name: &'static str, label: Option<(&'static str, &'static str)>) -> Counter {
+        with_local_recorder(&*self.recorder, || match label {
+            Some((label, value)) => counter!(name, label => value),
+            None => counter!(name),
+        })
+    }
+
     fn count_failure(&self, method: &'static str, code: Code) {
         with_local_recorder(&*self.recorder, || counter!(REQUESTS, "method" => method, "code" => code_name(code)).increment(1));
     }

@@ -9,7 +9,7 @@ use tokend_store::{CallerKeyPage, TimeCursor};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    access::admitted,
+    access::{Act, admitted},
     paging::{List, fit, id_position},
     refusal::Refusal,
     usecases::{
@@ -25,9 +25,9 @@ pub(crate) struct CallerAdminService(pub(crate) Arc<Context>);
 #[async_trait]
 impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
     async fn create_caller(&self, request: Request<v1::CreateCallerRequest>) -> Result<Response<v1::CreateCallerResponse>, Status> {
-        let (_, message) = admitted(request)?;
+        let (act, message) = admitted(request)?;
         let request = CreateCaller::from_message(message).map_err(Refusal::from)?;
-        let caller = callers::create(&self.0, request).await?;
+        let caller = callers::create(&self.0, act, request).await?;
         Ok(Response::new(v1::CreateCallerResponse { caller: Some(caller_message(caller)) }))
     }
 
@@ -39,7 +39,7 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
     }
 
     async fn list_callers(&self, request: Request<v1::ListCallersRequest>) -> Result<Response<v1::ListCallersResponse>, Status> {
-        let (caller, message) = admitted(request)?;
+        let (Act { caller, .. }, message) = admitted(request)?;
         let ListCallers { page } = ListCallers::from_message(message).map_err(Refusal::from)?;
         let keys = self.0.store.keys();
         let list = List { ring: &keys, caller: &caller, rpc: "ListCallers", parent: "" };
@@ -56,7 +56,7 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         &self,
         request: Request<v1::ListCallerKeysRequest>,
     ) -> Result<Response<v1::ListCallerKeysResponse>, Status> {
-        let (caller, message) = admitted(request)?;
+        let (Act { caller, .. }, message) = admitted(request)?;
         let ListCallerKeys { caller: parent, page } = ListCallerKeys::from_message(message).map_err(Refusal::from)?;
         let parent_name = parent.name();
         let keys = self.0.store.keys();
@@ -71,9 +71,9 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
 
     async fn delete_caller(&self, request: Request<v1::DeleteCallerRequest>) -> Result<Response<v1::DeleteCallerResponse>, Status> {
         // Every call reads its caller from the database: there is no cache to wait for.
-        let (_, v1::DeleteCallerRequest { name, no_wait: _ }) = admitted(request)?;
+        let (act, v1::DeleteCallerRequest { name, no_wait: _ }) = admitted(request)?;
         let request = NamedCaller::from_name(&name).map_err(Refusal::from)?;
-        let (caller, revision) = callers::delete(&self.0, request).await?;
+        let (caller, revision) = callers::delete(&self.0, act, request).await?;
         Ok(Response::new(v1::DeleteCallerResponse { caller: Some(caller_message(caller)), revision: Some(revision.into()) }))
     }
 
@@ -81,9 +81,9 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         &self,
         request: Request<v1::CreateCallerKeyRequest>,
     ) -> Result<Response<v1::CreateCallerKeyResponse>, Status> {
-        let (_, message) = admitted(request)?;
+        let (act, message) = admitted(request)?;
         let request = CreateCallerKey::from_message(&message).map_err(Refusal::from)?;
-        let (key, secret) = callers::create_key(&self.0, request).await?;
+        let (key, secret) = callers::create_key(&self.0, act, request).await?;
         Ok(Response::new(v1::CreateCallerKeyResponse { key: Some(self.message(&key)), secret: secret_text(&secret) }))
     }
 
@@ -91,9 +91,9 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         &self,
         request: Request<v1::RevokeCallerKeyRequest>,
     ) -> Result<Response<v1::RevokeCallerKeyResponse>, Status> {
-        let (_, message) = admitted(request)?;
+        let (act, message) = admitted(request)?;
         let request = RevokeCallerKey::from_message(&message).map_err(Refusal::from)?;
-        let (key, revision) = callers::revoke_key(&self.0, request).await?;
+        let (key, revision) = callers::revoke_key(&self.0, act, request).await?;
         Ok(Response::new(v1::RevokeCallerKeyResponse { key: Some(self.message(&key)), revision: Some(revision.into()) }))
     }
 }

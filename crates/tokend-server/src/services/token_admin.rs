@@ -9,7 +9,7 @@ use tokend_store::{StoredToken, TimeCursor, TokenPage};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    access::{admitted, sees_token, sees_workspace},
+    access::{Act, admitted, sees_token, sees_workspace},
     paging::{List, fit},
     refusal::Refusal,
     usecases::{Context, tokens},
@@ -22,10 +22,10 @@ pub(crate) struct TokenAdminService(pub(crate) Arc<Context>);
 #[async_trait]
 impl v1::token_admin_server::TokenAdmin for TokenAdminService {
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Result<Response<v1::CreateTokenResponse>, Status> {
-        let (caller, message) = admitted(request)?;
-        sees_workspace(&caller, &message.parent)?;
+        let (act, message) = admitted(request)?;
+        sees_workspace(&act.caller, &message.parent)?;
         let request = CreateToken::from_message(message, &self.0.catalog).map_err(Refusal::from)?;
-        let created = tokens::create(&self.0, caller, request).await?;
+        let created = tokens::create(&self.0, act, request).await?;
         let token = self.message(&created.stored);
         let token = if created.would_be_new { v1::Token { name: String::new(), hint: String::new(), ..token } } else { token };
         let secret = created.secret.as_ref().map(secret_text).unwrap_or_default();
@@ -33,7 +33,7 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
     }
 
     async fn get_token(&self, request: Request<v1::GetTokenRequest>) -> Result<Response<v1::GetTokenResponse>, Status> {
-        let (caller, message) = admitted(request)?;
+        let (Act { caller, .. }, message) = admitted(request)?;
         sees_token(&caller, &message.name)?;
         let request = GetToken::from_message(&message).map_err(Refusal::from)?;
         let stored = tokens::get(&self.0, request).await?;
@@ -41,7 +41,7 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
     }
 
     async fn list_tokens(&self, request: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensResponse>, Status> {
-        let (caller, message) = admitted(request)?;
+        let (Act { caller, .. }, message) = admitted(request)?;
         sees_workspace(&caller, &message.parent)?;
         let ListTokens { workspace, page } = ListTokens::from_message(message).map_err(Refusal::from)?;
         let parent = workspace.name();
@@ -63,10 +63,10 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
     }
 
     async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::RevokeTokenResponse>, Status> {
-        let (caller, message) = admitted(request)?;
-        sees_token(&caller, &message.name)?;
+        let (act, message) = admitted(request)?;
+        sees_token(&act.caller, &message.name)?;
         let request = RevokeToken::from_message(message).map_err(Refusal::from)?;
-        let (stored, revision) = tokens::revoke(&self.0, caller, request).await?;
+        let (stored, revision) = tokens::revoke(&self.0, act, request).await?;
         Ok(Response::new(v1::RevokeTokenResponse { token: Some(self.message(&stored)), revision: Some(revision.into()) }))
     }
 
@@ -74,7 +74,7 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
         &self,
         request: Request<v1::IdentifyTokenRequest>,
     ) -> Result<Response<v1::IdentifyTokenResponse>, Status> {
-        let (caller, message) = admitted(request)?;
+        let (Act { caller, .. }, message) = admitted(request)?;
         let stored = tokens::identify(&self.0, &caller, IdentifyToken::from_message(message)).await?;
         Ok(Response::new(v1::IdentifyTokenResponse { token: Some(self.message(&stored)) }))
     }

@@ -9,7 +9,7 @@ use tokend_store::StoredWorkspace;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    access::{admitted, sees_workspace},
+    access::{Act, admitted, sees_workspace},
     paging::{List, id_position},
     refusal::Refusal,
     usecases::{Context, workspaces},
@@ -25,14 +25,14 @@ impl v1::workspace_admin_server::WorkspaceAdmin for WorkspaceAdminService {
         &self,
         request: Request<v1::CreateWorkspaceRequest>,
     ) -> Result<Response<v1::CreateWorkspaceResponse>, Status> {
-        let (_, message) = admitted(request)?;
+        let (act, message) = admitted(request)?;
         let request = CreateWorkspace::from_message(message).map_err(Refusal::from)?;
-        let workspace = workspaces::create(&self.0, request).await?;
+        let workspace = workspaces::create(&self.0, act, request).await?;
         Ok(Response::new(v1::CreateWorkspaceResponse { workspace: Some(workspace_message(workspace, 0)) }))
     }
 
     async fn get_workspace(&self, request: Request<v1::GetWorkspaceRequest>) -> Result<Response<v1::GetWorkspaceResponse>, Status> {
-        let (caller, message) = admitted(request)?;
+        let (Act { caller, .. }, message) = admitted(request)?;
         sees_workspace(&caller, &message.name)?;
         let request = GetWorkspace::from_message(&message).map_err(Refusal::from)?;
         let stored = workspaces::get(&self.0, request).await?;
@@ -44,7 +44,7 @@ impl v1::workspace_admin_server::WorkspaceAdmin for WorkspaceAdminService {
         &self,
         request: Request<v1::ListWorkspacesRequest>,
     ) -> Result<Response<v1::ListWorkspacesResponse>, Status> {
-        let (caller, message) = admitted(request)?;
+        let (Act { caller, .. }, message) = admitted(request)?;
         let ListWorkspaces { page } = ListWorkspaces::from_message(message).map_err(Refusal::from)?;
         let keys = self.0.store.keys();
         let list = List { ring: &keys, caller: &caller, rpc: "ListWorkspaces", parent: "" };

@@ -1,7 +1,8 @@
 //! Making, showing and deleting callers and their keys.
 
 use tokend_core::{
-    caller::{Caller, CallerKey},
+    audit::{Chain, Event, EventType, RowAfter},
+    caller::{Caller, CallerKey, WorkspaceAccess},
     credential::{Kind, Minted, Secret},
     name::{CallerId, CallerKeyName},
     revision::Revision,
@@ -14,10 +15,13 @@ use tokend_proto::{
 use tokend_store::{CallerKeyPage, CallerPage, Insert, StoreError, TimeCursor, WriteTx};
 
 use super::Context;
-use crate::refusal::Refusal;
+use crate::{access::Act, refusal::Refusal};
 
 /// Most keys of one caller that work at once: one in use and one to replace it.
 const MAX_LIVE_KEYS: u64 = 2;
+
+/// Most workspaces that an event of a caller names.
+const NAMED_WORKSPACES: usize = 16;
 
 /// A key as it was at some time.
 pub(crate) struct SeenKey {
@@ -26,14 +30,16 @@ pub(crate) struct SeenKey {
 }
 
 /// Makes a caller.
-pub(crate) async fn create(context: &Context, request: CreateCaller) -> Result<Caller, Refusal> {
+pub(crate) async fn create(context: &Context, act: Act, request: CreateCaller) -> Result<Caller, Refusal> {
     let CreateCaller { id, role, workspaces, certificate_sans } = request;
     let create = async move |tx: &WriteTx| {
         let caller = Caller { id, role, workspaces, certificate_sans, create_time: tx.now().await? };
-        match tx.insert_caller(&caller).await? {
-            Insert::Done => Ok(caller),
-            Insert::Taken | Insert::NoParent => Err(Refusal::CallerAlreadyExists(caller.id)),
+        if tx.insert_caller(&caller).await? != Insert::Done {
+            return Err(Refusal::CallerAlreadyExists(caller.id));
         }
+        let event = act.event(Chain::Installation, EventType::CallerCreated, caller.id.name(), tx.row_is(&caller).await?);
+        tx.audit(Event { detail: permission(&caller), ..event }).await?;
+        Ok(caller)
     };
     context.store.write(move |tx| Box::pin(async move { create(tx).await })).await
 }
@@ -61,14 +67,19 @@ pub(crate) async fn list_keys(
 }
 
 /// Deletes a caller and its keys. Its tokens live on.
-pub(crate) async fn delete(context: &Context, request: NamedCaller) -> Result<(Caller, Revision), Refusal> {
+pub(crate) async fn delete(context: &Context, act: Act, request: NamedCaller) -> Result<(Caller, Revision), Refusal> {
     let NamedCaller { id } = request;
-    let delete = async move |tx: &WriteTx| tx.delete_caller(&id).await?.ok_or(Refusal::CallerNotFound(id));
+    let delete = async move |tx: &WriteTx| {
+        let caller = tx.delete_caller(&id).await?.ok_or(Refusal::CallerNotFound(id))?;
+        let event = act.event(Chain::Installation, EventType::CallerDeleted, caller.id.name(), RowAfter::Gone);
+        tx.audit(Event { detail: permission(&caller), ..event }).await?;
+        Ok::<_, Refusal>(caller)
+    };
     context.store.reserved().write_advancing(move |tx| Box::pin(async move { delete(tx).await })).await
 }
 
 /// Makes a key.
-pub(crate) async fn create_key(context: &Context, request: CreateCallerKey) -> Result<(SeenKey, Secret), Refusal> {
+pub(crate) async fn create_key(context: &Context, act: Act, request: CreateCallerKey) -> Result<(SeenKey, Secret), Refusal> {
     let CreateCallerKey { caller, ttl } = request;
     let Minted { id, secret, digest } = context.mint(Kind::CallerKey).map_err(Refusal::NoRandomness)?;
     let create = async move |tx: &WriteTx| {
@@ -81,17 +92,19 @@ pub(crate) async fn create_key(context: &Context, request: CreateCallerKey) -> R
         let name = CallerKeyName { caller: caller.id.clone(), id };
         let expire_time = now.plus(ttl).map_err(|_| FieldViolations::one("ttl", "must end before the year 10000"))?;
         let key = CallerKey { name, digest, create_time: now, expire_time, revoke_time: None };
-        match tx.insert_caller_key(&key).await? {
-            Insert::Done => Ok(SeenKey { key, now }),
-            Insert::Taken | Insert::NoParent => Err(Refusal::IdTaken(key.name.to_string())),
+        if tx.insert_caller_key(&key).await? != Insert::Done {
+            return Err(Refusal::IdTaken(key.name.to_string()));
         }
+        let event = act.event(Chain::Installation, EventType::CallerKeyCreated, key.name.to_string(), tx.row_is(&key).await?);
+        tx.audit(Event { detail: format!("works for {} s", ttl.as_secs()), ..event }).await?;
+        Ok(SeenKey { key, now })
     };
     let key = context.store.write(move |tx| Box::pin(async move { create(tx).await })).await?;
     Ok((key, secret))
 }
 
 /// Ends a key. One that was ended before stays as it is.
-pub(crate) async fn revoke_key(context: &Context, request: RevokeCallerKey) -> Result<(SeenKey, Revision), Refusal> {
+pub(crate) async fn revoke_key(context: &Context, act: Act, request: RevokeCallerKey) -> Result<(SeenKey, Revision), Refusal> {
     let RevokeCallerKey { name, no_wait: _ } = request;
     let revoke = async move |tx: &WriteTx| {
         let read = tx.caller_key(&name).await?.ok_or(Refusal::CallerKeyNotFound(name))?;
@@ -100,9 +113,24 @@ pub(crate) async fn revoke_key(context: &Context, request: RevokeCallerKey) -> R
             read
         } else {
             let row = read.name.id.to_string();
-            tx.revoke_caller_key(&read, now).await?.ok_or(StoreError::Tampered { table: "caller_keys", row })?
+            let key = tx.revoke_caller_key(&read, now).await?.ok_or(StoreError::Tampered { table: "caller_keys", row })?;
+            let event = act.event(Chain::Installation, EventType::CallerKeyRevoked, key.name.to_string(), tx.row_is(&*key).await?);
+            tx.audit(event).await?;
+            key
         };
         Ok::<_, Refusal>(SeenKey { key: key.into_inner(), now })
     };
     context.store.reserved().write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
+}
+
+/// What a caller may do and where, for the record.
+fn permission(caller: &Caller) -> String {
+    match &caller.workspaces {
+        WorkspaceAccess::All => format!("{} in every workspace", caller.role.as_str()),
+        WorkspaceAccess::Only(only) => {
+            let names: Vec<_> = only.iter().take(NAMED_WORKSPACES).map(|id| id.as_str()).collect();
+            let more = if only.len() > names.len() { ", ..." } else { "" };
+            format!("{} in {} workspaces: {}{more}", caller.role.as_str(), only.len(), names.join(", "))
+        }
+    }
 }

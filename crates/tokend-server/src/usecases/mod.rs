@@ -12,11 +12,14 @@ use tokend_core::{
 };
 use tokend_store::Store;
 
+use crate::tally::DeniedVerdicts;
+
 /// What every use case needs.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) catalog: ScopeCatalog,
+    pub(crate) denied: DeniedVerdicts,
 }
 
 impl Context {

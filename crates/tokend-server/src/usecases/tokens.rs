@@ -1,8 +1,7 @@
 //! Issuing, showing and ending tokens.
 
-use std::sync::Arc;
-
 use tokend_core::{
+    audit::{Chain, Event, EventType},
     caller::Caller,
     credential::{Kind, Minted, NotAuthentic, Secret, SecretDigest, Unrecognized},
     name::{TokenName, WorkspaceId},
@@ -19,7 +18,7 @@ use tokend_proto::{
 use tokend_store::{Insert, PresentedToken, RecordedRequest, RequestKey, StoreError, StoredToken, TimeCursor, TokenPage, WriteTx};
 
 use super::Context;
-use crate::refusal::Refusal;
+use crate::{access::Act, refusal::Refusal};
 
 /// The RPC's name in the record of requests.
 const CREATE: &str = "CreateToken";
@@ -52,12 +51,12 @@ impl<E: Into<Refusal>> From<E> for Undone {
 }
 
 /// Makes a token, or finds the one that the same request made before. With `validate_only` it changes nothing.
-pub(crate) async fn create(context: &Context, caller: Arc<Caller>, request: CreateToken) -> Result<Created, Refusal> {
+pub(crate) async fn create(context: &Context, act: Act, request: CreateToken) -> Result<Created, Refusal> {
     let Minted { id, secret, digest } = context.mint(Kind::WorkspaceToken).map_err(Refusal::NoRandomness)?;
     let name = TokenName { workspace: request.workspace.clone(), id };
     let is_rehearsal = request.validate_only;
     let create = async move |tx: &WriteTx| {
-        let outcome = find_or_insert(tx, &caller, request, name, digest).await?;
+        let outcome = find_or_insert(tx, &act, request, name, digest).await?;
         // A rehearsal goes all the way and is rolled back, so that it can't tell anything else than the real call would do.
         if is_rehearsal { Err(Undone::Rehearsed(Box::new(outcome))) } else { Ok(outcome) }
     };
@@ -107,11 +106,7 @@ pub(crate) async fn identify(context: &Context, caller: &Caller, request: Identi
 }
 
 /// Ends a token. One that was ended before stays as it is; the answer still stands at a revision of its own.
-pub(crate) async fn revoke(
-    context: &Context,
-    caller: Arc<Caller>,
-    request: RevokeToken,
-) -> Result<(StoredToken, Revision), Refusal> {
+pub(crate) async fn revoke(context: &Context, act: Act, request: RevokeToken) -> Result<(StoredToken, Revision), Refusal> {
     // Every verdict reads the database: there is no cache to wait for.
     let RevokeToken { name, reason, no_wait: _ } = request;
     let revoke = async move |tx: &WriteTx| {
@@ -121,9 +116,13 @@ pub(crate) async fn revoke(
         let token = if read.revocation.is_some() {
             read
         } else {
-            let revocation = Revocation { at: now, by: caller.id.clone(), reason };
+            let revocation = Revocation { at: now, by: act.caller.id.clone(), reason: reason.clone() };
             // Read under its lock: only a change behind our back can come in between.
-            tx.revoke_token(&read, revocation).await?.ok_or_else(|| tampered(&read))?
+            let token = tx.revoke_token(&read, revocation).await?.ok_or_else(|| tampered(&read))?;
+            let chain = Chain::Workspace(token.name.workspace.clone());
+            let event = act.event(chain, EventType::TokenRevoked, token.name.to_string(), tx.row_is(&*token).await?);
+            tx.audit(Event { reason: reason.into(), ..event }).await?;
+            token
         };
         Ok::<_, Refusal>(StoredToken { token: token.into_inner(), workspace_state: workspace.state, now })
     };
@@ -132,7 +131,7 @@ pub(crate) async fn revoke(
 
 async fn find_or_insert(
     tx: &WriteTx,
-    caller: &Caller,
+    act: &Act,
     mut request: CreateToken,
     name: TokenName,
     digest: SecretDigest,
@@ -141,14 +140,14 @@ async fn find_or_insert(
     let found = tx.lock_workspace(&name.workspace).await?;
     let workspace = found.ok_or_else(|| Refusal::WorkspaceNotFound(name.workspace.clone()))?;
     let now = tx.now().await?;
-    let retry = request.retry.take().map(|retry| (request_key(caller, &name.workspace, &retry), retry));
+    let retry = request.retry.take().map(|retry| (request_key(&act.caller, &name.workspace, &retry), retry));
     if let Some((key, retry)) = &retry
         && let Some(made) = tx.recorded_request(key).await?
     {
         let token = replay(tx, retry, made, &name.workspace).await?;
         return Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: false });
     }
-    let token = new_token(request, name, digest, caller, &workspace, now)?;
+    let token = new_token(request, name, digest, &act.caller, &workspace, now)?;
     // 96 random bits: a collision is a broken random source, and the whole write is undone.
     let (Insert::Done, id) = (tx.insert_token(&token).await?, token.name.id) else {
         return Err(Refusal::IdTaken(token.name.to_string()));
@@ -159,6 +158,9 @@ async fn find_or_insert(
             return Err(Refusal::RequestIdReused(key.request_id));
         }
     }
+    let chain = Chain::Workspace(token.name.workspace.clone());
+    let event = act.event(chain, EventType::TokenCreated, token.name.to_string(), tx.row_is(&token).await?);
+    tx.audit(Event { detail: grant(&token), ..event }).await?;
     Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: true })
 }
 
@@ -213,6 +215,16 @@ fn new_token(
         expiry: expiry_from(expiry, now)?,
         revocation: None,
     })
+}
+
+/// What a token permits, for the record.
+fn grant(token: &Token) -> String {
+    let scopes: Vec<_> = token.scopes.granted().iter().map(|scope| scope.as_str()).collect();
+    let end = match token.expiry {
+        Expiry::Never => "without an end".to_owned(),
+        Expiry::At(end) => format!("for {} s", end.saturating_since(token.create_time).as_secs()),
+    };
+    format!("{} on {}, {end}", scopes.join(" "), token.resource)
 }
 
 fn expiry_from(chosen: ChosenExpiry, now: Timestamp) -> Result<Expiry, FieldViolations> {

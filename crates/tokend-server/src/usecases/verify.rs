@@ -21,6 +21,12 @@ const AT_ONCE: usize = 4;
 
 /// Decides about one token.
 pub(crate) async fn verify(context: &Context, caller: &Caller, question: Verify) -> Result<Verification, Refusal> {
+    let verification = decided(context, caller, question).await?;
+    context.denied.note(verification.verdict, caller);
+    Ok(verification)
+}
+
+async fn decided(context: &Context, caller: &Caller, question: Verify) -> Result<Verification, Refusal> {
     let Verify { token, resource, required_scopes, client_address, min_revision, fully_consistent: _ } = question;
     let keys = context.store.keys();
     // What we did not mint costs neither the database nor us more than a hash.

@@ -1,6 +1,7 @@
 //! Making and showing workspaces.
 
 use tokend_core::{
+    audit::{Chain, EventType, RowAfter},
     caller::{Caller, WorkspaceAccess},
     workspace::{Workspace, WorkspaceState},
 };
@@ -8,10 +9,10 @@ use tokend_proto::request::workspace_admin::{CreateWorkspace, GetWorkspace};
 use tokend_store::{Insert, StoredWorkspace, WriteTx};
 
 use super::Context;
-use crate::refusal::Refusal;
+use crate::{access::Act, refusal::Refusal};
 
 /// Makes a workspace.
-pub(crate) async fn create(context: &Context, request: CreateWorkspace) -> Result<Workspace, Refusal> {
+pub(crate) async fn create(context: &Context, act: Act, request: CreateWorkspace) -> Result<Workspace, Refusal> {
     let CreateWorkspace { id, display_name, organization } = request;
     if let Some(organization) = organization {
         // There is no way yet to make one.
@@ -20,10 +21,14 @@ pub(crate) async fn create(context: &Context, request: CreateWorkspace) -> Resul
     let create = async move |tx: &WriteTx| {
         let create_time = tx.now().await?;
         let workspace = Workspace { id, display_name, organization: None, state: WorkspaceState::Active, create_time };
-        match tx.insert_workspace(&workspace).await? {
-            Insert::Done => Ok(workspace),
-            Insert::Taken | Insert::NoParent => Err(Refusal::WorkspaceAlreadyExists(workspace.id)),
+        if tx.insert_workspace(&workspace).await? != Insert::Done {
+            return Err(Refusal::WorkspaceAlreadyExists(workspace.id));
         }
+        // In both chains: the workspace's own could be deleted whole.
+        let (name, own) = (workspace.id.name(), Chain::Workspace(workspace.id.clone()));
+        tx.audit(act.event(Chain::Installation, EventType::WorkspaceCreated, name.clone(), RowAfter::None)).await?;
+        tx.audit(act.event(own, EventType::WorkspaceCreated, name, tx.row_is(&workspace).await?)).await?;
+        Ok(workspace)
     };
     context.store.write(move |tx| Box::pin(async move { create(tx).await })).await
 }

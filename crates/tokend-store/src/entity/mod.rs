@@ -4,6 +4,8 @@
 
 #![expect(unreachable_pub, reason = "sea-orm's derive macros make public items; this module is private")]
 
+pub(crate) mod audit_chains;
+pub(crate) mod audit_events;
 pub(crate) mod caller_keys;
 pub(crate) mod callers;
 pub(crate) mod feed;

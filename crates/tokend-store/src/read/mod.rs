@@ -2,11 +2,13 @@
 //!
 //! Lists page by key, never by offset, so that what is made meanwhile shifts no page; each row of a list is a `Result` of its own.
 
+mod audit;
 mod callers;
 mod presented;
 mod tokens;
 mod workspaces;
 
+pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
 pub use presented::{PresentedCallerKey, PresentedToken};
 pub use tokens::{StoredToken, TokenPage};

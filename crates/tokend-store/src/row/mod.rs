@@ -3,6 +3,7 @@
 //! Reading goes through a [`Judge`]: the columns are decoded, then understood, then the MAC is compared. Only what passes all three leaves
 //! the crate; what does not is an error that names table and row.
 
+pub(crate) mod audit;
 mod caller;
 mod caller_key;
 mod judge;

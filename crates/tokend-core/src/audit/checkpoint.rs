@@ -1,0 +1,93 @@
+use std::{fmt, str::FromStr};
+
+use super::{Chain, ChainHash, Head};
+use crate::{credential::Kid, keyring::KeyRing, time::Timestamp};
+
+/// What a chain was at some moment. Kept outside of the database, it shows when the chain's end was cut off, or when an older copy of
+/// the database was put back.
+///
+/// As text, one line: `tokend-checkpoint v1 chain=- sequence=12 time=1764115200000000 hash=(64 hex digits) kid=0 mac=(64 hex digits)`,
+/// the time in microseconds since 1970 UTC.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Which chain.
+    pub chain: Chain,
+    /// Its last record.
+    pub sequence: u64,
+    /// That record's hash.
+    pub hash: ChainHash,
+    /// When it was made: database time.
+    pub time: Timestamp,
+    /// The key whose audit subkey made the MAC.
+    pub kid: Kid,
+    /// Over all of the above.
+    pub mac: ChainHash,
+}
+
+/// Text that is no checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a line of the form {LABEL} chain=.. sequence=.. time=.. hash=.. kid=.. mac=..")]
+pub struct MalformedCheckpoint;
+
+const LABEL: &str = "tokend-checkpoint v1";
+
+impl Checkpoint {
+    /// What the chain of `head` is at `time`.
+    #[must_use]
+    pub fn of(head: &Head, time: Timestamp, ring: &KeyRing) -> Self {
+        let Head { chain, sequence, hash, .. } = head;
+        let mut checkpoint =
+            Self { chain: chain.clone(), sequence: *sequence, hash: *hash, time, kid: ring.active_kid(), mac: ChainHash::NOTHING };
+        // The active key is always there.
+        checkpoint.mac = checkpoint.computed_mac(ring).unwrap_or(ChainHash::NOTHING);
+        checkpoint
+    }
+
+    /// Whether this installation made it. False for a key that the ring lacks, too.
+    #[must_use]
+    pub fn is_intact(&self, ring: &KeyRing) -> bool {
+        self.computed_mac(ring) == Some(self.mac)
+    }
+
+    fn computed_mac(&self, ring: &KeyRing) -> Option<ChainHash> {
+        let mut input = ring.audit_input(self.kid, "audit_checkpoints", 1)?;
+        let Self { chain, sequence, hash, time, kid: _, mac: _ } = self;
+        input.text(chain.as_str());
+        input.count(*sequence);
+        input.bytes(hash.as_bytes());
+        input.time(*time);
+        Some(ChainHash::of(input.finish().0))
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { chain, sequence, hash, time, kid, mac } = self;
+        let time = time.unix_micros();
+        write!(f, "{LABEL} chain={chain} sequence={sequence} time={time} hash={hash} kid={kid} mac={mac}")
+    }
+}
+
+impl FromStr for Checkpoint {
+    type Err = MalformedCheckpoint;
+
+    fn from_str(line: &str) -> Result<Self, MalformedCheckpoint> {
+        let rest = line.trim_end().strip_prefix(LABEL).and_then(|rest| rest.strip_prefix(' ')).ok_or(MalformedCheckpoint)?;
+        let mut words = rest.split(' ');
+        let mut value = |name: &str| {
+            let word = words.next().ok_or(MalformedCheckpoint)?;
+            word.strip_prefix(name).and_then(|word| word.strip_prefix('=')).ok_or(MalformedCheckpoint)
+        };
+        let chain = Chain::from_key(value("chain")?).ok_or(MalformedCheckpoint)?;
+        let sequence = value("sequence")?.parse().map_err(|_| MalformedCheckpoint)?;
+        let time = value("time")?.parse().map_err(|_| MalformedCheckpoint)?;
+        let time = Timestamp::from_unix_micros(time).map_err(|_| MalformedCheckpoint)?;
+        let hash = value("hash")?.parse().map_err(|_| MalformedCheckpoint)?;
+        let kid = value("kid")?.parse().map_err(|_| MalformedCheckpoint)?;
+        let mac = value("mac")?.parse().map_err(|_| MalformedCheckpoint)?;
+        if words.next().is_some() {
+            return Err(MalformedCheckpoint);
+        }
+        Ok(Self { chain, sequence, hash, time, kid, mac })
+    }
+}

@@ -1,0 +1,69 @@
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventType {
+    /// The installation was made, with its first caller.
+    InstallationCreated,
+    /// The log begins here, although what it is about was there before: it was made by a tokend without a log.
+    LogBegun,
+    /// A workspace was made.
+    WorkspaceCreated,
+    /// A token was issued.
+    TokenCreated,
+    /// A token was ended.
+    TokenRevoked,
+    /// A caller was made.
+    CallerCreated,
+    /// A caller was deleted, its keys with it.
+    CallerDeleted,
+    /// A caller got a key.
+    CallerKeyCreated,
+    /// A caller's key was ended.
+    CallerKeyRevoked,
+    /// A call was refused.
+    CallRefused,
+}
+
+impl EventType {
+    /// The word in the database and in the contract: subject and verb.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InstallationCreated => "installation.created",
+            Self::LogBegun => "log.begun",
+            Self::WorkspaceCreated => "workspace.created",
+            Self::TokenCreated => "token.created",
+            Self::TokenRevoked => "token.revoked",
+            Self::CallerCreated => "caller.created",
+            Self::CallerDeleted => "caller.deleted",
+            Self::CallerKeyCreated => "caller_key.created",
+            Self::CallerKeyRevoked => "caller_key.revoked",
+            Self::CallRefused => "call.refused",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It was done.
+    Done,
+    /// It was refused, and nothing changed.
+    Refused,
+}
+
+impl Outcome {
+    /// The word in the database and in the contract, without its prefix.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "DONE",
+            Self::Refused => "REFUSED",
+        }
+    }
+
+    /// The outcome of that word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Done, Self::Refused].into_iter().find(|outcome| outcome.as_str() == word)
+    }
+}

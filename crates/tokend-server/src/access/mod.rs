@@ -1,0 +1,93 @@
+//! What an authenticated caller does and may see. Names in a workspace that is not its own are answered exactly as absent ones.
+
+mod subject;
+
+use std::{net::IpAddr, sync::Arc};
+
+use http::{HeaderMap, HeaderName};
+use tokend_core::{
+    audit::{Actor, Chain, Event, EventType, MalformedActor, Origin, Outcome, RowAfter},
+    caller::Caller,
+    name::{TokenName, WorkspaceId},
+};
+use tonic::Request;
+
+use crate::{attempt::Attempt, refusal::Refusal, transport::PeerAddress};
+use subject::Subject;
+
+/// The metadata by which a caller asserts on whose behalf it acts.
+const ACTOR: HeaderName = HeaderName::from_static("x-tokend-actor");
+
+/// Who does something, and from where.
+#[derive(Clone, Debug)]
+pub(crate) struct Act {
+    /// The caller that authenticated.
+    pub(crate) caller: Arc<Caller>,
+    /// On whose behalf, as the caller asserts in `x-tokend-actor`.
+    pub(crate) actor: Option<Actor>,
+    /// Where the connection comes from.
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Act {
+    /// The event of a change that was made to `resource`, for its chain.
+    pub(crate) fn event(&self, chain: Chain, kind: EventType, resource: String, row: RowAfter) -> Event {
+        let Self { caller, actor, address } = self;
+        let origin = Origin { caller: Some(caller.id.clone()), actor: actor.clone(), address: *address };
+        Event { chain, kind, origin, resource, outcome: Outcome::Done, reason: String::new(), detail: String::new(), row }
+    }
+}
+
+/// The message of a request that passed authentication, and who does what it asks for.
+///
+/// # Errors
+/// [`Refusal::MissingCredential`] if nobody authenticated: a request that went around the layer is never served;
+/// [`Refusal::InvalidActor`] for an assertion that can't be put on record.
+pub(crate) fn admitted<T: Subject>(request: Request<T>) -> Result<(Act, T), Refusal> {
+    let (metadata, mut extensions, message) = request.into_parts();
+    let caller = extensions.remove::<Arc<Caller>>().ok_or(Refusal::MissingCredential)?;
+    Attempt::note_subject(&extensions, &message.subject());
+    let actor = actor(metadata.as_ref()).map_err(Refusal::InvalidActor)?;
+    Ok((Act { caller, actor, address: address(&extensions) }, message))
+}
+
+/// The message of a request that asks for verdicts, and the caller that authenticated. Nothing is put on record.
+///
+/// # Errors
+/// [`Refusal::MissingCredential`] if nobody authenticated.
+pub(crate) fn verifying<T>(request: Request<T>) -> Result<(Arc<Caller>, T), Refusal> {
+    let (_, mut extensions, message) = request.into_parts();
+    let caller = extensions.remove::<Arc<Caller>>().ok_or(Refusal::MissingCredential)?;
+    Ok((caller, message))
+}
+
+/// The actor that the caller asserts, if it does. Of two, nobody can say which one is meant.
+pub(crate) fn actor(headers: &HeaderMap) -> Result<Option<Actor>, MalformedActor> {
+    let mut values = headers.get_all(ACTOR).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => value.to_str().map_err(|_| MalformedActor)?.parse().map(Some),
+        (Some(_), Some(_)) => Err(MalformedActor),
+    }
+}
+
+/// Where the connection comes from.
+pub(crate) fn address(extensions: &http::Extensions) -> Option<IpAddr> {
+    extensions.get::<PeerAddress>().map(|PeerAddress(address)| address.ip())
+}
+
+/// Refuses a workspace's name that the caller may not see. What is no name is left to validation: authorization comes first.
+pub(crate) fn sees_workspace(caller: &Caller, name: &str) -> Result<(), Refusal> {
+    match WorkspaceId::from_name(name) {
+        Ok(workspace) if !caller.workspaces.includes(&workspace) => Err(Refusal::WorkspaceNotFound(workspace)),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a token's name that the caller may not see, likewise.
+pub(crate) fn sees_token(caller: &Caller, name: &str) -> Result<(), Refusal> {
+    match name.parse::<TokenName>() {
+        Ok(name) if !caller.workspaces.includes(&name.workspace) => Err(Refusal::TokenNotFound(name)),
+        _ => Ok(()),
+    }
+}

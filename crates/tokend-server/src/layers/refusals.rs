@@ -1,0 +1,192 @@
+//! Puts refused calls of the administrative services on record, in the installation's chain of the audit log.
+//!
+//! It stands outside of [`FrameworkErrors`](super::framework_errors), so that what the framework refuses counts, too. Only calls of
+//! an authenticated caller are put on record: strangers can't fill the log, whose refusals are counted, and now and then logged. That
+//! a refusal could not be put on record is no reason to answer otherwise: it is logged and counted.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
+};
+
+use http::{HeaderMap, Request, Response};
+use tokend_core::audit::{Actor, Chain, Event, EventType, Origin, Outcome, RowAfter};
+use tokend_store::{Store, StoreError, WriteTx};
+use tonic::{Code, Status, body::Body};
+use tonic_types::StatusExt;
+use tower::Service;
+
+use crate::{
+    access::{actor, address},
+    attempt::Attempt,
+    tally::RefusedCalls,
+};
+
+/// Wraps the service that answers.
+#[derive(Clone)]
+pub(crate) struct Refusals<S> {
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) inner: S,
+}
+
+/// Writes refused calls down, those together that came while others were being written: however many there are, they are one writer
+/// among all that write.
+pub(crate) struct Recorder {
+    store: Store,
+    tally: RefusedCalls,
+    waiting: Mutex<Vec<Event>>,
+    writing: tokio::sync::Mutex<()>,
+}
+
+/// Most refused calls that wait to be written. More are counted as not recorded: whoever makes so many has been seen.
+const MAX_WAITING: usize = 1_024;
+
+/// What a refused call looked like on its way in.
+struct Asked {
+    attempt: Arc<Attempt>,
+    method: String,
+    actor: Option<Actor>,
+    address: Option<std::net::IpAddr>,
+}
+
+impl<S> Service<Request<Body>> for Refusals<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let recorder = Arc::clone(&self.recorder);
+        let address = address(request.extensions());
+        let asked = is_administrative(request.uri().path()).then(|| {
+            let attempt = Arc::<Attempt>::default();
+            request.extensions_mut().insert(Arc::clone(&attempt));
+            Asked { attempt, method: method(request.uri().path()), actor: actor(request.headers()).ok().flatten(), address }
+        });
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            match (code(response.headers()), asked) {
+                (Code::Ok, _) => {}
+                (Code::Unauthenticated, _) => recorder.tally.unauthenticated(&reason(response.headers()), address),
+                (code, Some(asked)) if is_a_refusal(code) => recorder.record(asked, reason(response.headers())).await,
+                _ => {}
+            }
+            Ok(response)
+        })
+    }
+}
+
+impl Recorder {
+    pub(crate) fn new(store: Store, tally: RefusedCalls) -> Self {
+        Self { store, tally, waiting: Mutex::default(), writing: tokio::sync::Mutex::default() }
+    }
+
+    /// Returns once the call is on record, or could not be put there.
+    async fn record(self: Arc<Self>, asked: Asked, reason: String) {
+        let Some(event) = asked.refused(reason) else { return };
+        {
+            let mut waiting = self.waiting();
+            if waiting.len() >= MAX_WAITING {
+                return self.tally.not_recorded(1, &"too many refused calls wait to be put on record");
+            }
+            waiting.push(event);
+        }
+        // In a task of its own: a client that hangs up is put on record, too.
+        let _ = tokio::spawn(async move { self.write_waiting().await }).await;
+    }
+
+    async fn write_waiting(&self) {
+        let _turn = self.writing.lock().await;
+        // None where whoever had the turn before has taken all.
+        let events = std::mem::take(&mut *self.waiting());
+        let count = events.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let append = async move |tx: &WriteTx| {
+            for event in events {
+                tx.audit(event).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = self.store.write(move |tx| Box::pin(async move { append(tx).await })).await {
+            self.tally.not_recorded(count, &error);
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Asked {
+    /// The event; none if nobody authenticated.
+    fn refused(self, reason: String) -> Option<Event> {
+        let Self { attempt, method, actor, address } = self;
+        let caller = attempt.caller()?;
+        Some(Event {
+            chain: Chain::Installation,
+            kind: EventType::CallRefused,
+            origin: Origin { caller: Some(caller.id.clone()), actor, address },
+            resource: attempt.subject().to_owned(),
+            outcome: Outcome::Refused,
+            reason,
+            detail: method,
+            row: RowAfter::None,
+        })
+    }
+}
+
+/// Everything of the contract but verdicts, which are not put on record one by one.
+fn is_administrative(path: &str) -> bool {
+    path.starts_with("/tokend.v1.") && !path.starts_with("/tokend.v1.TokenVerify/")
+}
+
+/// `Service/Method` of one that there is: what else a path says may be anything.
+fn method(path: &str) -> String {
+    let known = crate::rules::rule(path).and(path.strip_prefix("/tokend.v1."));
+    known.unwrap_or("a method that there is not").to_owned()
+}
+
+/// Whether a failure means that a call was refused: not that it was given up, cut short, or met with a fault of ours.
+const fn is_a_refusal(code: Code) -> bool {
+    match code {
+        Code::InvalidArgument
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::PermissionDenied
+        | Code::ResourceExhausted
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unimplemented => true,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Internal
+        | Code::Unavailable
+        | Code::DataLoss
+        | Code::Unauthenticated => false,
+    }
+}
+
+/// The code of a failure travels in the headers; a success tells its own behind the message.
+fn code(headers: &HeaderMap) -> Code {
+    headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+}
+
+/// The name of the `ErrorReason`.
+fn reason(headers: &HeaderMap) -> String {
+    let details = Status::from_header_map(headers).map(|status| status.get_error_details());
+    details.and_then(|details| details.error_info().map(|info| info.reason.clone())).unwrap_or_default()
+}

@@ -1,0 +1,156 @@
+//! The audit log's rows. Their keyed hashes are not row MACs, and a record that was edited must still be read, to be shown: so these
+//! convert on their own.
+
+use sea_orm::ActiveValue::Set;
+use tokend_core::{
+    audit::{Chain, ChainHash, Head, Place, Record},
+    keyring::{KeyRing, WrongKeys},
+};
+
+use super::{column, time};
+use crate::{
+    entity::{audit_chains, audit_events},
+    error::StoreError,
+};
+
+const CHAINS: &str = "audit_chains";
+const EVENTS: &str = "audit_events";
+
+/// A head whose MAC is right.
+pub(crate) fn head(ring: &KeyRing, model: audit_chains::Model) -> Result<Head, StoreError> {
+    let (key, mac) = (model.chain.clone(), model.mac.clone());
+    let head = head_from_model(model).map_err(|problem| StoreError::corrupt(CHAINS, key.clone(), problem))?;
+    match head.mac(ring) {
+        Some(ours) if Ok(ours) == hash_of("mac", &mac) => Ok(head),
+        _ if ring.lacks(head.kid) => Err(StoreError::wrong_keys(WrongKeys::Lacks(head.kid))),
+        _ => Err(StoreError::tampered(CHAINS, key)),
+    }
+}
+
+fn head_from_model(model: audit_chains::Model) -> Result<Head, String> {
+    let audit_chains::Model { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, kid, mac: _ } = model;
+    Ok(Head {
+        chain: Chain::from_key(&chain).ok_or("column chain is neither - nor a workspace's id")?,
+        sequence: column("sequence", u64::try_from(sequence))?,
+        hash: hash_of("hash", &hash)?,
+        base_sequence: column("base_sequence", u64::try_from(base_sequence))?,
+        base_hash: hash_of("base_hash", &base_hash)?,
+        begin_time: time("begin_time", begin_time)?,
+        chains: column("chains", u64::try_from(chains))?,
+        kid: column("kid", kid.parse())?,
+    })
+}
+
+/// The row of a head. Fails only if the ring lost the key that it signs with.
+pub(crate) fn head_to_model(head: &Head, ring: &KeyRing) -> Result<audit_chains::ActiveModel, StoreError> {
+    let mac = head.mac(ring).ok_or_else(|| StoreError::tampered(CHAINS, head.chain.to_string()))?;
+    let Head { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, kid } = head;
+    Ok(audit_chains::ActiveModel {
+        chain: Set(chain.as_str().to_owned()),
+        sequence: Set(sequence.cast_signed()),
+        hash: Set(hash.as_bytes().to_vec()),
+        base_sequence: Set(base_sequence.cast_signed()),
+        base_hash: Set(base_hash.as_bytes().to_vec()),
+        begin_time: Set(begin_time.unix_micros()),
+        chains: Set(chains.cast_signed()),
+        kid: Set(kid.to_string()),
+        mac: Set(mac.as_bytes().to_vec()),
+    })
+}
+
+/// A record as it stands. Whether it can be believed is for its hash to tell.
+pub(crate) fn record(model: audit_events::Model) -> Result<Record, StoreError> {
+    let key = format!("{}/{}", model.chain, model.sequence);
+    record_from_model(model).map_err(|problem| StoreError::corrupt(EVENTS, key, problem))
+}
+
+/// A record whose hash is right.
+pub(crate) fn intact_record(ring: &KeyRing, model: audit_events::Model) -> Result<Record, StoreError> {
+    let record = record(model)?;
+    if record.is_intact(ring) {
+        return Ok(record);
+    }
+    if ring.lacks(record.kid) {
+        return Err(StoreError::wrong_keys(WrongKeys::Lacks(record.kid)));
+    }
+    let Place { chain, sequence } = &record.place;
+    Err(StoreError::tampered(EVENTS, format!("{chain}/{sequence}")))
+}
+
+fn record_from_model(model: audit_events::Model) -> Result<Record, String> {
+    let audit_events::Model {
+        chain,
+        sequence,
+        time,
+        kind,
+        caller,
+        actor,
+        address,
+        resource,
+        outcome,
+        reason,
+        detail,
+        row_digest,
+        kid,
+        previous_hash,
+        hash,
+    } = model;
+    Ok(Record {
+        place: Place { chain, sequence: column("sequence", u64::try_from(sequence))? },
+        time_micros: time,
+        kind,
+        caller,
+        actor,
+        address,
+        resource,
+        outcome,
+        reason,
+        detail,
+        row: row_digest,
+        kid: column("kid", kid.parse())?,
+        previous_hash: hash_of("previous_hash", &previous_hash)?,
+        hash: hash_of("hash", &hash)?,
+    })
+}
+
+/// The row to insert.
+pub(crate) fn record_to_model(record: Record) -> audit_events::ActiveModel {
+    let Record {
+        place: Place { chain, sequence },
+        time_micros,
+        kind,
+        caller,
+        actor,
+        address,
+        resource,
+        outcome,
+        reason,
+        detail,
+        row,
+        kid,
+        previous_hash,
+        hash,
+    } = record;
+    audit_events::ActiveModel {
+        chain: Set(chain),
+        sequence: Set(sequence.cast_signed()),
+        time: Set(time_micros),
+        kind: Set(kind),
+        caller: Set(caller),
+        actor: Set(actor),
+        address: Set(address),
+        resource: Set(resource),
+        outcome: Set(outcome),
+        reason: Set(reason),
+        detail: Set(detail),
+        row_digest: Set(row),
+        kid: Set(kid.to_string()),
+        previous_hash: Set(previous_hash.as_bytes().to_vec()),
+        hash: Set(hash.as_bytes().to_vec()),
+    }
+}
+
+pub(crate) fn hash_of(name: &str, bytes: &[u8]) -> Result<ChainHash, String> {
+    let bytes = bytes.try_into().map_err(|_| format!("must have {} bytes, it has {}", ChainHash::BYTES, bytes.len()));
+    column(name, bytes).map(ChainHash::from_bytes)
+}

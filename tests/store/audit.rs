@@ -1,0 +1,150 @@
+//! The audit log's place in the database: begun with the installation, or late; one chain for each workspace; all or nothing.
+
+use tokend_core::audit::{Chain, Event, EventType, Origin, Outcome, RowAfter};
+use tokend_store::{Insert, Store, StoreError};
+
+use crate::support::{Fixture, insert_token, insert_workspace, on_both, workspace, workspace_id};
+
+on_both!(
+    a_chain_is_begun_with_what_it_is_about,
+    an_older_installation_gets_a_log,
+    a_failed_change_leaves_no_record,
+    nothing_goes_on_from_a_head_that_was_edited,
+    records_of_many_writers_have_no_gaps,
+);
+
+fn event(chain: Chain, kind: EventType) -> Event {
+    Event {
+        chain,
+        kind,
+        origin: Origin::default(),
+        resource: "workspaces/acme".to_owned(),
+        outcome: Outcome::Done,
+        reason: String::new(),
+        detail: String::new(),
+        row: RowAfter::None,
+    }
+}
+
+fn acme() -> Chain {
+    Chain::Workspace(workspace_id("acme"))
+}
+
+async fn audit(store: &Store, event: Event) -> Result<(), StoreError> {
+    store.write(move |tx| Box::pin(async move { tx.audit(event).await })).await
+}
+
+async fn kinds(store: &Store, chain: &Chain) -> Vec<String> {
+    let page = store.list_audit(chain, None, 100).await.expect("a page");
+    let mut kinds: Vec<_> = page.records.into_iter().map(|record| record.expect("it is intact").kind).collect();
+    kinds.reverse();
+    kinds
+}
+
+async fn chains(store: &Store) -> u64 {
+    store.audit_head(&Chain::Installation).await.expect("it works").expect("it was begun").chains
+}
+
+async fn a_chain_is_begun_with_what_it_is_about(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    assert_eq!(kinds(&store, &Chain::Installation).await, ["installation.created", "caller.created", "caller_key.created"]);
+    assert_eq!(chains(&store).await, 1);
+    audit(&store, event(acme(), EventType::WorkspaceCreated)).await.expect("it is appended");
+    audit(&store, event(acme(), EventType::TokenCreated)).await.expect("it is appended");
+    assert_eq!(kinds(&store, &acme()).await, ["workspace.created", "token.created"]);
+    assert_eq!(chains(&store).await, 2);
+    // One that is begun late says so.
+    let late = Chain::Workspace(workspace_id("late"));
+    audit(&store, event(late.clone(), EventType::TokenRevoked)).await.expect("it is appended");
+    assert_eq!(kinds(&store, &late).await, ["log.begun", "token.revoked"]);
+    assert_eq!(chains(&store).await, 3);
+}
+
+async fn an_older_installation_gets_a_log(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
+    store.close().await;
+    // As the migration that brings the log leaves them.
+    for table in ["audit_events", "audit_chains"] {
+        fixture.sql(&format!("DELETE FROM {table}")).await;
+    }
+
+    for _ in 0..2 {
+        let store = fixture.open().await;
+        assert_eq!((kinds(&store, &Chain::Installation).await, chains(&store).await), (vec!["log.begun".to_owned()], 1));
+        store.close().await;
+    }
+}
+
+async fn a_failed_change_leaves_no_record(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let failed = store
+        .write::<(), StoreError, _>(|tx| {
+            Box::pin(async move {
+                tx.audit(event(acme(), EventType::WorkspaceCreated)).await?;
+                Err(StoreError::Tampered { table: "none", row: "none".to_owned() })
+            })
+        })
+        .await;
+    assert!(failed.is_err());
+    assert_eq!((kinds(&store, &acme()).await.len(), chains(&store).await), (0, 1));
+}
+
+async fn nothing_goes_on_from_a_head_that_was_edited(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    audit(&store, event(acme(), EventType::WorkspaceCreated)).await.expect("it is appended");
+    for edit in ["sequence = 0", "sequence = sequence + 1", "base_sequence = 1", "chains = 7", "begin_time = 0", "kid = 'Z'"] {
+        fixture.sql("CREATE TABLE original AS SELECT * FROM audit_chains").await;
+        assert_eq!(fixture.sql(&format!("UPDATE audit_chains SET {edit} WHERE chain = 'acme'")).await, 1);
+        let refused = audit(&store, event(acme(), EventType::TokenCreated)).await;
+        assert!(matches!(refused, Err(StoreError::Tampered { table: "audit_chains", .. })), "{edit}: {refused:?}");
+        fixture.sql("DELETE FROM audit_chains").await;
+        fixture.sql("INSERT INTO audit_chains SELECT * FROM original").await;
+        fixture.sql("DROP TABLE original").await;
+    }
+    audit(&store, event(acme(), EventType::TokenCreated)).await.expect("it is as it was");
+    // Not from where the head is missing, either, and not over a record that is there.
+    fixture.sql("UPDATE audit_events SET sequence = 3 WHERE chain = 'acme' AND sequence = 1").await;
+    let refused = audit(&store, event(acme(), EventType::TokenCreated)).await;
+    assert!(matches!(refused, Err(StoreError::Tampered { table: "audit_events", .. })), "{refused:?}");
+    fixture.sql("DELETE FROM audit_chains WHERE chain = '-'").await;
+    let refused = audit(&store, event(Chain::Installation, EventType::CallRefused)).await;
+    assert!(matches!(refused, Err(StoreError::Tampered { table: "audit_chains", .. })), "{refused:?}");
+}
+
+async fn records_of_many_writers_have_no_gaps(fixture: Fixture) {
+    const WRITERS: usize = 6;
+    const WRITES: usize = 10;
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
+    let tasks: Vec<_> = (0..WRITERS)
+        .map(|_| {
+            let (store, tokens) = (store.clone(), Vec::from_iter((0..WRITES).map(|_| fixture.token(&workspace_id("acme"), now))));
+            tokio::spawn(async move {
+                for token in tokens {
+                    assert_eq!(insert_token(&store, &token).await, Insert::Done);
+                    // The chain is begun by whoever comes first.
+                    let both = async |tx: &tokend_store::WriteTx| {
+                        tx.lock_workspace(&workspace_id("acme")).await?;
+                        tx.audit(event(acme(), EventType::TokenCreated)).await
+                    };
+                    store.write::<_, StoreError, _>(move |tx| Box::pin(async move { both(tx).await })).await.expect("appended");
+                    audit(&store, event(Chain::Installation, EventType::CallRefused)).await.expect("it is appended");
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.expect("it ends");
+    }
+    for (chain, before) in [(acme(), 1), (Chain::Installation, 3)] {
+        let records = store.audit_after(&chain, 0, 1_000).await.expect("they are read");
+        assert_eq!(records.len(), WRITERS * WRITES + before);
+        for (index, record) in records.iter().enumerate() {
+            assert_eq!(record.place.sequence, index as u64 + 1);
+        }
+        assert!(records.windows(2).all(|pair| pair[1].previous_hash == pair[0].hash && pair[1].time_micros >= pair[0].time_micros));
+    }
+}
