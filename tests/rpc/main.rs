@@ -21,4 +21,5 @@ mod replicas;
 mod revoke_token;
 mod roles;
 mod secrets_stay_secret;
+mod tampered_rows;
 mod verify;

@@ -27,7 +27,7 @@ on_both!(
 
 /// Columns of `table` that no MAC covers: neither a verdict nor an authorization reads them.
 const UNCOVERED: [(&str, &[&str]); 4] = [
-    (Token::TABLE, &["display_name", "description", "labels", "revoke_reason"]),
+    (Token::TABLE, &["description", "revoke_reason"]),
     (Workspace::TABLE, &["display_name", "token_count"]),
     (Caller::TABLE, &[]),
     (CallerKey::TABLE, &[]),
@@ -95,6 +95,8 @@ async fn every_covered_column_of_tokens(fixture: Fixture) {
         edit("kid", "'Z'"),
         edit("digest", &fixture.bytes(&[7; 32])),
         edit("resource", "'workspaces/acme'"),
+        edit("display_name", "'deploy'"),
+        edit("labels", "'{}'"),
         edit("catalog_version", "catalog_version + 1"),
         edit("scopes", "'webhook'"),
         edit("scopes", "'webhook pullrequest:write'"),

@@ -92,6 +92,7 @@ async fn list_caller_keys(
     shared.select_now(&mut query);
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
+    shared.judge().read::<Caller>(&found, "")?;
 
     let mut query = caller_keys::Entity::find().filter(caller_keys::Column::Caller.eq(id.as_str()));
     if let Some(after) = after {
