@@ -17,6 +17,6 @@ use tokend_tests::{Installation, Server};
 /// A server under limits that a test can reach.
 async fn serve(installation: &Installation, limits: &str) -> Server {
     let file = installation.directory().join("limits.toml");
-    fs::write(&file, format!("[limits]\n{limits}\n")).expect("it can be written");
+    fs::write(&file, format!("reflection = true\n[limits]\n{limits}\n")).expect("it can be written");
     installation.start_with(["--config", file.to_str().expect("it is text")]).await
 }

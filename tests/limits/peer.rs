@@ -74,13 +74,18 @@ impl Call {
         outcome
     }
 
-    /// Waits for the head of the answer, behind which a stream goes on.
-    pub(crate) async fn stream(self) -> RecvStream {
-        let Self { answer, mut message } = self;
-        message.send_data(Bytes::from_static(&[0; 5]), true).expect("it is sent");
+    /// Sends an empty message, the only one, and waits for the head of the answer, behind which a stream goes on.
+    pub(crate) async fn stream(mut self) -> RecvStream {
+        self.message.send_data(Bytes::from_static(&[0; 5]), true).expect("it is sent");
+        self.open_stream().await.0
+    }
+
+    /// Waits for the head of the answer to a stream of messages that has not ended.
+    pub(crate) async fn open_stream(self) -> (RecvStream, SendStream<Bytes>) {
+        let Self { answer, message } = self;
         let answer = timeout(2 * PATIENCE, answer).await.expect("in time").expect("it is answered");
         assert!(Status::from_header_map(answer.headers()).is_none(), "{answer:?}");
-        answer.into_body()
+        (answer.into_body(), message)
     }
 }
 

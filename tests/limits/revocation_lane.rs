@@ -19,15 +19,24 @@ use tonic::{Code, Status};
 
 use crate::{peer::PATIENCE, serve};
 
-on_both_databases!(revocations_are_answered_under_a_flood);
+on_both_databases!(revocations_are_answered_by_a_service_that_is_full, revocations_are_answered_though_the_database_is_crowded);
 
-/// Far less room than the flood asks for.
-const LIMITS: &str = "max_in_flight = 32\nfailed_authentications = 1000000";
-const CONNECTIONS: usize = 4;
+/// How many calls the flood asks for at once, on each of so many connections.
 const CALLS_AT_ONCE: usize = 48;
+const CONNECTIONS: usize = 4;
 
-async fn revocations_are_answered_under_a_flood(installation: Installation) {
-    let server = serve(&installation, LIMITS).await;
+/// There is far less room than the flood asks for: calls are refused before they reach the database.
+async fn revocations_are_answered_by_a_service_that_is_full(installation: Installation) {
+    revoke_under_a_flood(&installation, "max_in_flight = 32").await;
+}
+
+/// There is room for all of it, and far less database: calls are refused because they find no connection.
+async fn revocations_are_answered_though_the_database_is_crowded(installation: Installation) {
+    revoke_under_a_flood(&installation, "database_connections = 2\npool_wait_ms = 10").await;
+}
+
+async fn revoke_under_a_flood(installation: &Installation, limits: &str) {
+    let server = serve(installation, &format!("{limits}\nfailed_authentications = 1000000")).await;
     let acme = server.workspace("acme").await;
     let mut tokens = Vec::new();
     for _ in 0..10 {
@@ -38,7 +47,7 @@ async fn revocations_are_answered_under_a_flood(installation: Installation) {
     let revoker = server.client(&revoker.secret).await;
 
     let flood = Flood::start(&server, &acme).await;
-    eventually("the service is full", async || (flood.shed.load(Ordering::Relaxed) > 100).then_some(())).await;
+    eventually("there is no room", async || (flood.shed.load(Ordering::Relaxed) > 100).then_some(())).await;
     for token in &tokens {
         let request = RevokeTokenRequest { name: token.public.name.clone(), ..Default::default() };
         answered("RevokeToken", revoker.token_admin().revoke_token(request)).await;
@@ -50,6 +59,8 @@ async fn revocations_are_answered_under_a_flood(installation: Installation) {
     let (shed, served) = flood.stop().await;
     assert!(shed > 100 && served > 0, "{shed} were shed and {served} served");
 
+    // The flood has ended, and its abandoned work may not have.
+    eventually("the service has room", async || server.admin().token_verify().verify(question("", &acme, &[])).await.ok()).await;
     for token in tokens {
         let verdict = server.verdict(question(&token.secret, &acme, &[])).await;
         assert_eq!((verdict.decision(), verdict.deny_reason()), (Decision::Deny, DenyReason::Revoked));
@@ -71,21 +82,23 @@ struct Flood {
 
 impl Flood {
     async fn start(server: &Server, workspace: &str) -> Self {
+        let token = server.token(token_in(workspace)).await.secret;
         let mut flood = Self { stop: Arc::default(), shed: Arc::default(), served: Arc::default(), calls: JoinSet::new() };
         for _ in 0..CONNECTIONS {
             let client = server.client(server.admin_key()).await;
             let channel = raw::connect(server.grpc_address()).await;
             for number in 0..CALLS_AT_ONCE {
-                let (client, channel, workspace) = (client.clone(), channel.clone(), workspace.to_owned());
+                let (client, channel, workspace, token) = (client.clone(), channel.clone(), workspace.to_owned(), token.clone());
                 let (stop, shed, served) = (Arc::clone(&flood.stop), Arc::clone(&flood.shed), Arc::clone(&flood.served));
                 flood.calls.spawn(async move {
                     while !stop.load(Ordering::Relaxed) {
-                        let code = match number % 3 {
+                        let outcome = match number % 4 {
                             0 => create(&client, &workspace).await,
-                            1 => verify(&client, &workspace).await,
+                            1 => verify(&client, &workspace, "tkdw_junk").await,
+                            2 => verify(&client, &workspace, &token).await,
                             _ => raw::call_as(&channel, "guess", "/tokend.v1.TokenVerify/Verify", Bytes::new()).await.map(drop),
                         };
-                        match code {
+                        match outcome {
                             Ok(()) => drop(served.fetch_add(1, Ordering::Relaxed)),
                             Err(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
                                 shed.fetch_add(1, Ordering::Relaxed);
@@ -111,6 +124,6 @@ async fn create(client: &Client, workspace: &str) -> Result<(), Status> {
     client.token_admin().create_token(token_in(workspace)).await.map(drop)
 }
 
-async fn verify(client: &Client, workspace: &str) -> Result<(), Status> {
-    client.token_verify().verify(question("tkdw_junk", workspace, &[])).await.map(drop)
+async fn verify(client: &Client, workspace: &str, token: &str) -> Result<(), Status> {
+    client.token_verify().verify(question(token, workspace, &[])).await.map(drop)
 }

@@ -6,13 +6,13 @@ use tonic::Code;
 
 use crate::{peer::Peer, serve};
 
-on_sqlite!(there_are_so_many_and_no_more, they_take_no_room_from_calls);
+on_sqlite!(there_are_so_many_and_no_more, they_take_no_room_from_calls, strangers_take_no_room_from_callers);
 
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 const LIST: &str = "/tokend.v1.CallerAdmin/ListCallers";
 
 async fn there_are_so_many_and_no_more(installation: Installation) {
-    let server = serve(&installation, "max_streams = 2").await;
+    let server = serve(&installation, "max_health_watches = 2").await;
     let mut peer = Peer::connect(server.grpc_address()).await;
     let first = peer.begin(WATCH, "", &[]).await.stream().await;
     let _second = peer.begin(WATCH, "", &[]).await.stream().await;
@@ -36,4 +36,15 @@ async fn they_take_no_room_from_calls(installation: Installation) {
         watches.push(peer.begin(WATCH, "", &[]).await.stream().await);
     }
     peer.begin(LIST, server.admin_key(), &[]).await.finish().await.expect("there is room");
+}
+
+/// Anybody may watch health.
+async fn strangers_take_no_room_from_callers(installation: Installation) {
+    const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+    let server = serve(&installation, "max_streams = 1\nmax_health_watches = 1").await;
+    let mut peer = Peer::connect(server.grpc_address()).await;
+    let _health = peer.begin(WATCH, "", &[]).await.stream().await;
+    let _reflection = peer.begin(REFLECTION, server.admin_key(), &[]).await.open_stream().await;
+    let status = peer.begin(REFLECTION, server.admin_key(), &[]).await.finish().await.expect_err("it is the second");
+    refusal(&status, Code::Unavailable, ErrorReason::Overloaded);
 }

@@ -30,9 +30,13 @@ pub struct Limits {
     /// Calls that revoke under way in all (1 or more). They count nowhere else. More are UNAVAILABLE. Default: 256.
     pub max_revocations_in_flight: usize,
 
-    /// Streams open in all: watches and reflection (1 or more). They count as calls under way until their head is answered, and
-    /// here until they end. More are UNAVAILABLE. Default: 10,000.
+    /// Streams open in all, until they end: watches and reflection (1 or more). They count nowhere else. More are UNAVAILABLE.
+    /// Default: 10,000.
     pub max_streams: usize,
+
+    /// Health watches open in all (1 or more). Apart from other streams, because nobody has to authenticate for one. More are
+    /// UNAVAILABLE. Default: 1,000.
+    pub max_health_watches: usize,
 
     /// Failed authentications that a source, an IPv4 address or an IPv6 /64, may have at once (1 or more). Its further ones are
     /// RESOURCE_EXHAUSTED; a right credential passes whatever its source did. Default: 500, more than a deployment with a key
@@ -53,6 +57,7 @@ impl Default for Limits {
             max_in_flight: 1_024,
             max_revocations_in_flight: 256,
             max_streams: 10_000,
+            max_health_watches: 1_000,
             failed_authentications: 500,
             failed_authentications_forgiven_per_minute: 60,
         }
@@ -73,6 +78,7 @@ impl Limits {
             max_in_flight,
             max_revocations_in_flight,
             max_streams,
+            max_health_watches,
             failed_authentications,
             failed_authentications_forgiven_per_minute,
         } = self;
@@ -87,6 +93,7 @@ impl Limits {
             ("max_in_flight", *max_in_flight),
             ("max_revocations_in_flight", *max_revocations_in_flight),
             ("max_streams", *max_streams),
+            ("max_health_watches", *max_health_watches),
         ]
         // A semaphore counts up to there.
         .map(|(name, count)| (name, "1 to 2^61 - 1", (1..1 << 61).contains(&count)));

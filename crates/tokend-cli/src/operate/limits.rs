@@ -41,6 +41,7 @@ pub(super) struct Table {
     max_in_flight: Option<NonZeroUsize>,
     max_revocations_in_flight: Option<NonZeroUsize>,
     max_streams: Option<NonZeroUsize>,
+    max_health_watches: Option<NonZeroUsize>,
     failed_authentications: Option<NonZeroU32>,
     failed_authentications_forgiven_per_minute: Option<NonZeroU32>,
     // The database.
@@ -83,6 +84,7 @@ impl Table {
             max_in_flight,
             max_revocations_in_flight,
             max_streams,
+            max_health_watches,
             failed_authentications,
             failed_authentications_forgiven_per_minute,
             database_connections,
@@ -119,6 +121,7 @@ impl Table {
         set(&mut limits.max_in_flight, max_in_flight);
         set(&mut limits.max_revocations_in_flight, max_revocations_in_flight);
         set(&mut limits.max_streams, max_streams);
+        set(&mut limits.max_health_watches, max_health_watches);
         set(&mut limits.failed_authentications, failed_authentications);
         set(&mut limits.failed_authentications_forgiven_per_minute, failed_authentications_forgiven_per_minute);
         set(&mut store.max_connections, database_connections);

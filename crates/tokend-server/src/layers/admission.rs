@@ -7,6 +7,7 @@
 //! | that administrate | the same | the same | `admin_deadline` |
 //! | that revoke | not counted | `max_revocations_in_flight` | `revocation_deadline` |
 //! | streams | not counted | `max_streams`, until they end | `admin_deadline`, for their head |
+//! | health watches | not counted | `max_health_watches`, until they end | the same |
 //! | health checks | `max_in_flight_per_connection` | not counted | `admin_deadline` |
 //!
 //! Nobody waits here. A call that finds no room is told at once when to come again, which costs less than keeping it, and tells its
@@ -44,6 +45,7 @@ pub(crate) struct Admission {
     ordinary: Arc<Semaphore>,
     revocations: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    health_watches: Arc<Semaphore>,
 }
 
 /// The room that a call takes, given back on drop.
@@ -60,6 +62,7 @@ impl Admission {
             ordinary: of(limits.max_in_flight),
             revocations: of(limits.max_revocations_in_flight),
             streams: of(limits.max_streams),
+            health_watches: of(limits.max_health_watches),
             limits,
         })
     }
@@ -75,6 +78,7 @@ impl Admission {
             Traffic::Verification | Traffic::Administration => Some(&self.ordinary),
             Traffic::Revocation => Some(&self.revocations),
             Traffic::Stream => Some(&self.streams),
+            Traffic::HealthWatch => Some(&self.health_watches),
             Traffic::Probe => None,
         };
         let of_all = of_all.map(|room| Arc::clone(room).try_acquire_owned()).transpose().map_err(|_| Refusal::Overloaded)?;
@@ -85,7 +89,7 @@ impl Admission {
         let ours = match traffic {
             Traffic::Verification => self.limits.verify_deadline,
             Traffic::Revocation => self.limits.revocation_deadline,
-            Traffic::Administration | Traffic::Stream | Traffic::Probe => self.limits.admin_deadline,
+            Traffic::Administration | Traffic::Stream | Traffic::HealthWatch | Traffic::Probe => self.limits.admin_deadline,
         };
         given_by_client(headers).map_or(ours, |theirs| theirs.min(ours))
     }
@@ -120,7 +124,7 @@ where
         let answer = self.inner.call(request);
         Box::pin(async move {
             match timeout(deadline, answer).await {
-                Ok(answered) if traffic == Traffic::Stream => Ok(answered?.map(|body| held(body, room))),
+                Ok(answered) if traffic.is_stream() => Ok(answered?.map(|body| held(body, room))),
                 Ok(answered) => answered,
                 // What the call began to change goes on; whoever asked is told that nobody knows.
                 Err(_elapsed) => Ok(Status::from(Refusal::DeadlineExceeded).into_http()),

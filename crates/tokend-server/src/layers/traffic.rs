@@ -9,6 +9,8 @@ pub(crate) enum Traffic {
     Revocation,
     /// Is answered until one side has enough.
     Stream,
+    /// The same about health, for which nobody has to authenticate: strangers must not take the room of other streams.
+    HealthWatch,
     /// Asks for health, which costs next to nothing, and is told by a server that is full as well: one that sheds load is no sick
     /// one.
     Probe,
@@ -25,13 +27,20 @@ impl Traffic {
             | "/tokend.v1.CallerAdmin/RevokeCallerKey"
             | "/tokend.v1.CallerAdmin/DeleteCaller" => Self::Revocation,
             "/grpc.health.v1.Health/Check" => Self::Probe,
-            "/grpc.health.v1.Health/Watch"
-            | "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+            "/grpc.health.v1.Health/Watch" => Self::HealthWatch,
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
             | "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo" => Self::Stream,
             // Streams of the contract are called so; a test holds the contract to it.
             _ if path.starts_with("/tokend.v1.") && method(path).starts_with("Watch") => Self::Stream,
             _ => Self::Administration,
         }
+    }
+}
+
+impl Traffic {
+    /// Whether the answer goes on behind its head.
+    pub(crate) const fn is_stream(self) -> bool {
+        matches!(self, Self::Stream | Self::HealthWatch)
     }
 }
 
@@ -59,7 +68,7 @@ mod tests {
             for service in &file.service {
                 for method in &service.method {
                     let path = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                    assert_eq!(Traffic::of(&path) == Traffic::Stream, method.server_streaming(), "{path}");
+                    assert_eq!(Traffic::of(&path).is_stream(), method.server_streaming(), "{path}");
                     streams += usize::from(method.server_streaming());
                 }
             }
