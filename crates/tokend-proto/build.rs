@@ -2,7 +2,7 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 6] = ["caller_admin", "error_reason", "token", "token_admin", "token_verify", "workspace_admin"];
+const FILES: [&str; 7] = ["audit_log", "caller_admin", "error_reason", "token", "token_admin", "token_verify", "workspace_admin"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");

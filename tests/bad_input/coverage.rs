@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    callers,
+    audit_log, callers,
     case::{Aspect, Case, Expect},
     create_token,
     descriptors::{Field, Kind, rpcs},
@@ -18,7 +18,8 @@ use crate::{
 type List = fn(&Values) -> Vec<Case>;
 
 /// Every list of rows.
-const LISTS: [(&str, List); 9] = [
+const LISTS: [(&str, List); 10] = [
+    ("audit_log", audit_log::cases),
     ("callers", callers::cases),
     ("create_token", create_token::cases),
     ("names", names::cases),
@@ -31,7 +32,7 @@ const LISTS: [(&str, List); 9] = [
 ];
 
 /// What a field has no rows for, and why.
-const EXEMPT: [(&str, Aspect, &str); 9] = [
+const EXEMPT: [(&str, Aspect, &str); 12] = [
     ("TokenAdmin/CreateToken display_name", Aspect::Secret, "people may call a token what they like"),
     ("TokenAdmin/CreateToken description", Aspect::Secret, "free text"),
     ("TokenAdmin/CreateToken labels.value", Aspect::Secret, "free text"),
@@ -40,6 +41,9 @@ const EXEMPT: [(&str, Aspect, &str); 9] = [
     ("CallerAdmin/CreateCaller certificate_sans", Aspect::Secret, "any name that a certificate can have"),
     ("TokenAdmin/ListTokens filter", Aspect::Largest, "nothing fits but an empty one"),
     ("TokenAdmin/ListTokens filter", Aspect::Smallest, "nothing fits but an empty one"),
+    ("AuditLog/ListAuditEvents filter", Aspect::Largest, "nothing fits but an empty one"),
+    ("AuditLog/ListAuditEvents filter", Aspect::Smallest, "nothing fits but an empty one"),
+    ("AuditLog/WatchAuditEvents after_sequence", Aspect::Largest, "after the last event there is nothing to tell yet"),
     ("TokenAdmin/CreateToken labels", Aspect::Duplicate, "a key twice on the wire is told by its rows"),
 ];
 

@@ -18,6 +18,7 @@ mod run;
 mod values;
 mod wire;
 
+mod audit_log;
 mod callers;
 mod create_token;
 mod names;

@@ -88,7 +88,7 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     [tokens.finish(), workspaces.finish(), callers.finish(), keys.finish(), few_keys.finish()].concat()
 }
 
-fn page_sizes<R: Message + Clone>(rows: &mut Rows<'_, R>, set: fn(&mut R, i32)) {
+pub(crate) fn page_sizes<R: Message + Clone>(rows: &mut Rows<'_, R>, set: fn(&mut R, i32)) {
     let rpc = rows.rpc();
     let mut size = rows.field("page_size", set);
     size.good(Aspect::Empty, "zero: the default", 0);
@@ -117,7 +117,7 @@ fn page_sizes<R: Message + Clone>(rows: &mut Rows<'_, R>, set: fn(&mut R, i32)) 
     }
 }
 
-fn page_tokens<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, set: fn(&mut R, String)) {
+pub(crate) fn page_tokens<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, set: fn(&mut R, String)) {
     let rpc = rows.rpc();
     let own = values.pages.iter().find(|pages| pages.rpc == rpc).expect("it has pages");
     let mine = own.mine.as_str();

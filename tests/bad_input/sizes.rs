@@ -55,6 +55,7 @@ fn of_nothing(rpc: &str) -> Expect {
         "TokenVerify/Verify" => fields(&["resource"]),
         "TokenVerify/BatchVerify" => fields(&["requests"]),
         "TokenAdmin/CreateToken" => fields(&["parent", "display_name", "scopes", "expiry"]),
+        "AuditLog/ListAuditEvents" | "AuditLog/WatchAuditEvents" => fields(&["parent"]),
         "TokenAdmin/ListTokens" | "CallerAdmin/CreateCallerKey" | "CallerAdmin/ListCallerKeys" => fields(&["parent"]),
         "TokenAdmin/IdentifyToken" => refused(Code::NotFound, ErrorReason::TokenNotFound),
         "TokenAdmin/ListScopes" | "WorkspaceAdmin/ListWorkspaces" | "CallerAdmin/ListCallers" => Expect::Accepted,

@@ -3,9 +3,10 @@
 use prost::Message;
 use tokend_client::v1::{
     BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, CreateWorkspaceRequest,
-    DeleteCallerRequest, GetCallerRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListCallerKeysRequest,
-    ListCallerKeysResponse, ListCallersRequest, ListCallersResponse, ListTokensRequest, ListTokensResponse, ListWorkspacesRequest,
-    ListWorkspacesResponse, RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection,
+    DeleteCallerRequest, GetCallerRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest,
+    ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest, ListCallersResponse,
+    ListTokensRequest, ListTokensResponse, ListWorkspacesRequest, ListWorkspacesResponse, RevokeCallerKeyRequest,
+    RevokeTokenRequest, Role, Selection, WatchAuditEventsRequest,
 };
 use tokend_core::{
     credential::{Kind, Prefix},
@@ -17,6 +18,15 @@ use crate::refusal::Secrets;
 
 /// An id that a credential could have.
 const SOME_ID: &str = "0A1b2C3d4E5f6G7h8";
+
+/// The lists that have pages.
+const PAGED: [&str; 5] = [
+    "TokenAdmin/ListTokens",
+    "WorkspaceAdmin/ListWorkspaces",
+    "CallerAdmin/ListCallers",
+    "CallerAdmin/ListCallerKeys",
+    "AuditLog/ListAuditEvents",
+];
 
 /// Names, secrets and page tokens.
 #[derive(Debug)]
@@ -126,8 +136,6 @@ impl Values {
             secret: foreign_secret("tkd", Kind::WorkspaceToken),
         };
         let page = || "0AAAAAAAAAAAAAAAAAAAAAGFjbWU".to_owned();
-        let pages =
-            ["TokenAdmin/ListTokens", "WorkspaceAdmin/ListWorkspaces", "CallerAdmin/ListCallers", "CallerAdmin/ListCallerKeys"];
         Self {
             acme: "workspaces/acme".to_owned(),
             other: "workspaces/other".to_owned(),
@@ -141,7 +149,7 @@ impl Values {
             doomed: "callers/doomed".to_owned(),
             admin_key: foreign_secret("tkd", Kind::CallerKey),
             epoch: 1,
-            pages: pages
+            pages: PAGED
                 .map(|rpc| Pages { rpc, mine: page(), of_another_caller: page(), of_another_parent: Some(page()) })
                 .into_iter()
                 .collect(),
@@ -180,6 +188,8 @@ impl Values {
                 RevokeCallerKeyRequest { name: self.caller_key.name.clone(), ..Default::default() }.encode_to_vec()
             }
             "CallerAdmin/ListCallerKeys" => ListCallerKeysRequest { parent: caller, ..Default::default() }.encode_to_vec(),
+            "AuditLog/ListAuditEvents" => ListAuditEventsRequest { parent: acme, ..Default::default() }.encode_to_vec(),
+            "AuditLog/WatchAuditEvents" => WatchAuditEventsRequest { parent: acme, after_sequence: 0 }.encode_to_vec(),
             other => panic!("{other} is new: give it a good request and rows"),
         }
     }
@@ -226,6 +236,12 @@ async fn pages(server: &Server, auditor: &str) -> Vec<Pages> {
                 client.caller_admin().list_caller_keys(request).await.expect("told").into_inner();
             next_page_token
         };
+        let events = async |parent: &str| {
+            let request = ListAuditEventsRequest { parent: parent.to_owned(), page_size: 1, ..Default::default() };
+            let ListAuditEventsResponse { next_page_token, .. } =
+                client.audit_log().list_audit_events(request).await.expect("told").into_inner();
+            next_page_token
+        };
         let request = ListWorkspacesRequest { page_size: 1, ..Default::default() };
         let ListWorkspacesResponse { next_page_token: workspaces, .. } =
             client.workspace_admin().list_workspaces(request).await.expect("told").into_inner();
@@ -237,11 +253,11 @@ async fn pages(server: &Server, auditor: &str) -> Vec<Pages> {
             (workspaces, None),
             (callers, None),
             (keys("callers/gateway").await, Some(keys("callers/auditor").await)),
+            (events("workspaces/acme").await, Some(events("workspaces/other").await)),
         ]);
     }
-    let rpcs = ["TokenAdmin/ListTokens", "WorkspaceAdmin/ListWorkspaces", "CallerAdmin/ListCallers", "CallerAdmin/ListCallerKeys"];
     let [theirs, mine] = [told.pop().expect("two"), told.pop().expect("two")];
-    let pages = rpcs.into_iter().zip(mine).zip(theirs);
+    let pages = PAGED.into_iter().zip(mine).zip(theirs);
     pages
         .map(|((rpc, (mine, of_another_parent)), (of_another_caller, _))| {
             assert!(!mine.is_empty() && !of_another_caller.is_empty(), "{rpc} has a second page");

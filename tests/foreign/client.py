@@ -13,8 +13,9 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from tokend.v1 import audit_log_pb2 as audit
 from tokend.v1 import caller_admin_pb2 as callers
-from tokend.v1 import caller_admin_pb2_grpc, token_admin_pb2_grpc, token_verify_pb2_grpc, workspace_admin_pb2_grpc
+from tokend.v1 import audit_log_pb2_grpc, caller_admin_pb2_grpc, token_admin_pb2_grpc, token_verify_pb2_grpc, workspace_admin_pb2_grpc
 from tokend.v1 import error_reason_pb2
 from tokend.v1 import token_admin_pb2 as tokens
 from tokend.v1 import token_pb2 as token
@@ -31,6 +32,7 @@ SERVICES = [
         (tokens, "TokenAdmin"),
         (workspaces, "WorkspaceAdmin"),
         (callers, "CallerAdmin"),
+        (audit, "AuditLog"),
     ]
 ]
 CONTRACT_PATHS = [f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods]
@@ -105,6 +107,7 @@ class Client:
         self.tokens = token_admin_pb2_grpc.TokenAdminStub(self.channel)
         self.workspaces = workspace_admin_pb2_grpc.WorkspaceAdminStub(self.channel)
         self.callers = caller_admin_pb2_grpc.CallerAdminStub(self.channel)
+        self.audit = audit_log_pb2_grpc.AuditLogStub(self.channel)
 
     def raw(self, path, body=b"", **options):
         """Sends these bytes as the message, and returns those of the answer."""

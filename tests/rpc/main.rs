@@ -1,6 +1,7 @@
 //! What the service answers, one file for each RPC or promise. Each test has a server process and a database of its own.
 
 mod audit_events;
+mod audit_log;
 mod authentication;
 mod batch_verify;
 mod caller_admin;

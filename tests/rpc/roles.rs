@@ -25,6 +25,7 @@ fn roles_of(path: &str) -> &'static [Role] {
         ("WorkspaceAdmin", "GetWorkspace" | "ListWorkspaces") => &[Admin, WorkspaceAdmin, Auditor],
         ("CallerAdmin", "CreateCaller" | "DeleteCaller" | "CreateCallerKey" | "RevokeCallerKey") => &[Admin],
         ("CallerAdmin", "GetCaller" | "ListCallers" | "ListCallerKeys") => &[Admin, Auditor],
+        ("AuditLog", "ListAuditEvents" | "WatchAuditEvents") => &[Admin, WorkspaceAdmin, Auditor],
         _ => panic!("who may call {path}?"),
     }
 }

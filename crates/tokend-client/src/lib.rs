@@ -35,8 +35,8 @@ use tonic::{
 };
 
 use v1::{
-    caller_admin_client::CallerAdminClient, token_admin_client::TokenAdminClient, token_verify_client::TokenVerifyClient,
-    workspace_admin_client::WorkspaceAdminClient,
+    audit_log_client::AuditLogClient, caller_admin_client::CallerAdminClient, token_admin_client::TokenAdminClient,
+    token_verify_client::TokenVerifyClient, workspace_admin_client::WorkspaceAdminClient,
 };
 
 /// A channel that authenticates every call.
@@ -104,6 +104,12 @@ impl Client {
     #[must_use]
     pub fn caller_admin(&self) -> CallerAdminClient<Authenticated> {
         CallerAdminClient::new(self.channel.clone())
+    }
+
+    /// Tells what was done.
+    #[must_use]
+    pub fn audit_log(&self) -> AuditLogClient<Authenticated> {
+        AuditLogClient::new(self.channel.clone())
     }
 }
 

@@ -98,6 +98,16 @@ pub enum Refusal {
     /// Too many keys of the caller work.
     #[error("two keys of {} work already; revoke one first", .0.name())]
     TooManyCallerKeys(CallerId),
+    /// Not all that follows this event is kept, or the event has not happened.
+    #[error("no event can be told after {after}: {} are kept", kept(.oldest, .last))]
+    AuditPositionGone {
+        /// The event after which to go on.
+        after: u64,
+        /// The oldest event that is kept.
+        oldest: u64,
+        /// The newest.
+        last: u64,
+    },
     /// The state asked for is not here yet.
     #[error("the database has not seen the revision asked for; retry")]
     RevisionNotReached,
@@ -110,4 +120,9 @@ pub enum Refusal {
     /// The store failed.
     #[error("storage failed")]
     Storage(#[from] StoreError),
+}
+
+/// Which events there are.
+fn kept(oldest: &u64, last: &u64) -> String {
+    if oldest > last { "none".to_owned() } else { format!("those from {oldest} to {last}") }
 }

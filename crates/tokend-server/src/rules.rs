@@ -35,6 +35,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/tokend.v1.CallerAdmin/CreateCallerKey", Rule::Roles(&[Admin])),
     ("/tokend.v1.CallerAdmin/RevokeCallerKey", Rule::Roles(&[Admin])),
     ("/tokend.v1.CallerAdmin/ListCallerKeys", Rule::Roles(&[Admin, Auditor])),
+    // Of a WORKSPACE_ADMIN: its workspaces' chains.
+    ("/tokend.v1.AuditLog/ListAuditEvents", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
+    ("/tokend.v1.AuditLog/WatchAuditEvents", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
     ("/grpc.health.v1.Health/Check", Rule::Anyone),
     ("/grpc.health.v1.Health/Watch", Rule::Anyone),
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Rule::AnyCaller),

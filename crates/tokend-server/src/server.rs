@@ -29,8 +29,8 @@ use crate::{
     ops,
     reflection::Reflection,
     services::{
-        caller_admin::CallerAdminService, token_admin::TokenAdminService, token_verify::TokenVerifyService,
-        workspace_admin::WorkspaceAdminService,
+        audit_log::AuditLogService, caller_admin::CallerAdminService, token_admin::TokenAdminService,
+        token_verify::TokenVerifyService, workspace_admin::WorkspaceAdminService,
     },
     tally::{DeniedVerdicts, RefusedCalls},
     transport::{self, OutOfRange, Report, TransportError},
@@ -181,6 +181,7 @@ impl Server {
             token_admin: TokenAdminService(Arc::clone(&context)),
             workspace_admin: WorkspaceAdminService(Arc::clone(&context)),
             caller_admin: CallerAdminService(Arc::clone(&context)),
+            audit_log: AuditLogService { context: Arc::clone(&context), stop: draining.clone() },
             health: health.service(draining.clone()),
             reflection,
         });

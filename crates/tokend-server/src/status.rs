@@ -81,6 +81,7 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::WorkspaceSuspended(_) => (Code::FailedPrecondition, R::WorkspaceSuspended),
         Refusal::WorkspaceDeleted(_) => (Code::FailedPrecondition, R::WorkspaceDeleted),
         Refusal::RequestIdReused(_) => (Code::InvalidArgument, R::RequestIdReused),
+        Refusal::AuditPositionGone { .. } => (Code::OutOfRange, R::AuditPositionGone),
         Refusal::RevisionNotReached | Refusal::Storage(StoreError::Unavailable { .. }) => {
             (Code::Unavailable, R::StorageUnavailable)
         }

@@ -110,16 +110,29 @@ pub(crate) fn time(time: Option<&Timestamp>, absent: &str) -> String {
 
 /// The answer in protobuf's JSON mapping, under the contract's field names, empty fields included.
 fn json<A: Answer>(answer: &A) -> Result<String, Failure> {
-    try_json(answer).map_err(|error| Failure::Other(format!("can't show the answer as JSON: {error}")))
+    try_json(answer, false).map_err(not_json)
 }
 
-fn try_json<A: Answer>(answer: &A) -> Result<String, Box<dyn std::error::Error>> {
+/// Likewise, in one line.
+pub(super) fn json_line<A: Answer>(answer: &A) -> Result<String, Failure> {
+    try_json(answer, true).map_err(not_json)
+}
+
+fn not_json(error: Box<dyn std::error::Error>) -> Failure {
+    Failure::Other(format!("can't show the answer as JSON: {error}"))
+}
+
+fn try_json<A: Answer>(answer: &A, is_line: bool) -> Result<String, Box<dyn std::error::Error>> {
     let contract = DescriptorPool::decode(tokend_proto::FILE_DESCRIPTOR_SET)?;
     let descriptor = contract.get_message_by_name(A::MESSAGE).ok_or(A::MESSAGE)?;
     let message = DynamicMessage::decode(descriptor, answer.encode_to_vec().as_slice())?;
     let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
     let mut json = Vec::new();
-    message.serialize_with_options(&mut Serializer::pretty(&mut json), &options)?;
+    if is_line {
+        message.serialize_with_options(&mut Serializer::new(&mut json), &options)?;
+    } else {
+        message.serialize_with_options(&mut Serializer::pretty(&mut json), &options)?;
+    }
     json.push(b'\n');
     Ok(printable_json(&String::from_utf8(json)?))
 }
@@ -156,6 +169,8 @@ mod tests {
         shows::<v1::DeleteCallerResponse>();
         shows::<v1::ListCallerKeysResponse>();
         shows::<v1::RevokeCallerKeyResponse>();
+        shows::<v1::ListAuditEventsResponse>();
+        shows::<v1::AuditEvent>();
     }
 
     #[test]

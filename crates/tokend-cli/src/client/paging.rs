@@ -70,6 +70,7 @@ pages! {
     ListWorkspacesResponse { workspaces },
     ListCallersResponse { callers },
     ListCallerKeysResponse { keys },
+    ListAuditEventsResponse { events },
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Requests whose fields all fit, one module for each service.
 
+pub mod audit_log;
 pub mod caller_admin;
 pub mod page;
 pub mod token_admin;

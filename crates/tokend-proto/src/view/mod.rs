@@ -1,11 +1,13 @@
 //! The domain as messages.
 
+mod audit;
 mod caller;
 mod scopes;
 mod token;
 mod verdict;
 mod workspace;
 
+pub use audit::audit_event_message;
 pub use caller::{caller_key_message, caller_message};
 pub use scopes::scopes_message;
 pub use token::{TokenView, secret_text};

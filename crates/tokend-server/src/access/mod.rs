@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName};
 use tokend_core::{
     audit::{Actor, Chain, Event, EventType, MalformedActor, Origin, Outcome, RowAfter},
     caller::Caller,
+    credential::CredentialId,
     name::{TokenName, WorkspaceId},
 };
 use tonic::Request;
@@ -23,6 +24,8 @@ const ACTOR: HeaderName = HeaderName::from_static("x-tokend-actor");
 pub(crate) struct Act {
     /// The caller that authenticated.
     pub(crate) caller: Arc<Caller>,
+    /// By which key; none if by something else.
+    pub(crate) key: Option<CredentialId>,
     /// On whose behalf, as the caller asserts in `x-tokend-actor`.
     pub(crate) actor: Option<Actor>,
     /// Where the connection comes from.
@@ -32,7 +35,7 @@ pub(crate) struct Act {
 impl Act {
     /// The event of a change that was made to `resource`, for its chain.
     pub(crate) fn event(&self, chain: Chain, kind: EventType, resource: String, row: RowAfter) -> Event {
-        let Self { caller, actor, address } = self;
+        let Self { caller, key: _, actor, address } = self;
         let origin = Origin { caller: Some(caller.id.clone()), actor: actor.clone(), address: *address };
         Event { chain, kind, origin, resource, outcome: Outcome::Done, reason: String::new(), detail: String::new(), row }
     }
@@ -48,7 +51,7 @@ pub(crate) fn admitted<T: Subject>(request: Request<T>) -> Result<(Act, T), Refu
     let caller = extensions.remove::<Arc<Caller>>().ok_or(Refusal::MissingCredential)?;
     Attempt::note_subject(&extensions, &message.subject());
     let actor = actor(metadata.as_ref()).map_err(Refusal::InvalidActor)?;
-    Ok((Act { caller, actor, address: address(&extensions) }, message))
+    Ok((Act { caller, key: Attempt::key(&extensions), actor, address: address(&extensions) }, message))
 }
 
 /// The message of a request that asks for verdicts, and the caller that authenticated. Nothing is put on record.

@@ -42,6 +42,8 @@ subjects! {
     CreateCallerKeyRequest.parent,
     RevokeCallerKeyRequest.name,
     ListCallerKeysRequest.parent,
+    ListAuditEventsRequest.parent,
+    WatchAuditEventsRequest.parent,
 }
 
 without_subject!(IdentifyTokenRequest, ListScopesRequest, ListWorkspacesRequest, ListCallersRequest);

@@ -13,7 +13,7 @@ use std::{
 use http::{Extensions, HeaderMap, Request, Response, header::AUTHORIZATION};
 use tokend_core::{
     caller::{Caller, CallerKeyState},
-    credential::{NotAuthentic, Unrecognized},
+    credential::{CredentialId, NotAuthentic, Unrecognized},
 };
 use tokend_store::Store;
 use tonic::{Status, body::Body};
@@ -77,10 +77,10 @@ impl Authenticator {
         // Whoever revokes does not stand in line with all others to be recognized.
         let store = if Traffic::of(path) == Traffic::Revocation { self.store.reserved() } else { self.store.clone() };
         let caller = self.caller(&store, request.headers()).await;
-        let caller = caller.map_err(|refusal| self.note_failure(refusal, request.extensions()))?;
+        let (caller, key) = caller.map_err(|refusal| self.note_failure(refusal, request.extensions()))?;
         let caller = Arc::new(caller);
         // Also of a call that its role does not allow.
-        Attempt::note_caller(request.extensions(), &caller);
+        Attempt::note_caller(request.extensions(), &caller, Some(key));
         if let Some(connection) = request.extensions().get::<Connection>() {
             connection.is_known();
         }
@@ -106,7 +106,7 @@ impl Authenticator {
         }
     }
 
-    async fn caller(&self, store: &Store, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    async fn caller(&self, store: &Store, headers: &HeaderMap) -> Result<(Caller, CredentialId), Refusal> {
         let mut values = headers.get_all(AUTHORIZATION).iter();
         let value = values.next().ok_or(Refusal::MissingCredential)?;
         // Of two credentials nobody can say which one counts.
@@ -122,7 +122,7 @@ impl Authenticator {
         let stored = store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
         let key = keys.recognize(&presented, stored.key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
         match key.state(stored.now) {
-            CallerKeyState::Active => Ok(stored.caller),
+            CallerKeyState::Active => Ok((stored.caller, presented.id())),
             CallerKeyState::Revoked => Err(Refusal::InvalidCredential),
             CallerKeyState::Expired => {
                 // A clock set back later must not revive what was told to be over.

@@ -8,8 +8,8 @@ use std::{
 
 use http::{Request, Response};
 use tokend_proto::v1::{
-    caller_admin_server::CallerAdminServer, token_admin_server::TokenAdminServer, token_verify_server::TokenVerifyServer,
-    workspace_admin_server::WorkspaceAdminServer,
+    audit_log_server::AuditLogServer, caller_admin_server::CallerAdminServer, token_admin_server::TokenAdminServer,
+    token_verify_server::TokenVerifyServer, workspace_admin_server::WorkspaceAdminServer,
 };
 use tonic::{Status, body::Body, codegen::BoxFuture};
 use tonic_health::pb::health_server::HealthServer;
@@ -20,8 +20,8 @@ use crate::{
     reflection::Reflection,
     refusal::Refusal,
     services::{
-        caller_admin::CallerAdminService, token_admin::TokenAdminService, token_verify::TokenVerifyService,
-        workspace_admin::WorkspaceAdminService,
+        audit_log::AuditLogService, caller_admin::CallerAdminService, token_admin::TokenAdminService,
+        token_verify::TokenVerifyService, workspace_admin::WorkspaceAdminService,
     },
 };
 
@@ -42,6 +42,7 @@ pub(crate) struct Dispatch {
     token_admin: TokenAdminServer<TokenAdminService>,
     workspace_admin: WorkspaceAdminServer<WorkspaceAdminService>,
     caller_admin: CallerAdminServer<CallerAdminService>,
+    audit_log: AuditLogServer<AuditLogService>,
     health: HealthServer<Probes>,
     reflection: Option<Reflection>,
 }
@@ -52,13 +53,14 @@ pub(crate) struct Services {
     pub(crate) token_admin: TokenAdminService,
     pub(crate) workspace_admin: WorkspaceAdminService,
     pub(crate) caller_admin: CallerAdminService,
+    pub(crate) audit_log: AuditLogService,
     pub(crate) health: Probes,
     pub(crate) reflection: Option<Reflection>,
 }
 
 impl Dispatch {
     pub(crate) fn new(services: Services) -> Self {
-        let Services { token_verify, token_admin, workspace_admin, caller_admin, health, reflection } = services;
+        let Services { token_verify, token_admin, workspace_admin, caller_admin, audit_log, health, reflection } = services;
         let token_verify = Arc::new(token_verify);
         Self {
             verify: TokenVerifyServer::from_arc(Arc::clone(&token_verify)).max_decoding_message_size(VERIFY_BYTES),
@@ -70,6 +72,9 @@ impl Dispatch {
                 .max_decoding_message_size(ADMIN_BYTES)
                 .max_encoding_message_size(ADMIN_ANSWER_BYTES),
             caller_admin: CallerAdminServer::new(caller_admin)
+                .max_decoding_message_size(ADMIN_BYTES)
+                .max_encoding_message_size(ADMIN_ANSWER_BYTES),
+            audit_log: AuditLogServer::new(audit_log)
                 .max_decoding_message_size(ADMIN_BYTES)
                 .max_encoding_message_size(ADMIN_ANSWER_BYTES),
             health: HealthServer::new(health).max_decoding_message_size(VERIFY_BYTES),
@@ -96,6 +101,7 @@ impl Service<Request<Body>> for Dispatch {
             "tokend.v1.TokenAdmin" => self.token_admin.call(request),
             "tokend.v1.WorkspaceAdmin" => self.workspace_admin.call(request),
             "tokend.v1.CallerAdmin" => self.caller_admin.call(request),
+            "tokend.v1.AuditLog" => self.audit_log.call(request),
             "grpc.health.v1.Health" => self.health.call(request),
             service => match &mut self.reflection {
                 Some(reflection) if Reflection::serves(service) => reflection.call(request),

@@ -1,5 +1,6 @@
 //! What the service does, one module for each subject: fetch, decide in the core, save. Free of transport.
 
+pub(crate) mod audit_log;
 pub(crate) mod callers;
 pub(crate) mod tokens;
 pub(crate) mod verify;

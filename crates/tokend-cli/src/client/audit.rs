@@ -1,0 +1,194 @@
+//! `tokend audit`: who did what. `list`, `watch` and `export` ask the service.
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use tokend_client::{
+    Client,
+    v1::{AuditEvent, ListAuditEventsRequest, ListAuditEventsResponse, WatchAuditEventsRequest},
+};
+
+use super::{
+    connection::Connection,
+    names,
+    output::{Answer, Output, json_line, print, time, word},
+    paging::Paging,
+};
+use crate::{
+    failure::Failure,
+    terminal::{View, printable},
+};
+
+/// The parent of what belongs to no workspace.
+const INSTALLATION: &str = "-";
+
+/// What the service can tell of the audit log.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// List events, newest first
+    List(ListArgs),
+    /// Follow events as they happen, oldest first, until Ctrl-C
+    Watch(FollowArgs),
+    /// Write all events on stdout, oldest first, a JSON object a line
+    Export(ExportArgs),
+}
+
+/// Which chain.
+#[derive(Debug, clap::Args)]
+struct Parent {
+    /// The workspace; without it, the events that belong to none: callers, keys, the making of workspaces, refused calls
+    #[arg(long, value_name = "WORKSPACE", value_parser = names::workspace)]
+    workspace: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    parent: Parent,
+    #[command(flatten)]
+    paging: Paging,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct FollowArgs {
+    #[command(flatten)]
+    parent: Parent,
+    /// Start after this event; 0 starts with the oldest one kept
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    after_sequence: i64,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ExportArgs {
+    #[command(flatten)]
+    parent: Parent,
+    /// Start after this event; 0 starts with the oldest one kept
+    #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
+    after_sequence: i64,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Carries out a command.
+pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
+    match command {
+        Command::List(args) => list(args).await,
+        Command::Watch(args) => watch(args).await,
+        Command::Export(args) => export(args).await,
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+async fn list(args: ListArgs) -> Result<(), Failure> {
+    let ListArgs { parent, paging, output, connection } = args;
+    let parent = parent.name();
+    let mut log = connection.open().await?.audit_log();
+    let list = paging
+        .gather(async |page_size, page_token| {
+            let request = ListAuditEventsRequest { parent: parent.clone(), filter: String::new(), page_size, page_token };
+            log.list_audit_events(request).await
+        })
+        .await?;
+    output.print_list(&list)
+}
+
+async fn watch(args: FollowArgs) -> Result<(), Failure> {
+    let FollowArgs { parent, after_sequence, output, connection } = args;
+    let client = connection.open().await?;
+    let show = |event: &AuditEvent| if output.is_table() { print(&line(event)) } else { print(&json_line(event)?) };
+    let last = follow(&client, &parent.name(), after_sequence, |_| false, show).await?;
+    Err(Failure::Other(format!("the service ended the watch; go on with --after-sequence {last}")))
+}
+
+async fn export(args: ExportArgs) -> Result<(), Failure> {
+    let ExportArgs { parent, after_sequence, connection } = args;
+    let (client, parent) = (connection.open().await?, parent.name());
+    // What comes while it is written is for the next export.
+    let newest = ListAuditEventsRequest { parent: parent.clone(), page_size: 1, ..Default::default() };
+    let newest = client.audit_log().list_audit_events(newest).await?.into_inner().events.first().map_or(0, |event| event.sequence);
+    if newest <= after_sequence {
+        return Ok(());
+    }
+    let last = follow(&client, &parent, after_sequence, |sequence| sequence >= newest, |event| print(&json_line(event)?)).await?;
+    if last < newest {
+        return Err(Failure::Other(format!("the service ended before all was told; go on with --after-sequence {last}")));
+    }
+    Ok(())
+}
+
+/// Shows events until one `is_last`, or the service ends it. Returns the last one's number.
+async fn follow(
+    client: &Client,
+    parent: &str,
+    after_sequence: i64,
+    is_last: impl Fn(i64) -> bool,
+    show: impl Fn(&AuditEvent) -> Result<(), Failure>,
+) -> Result<i64, Failure> {
+    let request = WatchAuditEventsRequest { parent: parent.to_owned(), after_sequence };
+    let mut events = client.audit_log().watch_audit_events(request).await?.into_inner();
+    let mut last = after_sequence;
+    while let Some(told) = events.message().await? {
+        let Some(event) = told.event else { continue };
+        last = event.sequence;
+        show(&event)?;
+        if is_last(last) {
+            break;
+        }
+    }
+    Ok(last)
+}
+
+impl Parent {
+    fn name(self) -> String {
+        self.workspace.unwrap_or_else(|| INSTALLATION.to_owned())
+    }
+}
+
+impl Answer for ListAuditEventsResponse {
+    const MESSAGE: &'static str = "tokend.v1.ListAuditEventsResponse";
+
+    fn view(&self) -> View {
+        View::List {
+            header: &["SEQUENCE", "TIME", "TYPE", "OUTCOME", "CALLER", "ACTOR", "ADDRESS", "RESOURCE", "REASON", "DETAIL"],
+            rows: self.events.iter().map(|event| cells(event).into()).collect(),
+            none: "There are no events.",
+        }
+    }
+}
+
+impl Answer for AuditEvent {
+    const MESSAGE: &'static str = "tokend.v1.AuditEvent";
+
+    fn view(&self) -> View {
+        View::List { header: &[], rows: vec![cells(self).into()], none: "" }
+    }
+}
+
+/// One event as a line for people.
+fn line(event: &AuditEvent) -> String {
+    let told: Vec<_> = cells(event).into_iter().filter(|cell| !cell.is_empty()).collect();
+    format!("{}\n", printable(&told.join("  ")))
+}
+
+fn cells(event: &AuditEvent) -> [String; 10] {
+    [
+        event.sequence.to_string(),
+        time(event.time.as_ref(), ""),
+        event.r#type.clone(),
+        word(event.outcome().as_str_name(), "OUTCOME_"),
+        event.caller.clone(),
+        event.actor.clone(),
+        event.address.clone(),
+        event.resource.clone(),
+        event.reason.clone(),
+        event.detail.clone(),
+    ]
+}
