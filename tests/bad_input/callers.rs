@@ -192,22 +192,32 @@ fn certificate_sans(rows: &mut Rows<'_, CreateCallerRequest>) {
     san.bad(Aspect::Empty, "empty", "");
     san.good(Aspect::Smallest, "one character", "a");
     for text in
-        ["gateway.example.com", "*.example.com", "spiffe://example.com/ns/web/sa/gateway", "urn:uuid:0190b1a4-6c1e-7cc3-9d4f"]
+        ["gateway.example.com", "Gateway.Example.COM", "spiffe://example.com/ns/web/sa/gateway", "urn:uuid:0190b1a4-6c1e-7cc3-9d4f"]
     {
         san.good(Aspect::Smallest, text, text);
     }
-    san.good(Aspect::Largest, "255 characters", "a".repeat(255));
-    san.bad(Aspect::TooLarge, "256 characters", "a".repeat(256));
+    san.good(Aspect::Largest, "a URI of 255 characters", format!("urn:{}", "a".repeat(251)));
+    san.bad(Aspect::TooLarge, "a URI of 256 characters", format!("urn:{}", "a".repeat(252)));
+    san.good(Aspect::Largest, "a DNS name of 253 characters", ["a".repeat(63).as_str(); 4].join(".")[..253].to_owned());
+    san.bad(Aspect::TooLarge, "a DNS name of 255 characters", ["a".repeat(63).as_str(); 4].join("."));
+    san.bad(Aspect::TooLarge, "a label of 64 characters", "a".repeat(64));
+    for text in ["*.example.com", "*", "a.", ".a", "a..b", "-a.example", "a/b", "urn:", ":a", "1a:b"] {
+        san.bad(Aspect::IllFormed, text, text);
+    }
     for text in ["a b", " a", "a ", "<a>", "\"a\"", "a\\b", "a^b", "a`b", "{a}", "a|b", "\u{e4}.example", "xn--\u{e4}"] {
         san.bad(Aspect::IllFormed, text, text);
     }
     // Whatever a URI may be written with (RFC 3986) can be in a certificate.
     let fits = |value: &str| {
         let of_a_uri = |char: char| char.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(char);
-        (1..=255).contains(&value.len()) && value.chars().all(of_a_uri)
+        value.len() <= 255 && value.chars().all(of_a_uri)
     };
-    san.hostile(&["{}", "spiffe://example.com/{}"], |value, hostile| {
-        let good = fits(value) && hostile.class == Class::Printable;
+    san.hostile(&["spiffe://example.com/{}", "{}.example.com"], |value, hostile| {
+        let label = |label: &str| {
+            (1..=63).contains(&label.len()) && label.chars().all(|char| char.is_ascii_alphanumeric() || "-_".contains(char))
+        };
+        let is_dns = value.split('.').all(label);
+        let good = (fits(value) && value.starts_with("spiffe:") || is_dns) && hostile.class == Class::Printable;
         if good { Expect::Accepted } else { fields(&["certificate_sans[0]"]) }
     });
 }
@@ -253,6 +263,11 @@ fn of_keys(values: &Values) -> Vec<Case> {
     rows.finish()
 }
 
+/// DNS names are told in lower case, URIs as they are.
+fn spelling(san: String) -> String {
+    if san.contains(':') { san } else { san.to_lowercase() }
+}
+
 async fn read_back(world: &World, Case { rpc, request, .. }: &Case, answer: Bytes) -> Result<(), String> {
     let mut admin = world.server.admin().caller_admin();
     let request = request.clone();
@@ -265,7 +280,7 @@ async fn read_back(world: &World, Case { rpc, request, .. }: &Case, answer: Byte
             name: format!("callers/{}", asked.caller_id),
             role: asked.role,
             workspaces,
-            certificate_sans: asked.certificate_sans,
+            certificate_sans: asked.certificate_sans.into_iter().map(spelling).collect(),
             create_time: told.create_time,
         };
         same("what was made", &told, &wanted)?;

@@ -53,12 +53,12 @@ async fn a_caller_is_what_was_asked_for(installation: Installation) {
             caller_id: id.to_owned(),
             role: role.into(),
             workspaces: Some(workspaces.clone()),
-            certificate_sans: vec!["spiffe://example.org/gateway".to_owned()],
+            certificate_sans: vec![format!("spiffe://example.org/{id}"), format!("{id}.Example.org")],
         };
         let made = create(&server, request).await;
         assert_eq!(made.name, format!("callers/{id}"));
         assert_eq!((made.role(), made.workspaces.as_ref()), (role, Some(&workspaces)));
-        assert_eq!(made.certificate_sans, ["spiffe://example.org/gateway"]);
+        assert_eq!(made.certificate_sans, [format!("spiffe://example.org/{id}"), format!("{id}.example.org")]);
         assert!(made.create_time.is_some());
         let got = server.admin().caller_admin().get_caller(GetCallerRequest { name: made.name.clone() }).await;
         assert_eq!(got.expect("it is there").into_inner().caller, Some(made));

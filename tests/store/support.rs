@@ -248,7 +248,7 @@ pub(crate) fn caller(id: &str, create_time: Timestamp) -> Caller {
         id: id.parse().expect("an id"),
         role: Role::WorkspaceAdmin,
         workspaces: WorkspaceAccess::Only(["acme", "globex"].map(workspace_id).into()),
-        certificate_sans: vec!["spiffe://example.org/ci gateway".to_owned(), "ci.example.org".to_owned()],
+        certificate_sans: ["spiffe://example.org/ci,'gateway'", "ci.example.org"].map(|san| san.parse().expect("a name")).to_vec(),
         create_time,
     }
 }

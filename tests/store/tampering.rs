@@ -23,6 +23,7 @@ on_both!(
     every_covered_column_of_callers,
     every_covered_column_of_caller_keys,
     rows_that_mean_nothing_are_named,
+    a_certificate_name_led_elsewhere,
 );
 
 /// Columns of `table` that no MAC covers: neither a verdict nor an authorization reads them.
@@ -243,3 +244,28 @@ async fn rows_that_mean_nothing_are_named(fixture: Fixture) {
 
 /// An id that no row was made with.
 const OTHER_ID: [u8; 12] = [9; 12];
+
+/// The table of names is not sealed: it can only lead to a caller whose sealed row has the name.
+async fn a_certificate_name_led_elsewhere(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    let mine = caller("mine", now);
+    let powerful = Caller { certificate_sans: Vec::new(), ..caller("powerful", now) };
+    for caller in [mine.clone(), powerful.clone()] {
+        assert_eq!(insert_caller(&store, &caller).await, Insert::Done);
+    }
+    let claiming = mine.clone();
+    let taken =
+        store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.claim_certificate_sans(&claiming).await })).await;
+    assert_eq!(taken.expect("it works"), None);
+    let found = store.presented_certificate(&mine.certificate_sans).await.expect("it works").expect("it is there");
+    assert_eq!(found.callers, std::slice::from_ref(&mine));
+
+    assert_eq!(fixture.sql("UPDATE caller_certificate_sans SET caller = 'powerful'").await, 2);
+    match store.presented_certificate(&mine.certificate_sans).await {
+        Err(StoreError::Tampered { table: "caller_certificate_sans", row }) => assert_eq!(row, "powerful"),
+        other => panic!("{other:?}"),
+    }
+    fixture.sql("DELETE FROM caller_certificate_sans").await;
+    assert_eq!(store.presented_certificate(&mine.certificate_sans).await.expect("it works"), None);
+}

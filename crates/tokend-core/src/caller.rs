@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
+    certificate_san::CertificateSan,
     credential::{Credential, CredentialId, Kind, SecretDigest},
     name::{CallerId, CallerKeyName, WorkspaceId},
     row_mac::{MacInput, Sealed},
@@ -18,8 +19,8 @@ pub struct Caller {
     pub role: Role,
     /// Where it may do it.
     pub workspaces: WorkspaceAccess,
-    /// The exact URI or DNS names in a client certificate that stand for it.
-    pub certificate_sans: Vec<String>,
+    /// The names in a client certificate that stand for it. Each belongs to one caller.
+    pub certificate_sans: Vec<CertificateSan>,
     /// When it was made.
     pub create_time: Timestamp,
 }
@@ -144,7 +145,7 @@ impl Sealed for Caller {
             WorkspaceAccess::All => input.number(-1),
             WorkspaceAccess::Only(workspaces) => input.texts(workspaces.iter().map(WorkspaceId::as_str)),
         }
-        input.texts(certificate_sans.iter().map(String::as_str));
+        input.texts(certificate_sans.iter().map(CertificateSan::as_str));
         input.time(*create_time);
     }
 }

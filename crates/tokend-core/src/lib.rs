@@ -5,7 +5,7 @@
 //!
 //! - [`name`], [`resource`], [`scope`], [`address`], [`labels`], [`text`], [`request_id`]: the words that tokens are described with.
 //! - [`credential`] and [`keyring`]: how secrets are made, spelled, recognized and stored.
-//! - [`workspace`], [`token`], [`caller`]: what there is.
+//! - [`workspace`], [`token`], [`caller`], [`certificate_san`]: what there is.
 //! - [`verdict`]: may this token do this, here, now?
 //! - [`page_token`]: where the next page of a list starts.
 //! - [`row_mac`]: why a stored row can be believed.
@@ -15,6 +15,7 @@
 pub mod address;
 pub mod audit;
 pub mod caller;
+pub mod certificate_san;
 pub mod clock;
 pub mod credential;
 pub mod keyring;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokend_core::{
     audit::MalformedActor,
     credential::Kid,
+    certificate_san::CertificateSan,
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
     quote::quoted,
 };
@@ -42,6 +43,18 @@ pub enum Refusal {
     /// The call took longer than the service or the client allows.
     #[error("the call took too long; what it began to change may still happen")]
     DeadlineExceeded,
+    /// The client certificate is good, but no caller has one of its names, and no key was sent either.
+    #[error("the client certificate stands for no caller: CreateCaller registers its URI or DNS names; or send a caller key")]
+    CertificateOfNobody,
+    /// The names in the client certificate belong to several callers.
+    #[error("the client certificate stands for several callers; use one whose names belong to one caller")]
+    CertificateOfSeveral,
+    /// The client certificate's time was over before its connection's.
+    #[error("the client certificate has expired; connect again with a new one")]
+    CertificateExpired,
+    /// Key and certificate belong to different callers.
+    #[error("the caller key and the client certificate belong to different callers; use credentials of one")]
+    CredentialsDisagree,
     /// The caller's role does not allow the call.
     #[error("the role of {caller} does not allow {method}")]
     RoleNotAllowed {
@@ -83,6 +96,9 @@ pub enum Refusal {
     /// The caller's id is taken.
     #[error("{} exists already", .0.name())]
     CallerAlreadyExists(CallerId),
+    /// A name in a certificate stands for another caller.
+    #[error("the certificate name {} belongs to another caller; delete that one first, or use another name", quoted(.0.as_str()))]
+    CertificateSanTaken(CertificateSan),
     /// No token can be made in a suspended workspace.
     #[error("{} is suspended; resume it first", .0.name())]
     WorkspaceSuspended(WorkspaceId),

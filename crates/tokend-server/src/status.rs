@@ -26,6 +26,7 @@ impl From<Refusal> for Status {
                 Self::with_error_details(code, refusal.to_string(), details)
             }
             Refusal::RequestIdReused(_) => of_field(code, &refusal, "request_id", details),
+            Refusal::CertificateSanTaken(_) => of_field(code, &refusal, "certificate_sans", details),
             Refusal::SecretIsACallerKey => of_field(code, &refusal, "secret", details),
             Refusal::Storage(StoreError::Unavailable { .. }) => {
                 tracing::warn!(error = &refusal as &dyn std::error::Error, "the database does not answer");
@@ -67,6 +68,10 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::TooManyInFlight => (Code::ResourceExhausted, R::TooManyInFlight),
         Refusal::Overloaded | Refusal::Storage(StoreError::Overloaded) => (Code::Unavailable, R::Overloaded),
         Refusal::DeadlineExceeded => (Code::DeadlineExceeded, R::DeadlineExceeded),
+        Refusal::CertificateOfNobody | Refusal::CertificateOfSeveral | Refusal::CertificateExpired => {
+            (Code::Unauthenticated, R::InvalidCredential)
+        }
+        Refusal::CredentialsDisagree => (Code::Unauthenticated, R::CredentialsDisagree),
         Refusal::RoleNotAllowed { .. } => (Code::PermissionDenied, R::RoleNotAllowed),
         Refusal::UnknownMethod(_) => (Code::Unimplemented, R::UnknownMethod),
         Refusal::NotServed(_) => (Code::NotFound, R::NotServed),
@@ -78,6 +83,7 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::OrganizationNotFound(_) => (Code::NotFound, R::OrganizationNotFound),
         Refusal::WorkspaceAlreadyExists(_) => (Code::AlreadyExists, R::WorkspaceAlreadyExists),
         Refusal::CallerAlreadyExists(_) => (Code::AlreadyExists, R::CallerAlreadyExists),
+        Refusal::CertificateSanTaken(_) => (Code::AlreadyExists, R::CertificateSanTaken),
         Refusal::WorkspaceSuspended(_) => (Code::FailedPrecondition, R::WorkspaceSuspended),
         Refusal::WorkspaceDeleted(_) => (Code::FailedPrecondition, R::WorkspaceDeleted),
         Refusal::RequestIdReused(_) => (Code::InvalidArgument, R::RequestIdReused),

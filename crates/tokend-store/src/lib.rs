@@ -32,8 +32,8 @@ pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use read::{
-    CallerKeyPage, CallerPage, PresentedCallerKey, PresentedToken, RecordPage, StoredToken, StoredWorkspace, TimeCursor, TokenPage,
-    WorkspacePage,
+    CallerKeyPage, CallerPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage, StoredToken, StoredWorkspace,
+    TimeCursor, TokenPage, WorkspacePage,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;

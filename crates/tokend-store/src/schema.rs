@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 3] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 4] = [
     (
         1,
         "foundation",
@@ -18,6 +18,7 @@ const MIGRATIONS: [(i64, &str, &str, &str); 3] = [
         include_str!("../migrations/postgres/0001_foundation.sql"),
     ),
     (2, "audit", include_str!("../migrations/sqlite/0002_audit.sql"), include_str!("../migrations/postgres/0002_audit.sql")),
+    (3, "tls", include_str!("../migrations/sqlite/0003_tls.sql"), include_str!("../migrations/postgres/0003_tls.sql")),
     (4, "keyring", include_str!("../migrations/sqlite/0004_keyring.sql"), include_str!("../migrations/postgres/0004_keyring.sql")),
 ];
 

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use tokend_core::{
     address::AllowedAddresses,
     caller::{Caller, CallerKey, Role, WorkspaceAccess},
+    certificate_san::CertificateSan,
     credential::{CredentialId, SecretDigest},
     labels::Labels,
     name::{CallerKeyName, TokenName},
@@ -183,8 +184,8 @@ fn every_field_of_a_caller() {
             ("one workspace more", |row| row.workspaces = workspace_ids(&["acme", "beta", "gamma"])),
             ("one workspace less", |row| row.workspaces = workspace_ids(&["acme"])),
             ("another workspace", |row| row.workspaces = workspace_ids(&["acme", "gamma"])),
-            ("another SAN", |row| row.certificate_sans = vec!["spiffe://initech.example/cj".to_owned()]),
-            ("a second SAN", |row| row.certificate_sans.push("ci.initech.example".to_owned())),
+            ("another SAN", |row| row.certificate_sans = vec![san("spiffe://initech.example/cj")]),
+            ("a second SAN", |row| row.certificate_sans.push(san("ci.initech.example"))),
             ("no SAN", |row| row.certificate_sans.clear()),
             ("create time", |row| row.create_time = at(0)),
         ],
@@ -278,10 +279,14 @@ fn workspaces() -> impl Strategy<Value = Workspace> {
     )
 }
 
+fn san(name: &str) -> CertificateSan {
+    name.parse().expect("well-formed")
+}
+
 fn callers() -> impl Strategy<Value = Caller> {
     let access = prop::option::of(prop::sample::subsequence(vec!["ab", "abc", "bc"], 1..=3))
         .prop_map(|ids| ids.map_or(WorkspaceAccess::All, |ids| workspace_ids(&ids)));
-    let sans = prop::collection::vec(pick(&["", "a", "aa"].map(str::to_owned)), 0..3);
+    let sans = prop::collection::vec(pick(&["a", "aa", "aaa"].map(san)), 0..3);
     (pick(&["ab", "abc"]), pick(&Role::ALL), access, sans, times()).prop_map(
         |(id, role, workspaces, certificate_sans, create_time)| Caller {
             id: id.parse().expect("well-formed"),

@@ -152,7 +152,7 @@ pub(crate) fn caller() -> Caller {
         id: "ci".parse().expect("well-formed"),
         role: Role::Verifier,
         workspaces: workspace_ids(&["acme", "beta"]),
-        certificate_sans: vec!["spiffe://initech.example/ci".to_owned()],
+        certificate_sans: vec!["spiffe://initech.example/ci".parse().expect("a name")],
         create_time: at(1_700_000_000_000_000),
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use tokend_core::{
     caller::{Role, WorkspaceAccess},
+    certificate_san::{CertificateSan, MalformedCertificateSan},
     name::{CallerId, CallerKeyName, WorkspaceId},
     quote::quoted,
 };
@@ -18,8 +19,6 @@ use crate::{
 pub const DEFAULT_KEY_TTL: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 /// Most names of certificates that can stand for a caller.
 pub const MAX_CERTIFICATE_SANS: usize = 16;
-/// Most bytes in such a name.
-pub const MAX_SAN_LEN: usize = 255;
 /// Most workspaces that a caller can be limited to.
 pub const MAX_WORKSPACES: usize = 1_000;
 
@@ -33,7 +32,7 @@ pub struct CreateCaller {
     /// Where it may do it.
     pub workspaces: WorkspaceAccess,
     /// The names in a client certificate that stand for it.
-    pub certificate_sans: Vec<String>,
+    pub certificate_sans: Vec<CertificateSan>,
 }
 
 /// A `GetCallerRequest` or `DeleteCallerRequest` whose fields fit.
@@ -93,7 +92,7 @@ impl CreateCaller {
         {
             fields.refuse("workspaces", "must be all: only ROLE_WORKSPACE_ADMIN and ROLE_VERIFIER can be limited to some");
         }
-        let certificate_sans = sans(&mut fields, certificate_sans);
+        let certificate_sans = sans(&mut fields, &certificate_sans);
         fields.finish((|| Some(Self { id: id?, role: role?, workspaces: workspaces?, certificate_sans: certificate_sans? }))())
     }
 }
@@ -193,27 +192,13 @@ fn workspace_access(fields: &mut Fields, selection: Option<v1::Selection>) -> Op
     }
 }
 
-fn sans(fields: &mut Fields, sans: Vec<String>) -> Option<Vec<String>> {
+fn sans(fields: &mut Fields, sans: &[String]) -> Option<Vec<CertificateSan>> {
     if sans.len() > MAX_CERTIFICATE_SANS {
         fields.refuse("certificate_sans", format_args!("must have at most {MAX_CERTIFICATE_SANS} names, it has {}", sans.len()));
         return None;
     }
-    let parse = |san: String| match san.len() {
-        1..=MAX_SAN_LEN if san.bytes().all(is_of_a_uri) => Ok(san),
-        _ => {
-            let is = quoted(&san);
-            Err(format!("must be the exact URI or DNS name in the certificate, of 1 to {MAX_SAN_LEN} characters; it is {is}"))
-        }
-    };
-    let sans = fields.check_each("certificate_sans", sans, parse)?;
+    let parse = |san: &String| san.parse().map_err(|error: MalformedCertificateSan| format!("{error}; it is {}", quoted(san)));
+    let sans: Vec<CertificateSan> = fields.check_each("certificate_sans", sans, parse)?;
     fields.refuse_repeated("certificate_sans", &sans);
     Some(sans)
-}
-
-/// What RFC 3986 section 2 lets a URI be written with; DNS names need less.
-const fn is_of_a_uri(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%')
-        || matches!(byte, b':' | b'/' | b'?' | b'#' | b'[' | b']' | b'@')
-        || matches!(byte, b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }

@@ -27,7 +27,7 @@ pub fn caller_message(caller: Caller) -> v1::Caller {
         name: id.name(),
         role: role.into(),
         workspaces: Some(workspaces),
-        certificate_sans,
+        certificate_sans: certificate_sans.iter().map(ToString::to_string).collect(),
         create_time: Some(time_message(create_time)),
     }
 }

@@ -37,6 +37,9 @@ pub(crate) async fn create(context: &Context, act: Act, request: CreateCaller) -
         if tx.insert_caller(&caller).await? != Insert::Done {
             return Err(Refusal::CallerAlreadyExists(caller.id));
         }
+        if let Some(san) = tx.claim_certificate_sans(&caller).await? {
+            return Err(Refusal::CertificateSanTaken(san));
+        }
         let event = act.event(Chain::Installation, EventType::CallerCreated, caller.id.name(), tx.row_is(&caller).await?);
         tx.audit(Event { detail: permission(&caller), ..event }).await?;
         Ok(caller)

@@ -6,6 +6,7 @@
 
 pub(crate) mod audit_chains;
 pub(crate) mod audit_events;
+pub(crate) mod caller_certificate_sans;
 pub(crate) mod caller_keys;
 pub(crate) mod callers;
 pub(crate) mod feed;

@@ -10,7 +10,7 @@ mod workspaces;
 
 pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
-pub use presented::{PresentedCallerKey, PresentedToken};
+pub use presented::{PresentedCallerKey, PresentedCertificate, PresentedToken};
 pub use tokens::{StoredToken, TokenPage};
 pub use workspaces::{StoredWorkspace, WorkspacePage};
 

@@ -1,9 +1,10 @@
 use sea_orm::{
-    ConnectionTrait, EntityTrait, JoinType, QueryTrait,
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, QueryTrait,
     sea_query::{Expr, ExprTrait},
 };
 use tokend_core::{
     caller::{Caller, CallerKey},
+    certificate_san::CertificateSan,
     credential::CredentialId,
     revision::Revision,
     time::Timestamp,
@@ -13,11 +14,14 @@ use tokend_core::{
 
 use super::{LEFT, RIGHT};
 use crate::{
-    entity::{caller_keys, callers, feed, tokens, workspaces},
+    entity::{caller_certificate_sans, caller_keys, callers, feed, tokens, workspaces},
     error::StoreError,
     row,
     store::{Shared, Store},
 };
+
+/// Where certificate names are looked up.
+const SANS: &str = "caller_certificate_sans";
 
 /// All that a verdict is made of, from one snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,15 @@ pub struct PresentedCallerKey {
     pub now: Timestamp,
 }
 
+/// Whom the names in a client certificate stand for, from one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PresentedCertificate {
+    /// Every caller that one of the names stands for. Never empty.
+    pub callers: Vec<Caller>,
+    /// Database time.
+    pub now: Timestamp,
+}
+
 impl Store {
     /// The token of that id in any workspace, for a verdict: the one query about tokens that does not start from a workspace.
     /// `None` if there is none.
@@ -59,6 +72,15 @@ impl Store {
     /// [`StoreError`].
     pub async fn presented_caller_key(&self, id: CredentialId) -> Result<Option<PresentedCallerKey>, StoreError> {
         self.run(move |shared| async move { presented_caller_key(&shared, id).await }).await
+    }
+
+    /// The callers that these names in a client certificate stand for. `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn presented_certificate(&self, sans: &[CertificateSan]) -> Result<Option<PresentedCertificate>, StoreError> {
+        let sans = sans.to_vec();
+        self.run(move |shared| async move { presented_certificate(&shared, &sans).await }).await
     }
 }
 
@@ -86,4 +108,26 @@ async fn presented_caller_key(shared: &Shared, id: CredentialId) -> Result<Optio
     let key = judge.read::<CallerKey>(&found, LEFT)?.into_inner();
     let caller = judge.read::<Caller>(&found, RIGHT)?.into_inner();
     Ok(Some(PresentedCallerKey { key, caller, now }))
+}
+
+async fn presented_certificate(shared: &Shared, sans: &[CertificateSan]) -> Result<Option<PresentedCertificate>, StoreError> {
+    let registered = caller_certificate_sans::Entity::find()
+        .select_only()
+        .column(caller_certificate_sans::Column::Caller)
+        .filter(caller_certificate_sans::Column::San.is_in(sans.iter().map(CertificateSan::as_str)));
+    let mut query = callers::Entity::find().filter(callers::Column::Id.in_subquery(registered.into_query())).into_query();
+    shared.select_now(&mut query);
+    let found = shared.connection.query_all(&query).await?;
+    let Some(first) = found.first() else { return Ok(None) };
+    let now = shared.read_now(first)?;
+    let mut callers = Vec::new();
+    for columns in &found {
+        let caller = row::read::<Caller>(&shared.ring, columns, "")?.into_inner();
+        // The table that led here is not sealed; the caller's row is.
+        if !caller.certificate_sans.iter().any(|san| sans.contains(san)) {
+            return Err(StoreError::tampered(SANS, caller.id.to_string()));
+        }
+        callers.push(caller);
+    }
+    Ok(Some(PresentedCertificate { callers, now }))
 }

@@ -1,6 +1,7 @@
 use sea_orm::{ActiveValue::Set, QueryResult};
 use tokend_core::{
     caller::{Caller, Role, WorkspaceAccess},
+    certificate_san::{CertificateSan, MalformedCertificateSan},
     row_mac::RowMac,
 };
 
@@ -36,10 +37,15 @@ impl Row for Caller {
                 Choice::All => WorkspaceAccess::All,
                 Choice::Only(workspaces) => WorkspaceAccess::Only(workspaces.into_iter().collect()),
             },
-            certificate_sans: column("certificate_sans", list::read_texts(&certificate_sans))?,
+            certificate_sans: column("certificate_sans", sans(&certificate_sans))?,
             create_time: time("create_time", create_time)?,
         })
     }
+}
+
+fn sans(text: &str) -> Result<Vec<CertificateSan>, String> {
+    let sans = list::read_texts(text)?;
+    sans.iter().map(|san| san.parse()).collect::<Result<_, MalformedCertificateSan>>().map_err(|error| error.to_string())
 }
 
 /// The row to insert.
@@ -53,7 +59,7 @@ pub(crate) fn to_model(caller: &Caller, mac: &RowMac) -> ActiveModel {
         id: Set(id.to_string()),
         role: Set(role.as_str().to_owned()),
         workspaces: Set(list::join_choice(only)),
-        certificate_sans: Set(list::write_texts(certificate_sans)),
+        certificate_sans: Set(list::write_texts(certificate_sans.iter().map(CertificateSan::as_str))),
         create_time: Set(create_time.unix_micros()),
         mac: Set(mac.to_bytes().to_vec()),
     }

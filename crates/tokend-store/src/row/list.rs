@@ -46,8 +46,8 @@ pub(super) fn read_map(text: &str) -> Result<BTreeMap<String, String>, String> {
 }
 
 /// Writes free texts.
-pub(super) fn write_texts(texts: &[String]) -> String {
-    serde_json::Value::from(texts).to_string()
+pub(super) fn write_texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
+    texts.into_iter().collect::<serde_json::Value>().to_string()
 }
 
 /// Reads free texts.

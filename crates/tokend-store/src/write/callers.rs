@@ -1,13 +1,14 @@
 use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
 use tokend_core::{
     caller::{Caller, CallerKey},
+    certificate_san::CertificateSan,
     name::{CallerId, CallerKeyName},
     time::Timestamp,
 };
 
 use super::{Insert, Locked, WriteTx};
 use crate::{
-    entity::{caller_keys, callers},
+    entity::{caller_certificate_sans, caller_keys, callers},
     error::StoreError,
     row,
 };
@@ -30,7 +31,25 @@ impl WriteTx {
         self.insert(callers::Entity::insert(row::caller_to_model(caller, &mac))).await
     }
 
-    /// Deletes a caller with its keys, and returns it. `None` if there is none.
+    /// Makes the caller's certificate names its own: right after its insertion. The first that another caller has, if there is one;
+    /// then the transaction must not be committed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn claim_certificate_sans(&self, caller: &Caller) -> Result<Option<CertificateSan>, StoreError> {
+        let mut sans: Vec<_> = caller.certificate_sans.iter().collect();
+        // In one order, so that no two transactions wait for each other's names.
+        sans.sort_unstable();
+        for san in sans {
+            let row = caller_certificate_sans::ActiveModel { san: Set(san.to_string()), caller: Set(caller.id.to_string()) };
+            if self.insert(caller_certificate_sans::Entity::insert(row)).await? != Insert::Done {
+                return Ok(Some(san.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deletes a caller with its keys and certificate names, and returns it. `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -38,6 +57,8 @@ impl WriteTx {
         let Some(caller) = self.caller(id).await? else { return Ok(None) };
         let keys = caller_keys::Entity::delete_many().filter(caller_keys::Column::Caller.eq(id.as_str()));
         self.change(&keys.into_query()).await?;
+        let sans = caller_certificate_sans::Entity::delete_many().filter(caller_certificate_sans::Column::Caller.eq(id.as_str()));
+        self.change(&sans.into_query()).await?;
         self.change(&callers::Entity::delete_by_id(id.as_str()).into_query()).await?;
         Ok(Some(caller.into_inner()))
     }
