@@ -15,6 +15,7 @@ The environment tells where the server is:
     TOKEND_FOREIGN_ADMIN_KEY   the key of an ADMIN
     TOKEND_FOREIGN_GRPCURL     grpcurl, if it is to be tried
     TOKEND_FOREIGN_BUF         buf, likewise
+    TOKEND_FOREIGN_PROGRAM     tokend, for the tests that need a server with settings of its own
 
 At the end it tells what was answered, and fails unless every RPC of the contract has been served and has been refused, every
 verdict was reached, and every reason of a refusal was met: but for those below, which nobody can provoke from outside.

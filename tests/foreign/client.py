@@ -97,11 +97,15 @@ class _Interceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInter
 class Client:
     """The services as one caller sees them. Without a key: as a stranger does."""
 
-    def __init__(self, key=None, metadata=None):
+    def __init__(self, key=None, metadata=None, address=ADDRESS, credentials=None):
         if metadata is None:
             metadata = [("authorization", f"Bearer {key}")] if key else []
         # A connection of its own, as a program of its own would have.
-        self._connection = grpc.insecure_channel(ADDRESS, options=[("grpc.use_local_subchannel_pool", 1)])
+        options = [("grpc.use_local_subchannel_pool", 1)]
+        if credentials is None:
+            self._connection = grpc.insecure_channel(address, options=options)
+        else:
+            self._connection = grpc.secure_channel(address, credentials, options=options)
         self.channel = grpc.intercept_channel(self._connection, _Interceptor(metadata))
         self.verify = token_verify_pb2_grpc.TokenVerifyStub(self.channel)
         self.tokens = token_admin_pb2_grpc.TokenAdminStub(self.channel)

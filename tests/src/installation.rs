@@ -8,6 +8,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use tokend_client::Tls;
 
 use crate::{Finished, Process, Server, Storage, clock, postgres};
 
@@ -136,6 +137,14 @@ impl Installation {
     /// # Panics
     /// If it ends instead.
     pub async fn serve_with<A: AsRef<str>>(&self, admin_key: &str, arguments: impl IntoIterator<Item = A>) -> Server {
+        self.serve_over(&Tls::default(), admin_key, arguments).await
+    }
+
+    /// `tokend serve` with arguments that make it serve TLS, to clients that go by `tls`.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub async fn serve_over<A: AsRef<str>>(&self, tls: &Tls, admin_key: &str, arguments: impl IntoIterator<Item = A>) -> Server {
         let number = self.servers.fetch_add(1, Ordering::Relaxed);
         let ready_file = self.directory().join(format!("ready-{number}"));
         let mut command = self.command_on_data(["serve"]);
@@ -145,7 +154,7 @@ impl Installation {
             command.arg("--config").arg(self.patient_settings());
         }
         command.args(arguments);
-        Server::start(Process::spawn(command, ""), &ready_file, admin_key).await
+        Server::start(Process::spawn(command, ""), &ready_file, admin_key, tls).await
     }
 
     /// Settings under which a call may take its time: how fast a busy machine is, is not what most tests are about.

@@ -1,7 +1,7 @@
 use std::{fs, path::Path};
 
 use tokend_client::{
-    CallerKey, Client,
+    CallerKey, Client, Tls,
     v1::{
         CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, CreateWorkspaceRequest, GetTokenRequest,
         RevokeTokenRequest, RevokeTokenResponse, Role, Selection, Token, VerifyRequest, VerifyResponse,
@@ -17,6 +17,7 @@ pub struct Server {
     ready: serde_json::Value,
     admin_key: String,
     admin: Client,
+    tls: Tls,
 }
 
 /// A token that was just issued, or the key of a caller that was just made.
@@ -30,15 +31,15 @@ pub struct Issued<T> {
 
 impl Server {
     /// Waits until the process has written its ready file.
-    pub(crate) async fn start(mut process: Process, ready_file: &Path, admin_key: &str) -> Self {
+    pub(crate) async fn start(mut process: Process, ready_file: &Path, admin_key: &str, tls: &Tls) -> Self {
         let ready = eventually("the server serves", async || {
             // Its output is printed with the panic.
             assert!(process.is_running(), "the server has ended");
             serde_json::from_str(&fs::read_to_string(ready_file).ok()?).ok()
         });
         let ready: serde_json::Value = ready.await;
-        let admin = connect(address(&ready, "grpc_address"), admin_key).await;
-        Self { process, ready, admin_key: admin_key.to_owned(), admin }
+        let admin = connect(address(&ready, "grpc_address"), admin_key, tls).await;
+        Self { process, ready, admin_key: admin_key.to_owned(), admin, tls: tls.clone() }
     }
 
     /// Where it answers gRPC.
@@ -89,7 +90,7 @@ impl Server {
 
     /// Whoever has this key, on a connection of their own.
     pub async fn client(&self, key: &str) -> Client {
-        connect(self.grpc_address(), key).await
+        connect(self.grpc_address(), key, &self.tls).await
     }
 
     /// Makes a caller for all workspaces, with a key.
@@ -151,7 +152,7 @@ fn address<'a>(ready: &'a serde_json::Value, name: &str) -> &'a str {
     ready[name].as_str().unwrap_or_else(|| panic!("the ready file has no {name}: {ready}"))
 }
 
-async fn connect(address: &str, key: &str) -> Client {
+async fn connect(address: &str, key: &str, tls: &Tls) -> Client {
     let key = CallerKey::new(key).expect("the key can be sent");
-    Client::connect(address, &key).await.unwrap_or_else(|error| panic!("{error}"))
+    Client::connect_with(address, Some(&key), tls).await.unwrap_or_else(|error| panic!("{error}"))
 }

@@ -56,6 +56,7 @@ async fn main() -> Result<(), Failure> {
     let settings = Settings {
         listen: any,
         ops_listen: None,
+        tls: None,
         reflection: false,
         transport: transport::Settings::default(),
         limits: Limits::default(),

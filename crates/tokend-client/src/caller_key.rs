@@ -36,6 +36,19 @@ impl Interceptor for CallerKey {
     }
 }
 
+/// The key that goes with every call, if one does.
+#[derive(Clone, Debug)]
+pub struct SentKey(pub(crate) Option<CallerKey>);
+
+impl Interceptor for SentKey {
+    fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        match &mut self.0 {
+            Some(key) => key.call(request),
+            None => Ok(request),
+        }
+    }
+}
+
 impl fmt::Debug for CallerKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("CallerKey(redacted)")

@@ -1,7 +1,9 @@
-use std::{fmt, time::Duration};
+use std::{error::Error, fmt, time::Duration};
 
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
+
+use crate::tls;
 
 /// A refused or failed call, with its details taken out of the status.
 #[derive(Clone, Debug)]
@@ -30,11 +32,14 @@ pub struct FieldFailure {
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
+        let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
+        // Without a reason it is not tokend's: the connection failed, and the status says no more than that it did.
+        let cause = status.source().filter(|_| reason.is_empty()).map(tls::cause);
         let fields = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
         Self {
             code: status.code(),
-            reason: details.error_info().map(|info| info.reason.clone()).unwrap_or_default(),
-            message: status.message().to_owned(),
+            reason,
+            message: cause.map_or_else(|| status.message().to_owned(), |cause| format!("the call failed on its way: {cause}")),
             fields: fields
                 .iter()
                 .map(|violation| FieldFailure { field: violation.field.clone(), description: violation.description.clone() })

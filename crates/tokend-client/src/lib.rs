@@ -22,9 +22,11 @@
 
 mod caller_key;
 mod failure;
+mod tls;
 
-pub use caller_key::{CallerKey, MalformedCallerKey};
+pub use caller_key::{CallerKey, MalformedCallerKey, SentKey};
 pub use failure::{Failure, FieldFailure};
+pub use tls::{Tls, TlsMaterialError};
 pub use tokend_proto::v1;
 
 use std::time::Duration;
@@ -40,7 +42,7 @@ use v1::{
 };
 
 /// A channel that authenticates every call.
-pub type Authenticated = InterceptedService<Channel, CallerKey>;
+pub type Authenticated = InterceptedService<Channel, SentKey>;
 
 /// How long a connection may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,11 +58,17 @@ pub struct Client {
 /// Why no connection was made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The address is not `host:port` or `http://host:port`.
-    #[error("{0:?} is no address; write host:port")]
+    /// The address is not `host:port`, with `https://` or `http://` before it or not.
+    #[error("{0:?} is no address; write host:port, or https://host:port for TLS")]
     Address(String),
-    /// Nothing answers there.
-    #[error("can't reach tokend at {address}: {}", root_cause(source))]
+    /// The address asks for a connection in clear, and TLS was chosen.
+    #[error("{0} is an address without TLS, where no certificates are looked at; write https://")]
+    NotTls(String),
+    /// Neither a key nor a client certificate.
+    #[error("there is nothing to authenticate with: neither a caller key nor a client certificate")]
+    NoCredential,
+    /// Nothing answers there, or TLS failed.
+    #[error("can't reach tokend at {address}: {}", tls::cause(source))]
     Unreachable {
         /// Where.
         address: String,
@@ -70,16 +78,27 @@ pub enum ConnectError {
 }
 
 impl Client {
-    /// Connects to `address`, a `host:port`, as the caller whose key this is.
+    /// Connects to `address`, a `host:port`, as the caller whose key this is. `https://host:port` goes over TLS and trusts the system's
+    /// CAs.
     ///
     /// # Errors
     /// [`ConnectError`] if the address is none or nothing answers there. Whether the key is good shows in the first call.
     pub async fn connect(address: &str, key: &CallerKey) -> Result<Self, ConnectError> {
-        let channel = endpoint(address)?
-            .connect()
-            .await
-            .map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?;
-        Ok(Self { channel: InterceptedService::new(channel, key.clone()) })
+        Self::connect_with(address, Some(key), &Tls::default()).await
+    }
+
+    /// Connects as the caller whose key this is, or for whom the client certificate in `tls` stands, or both. Goes over TLS if the
+    /// address says `https://`, or if it says nothing and `tls` names CAs or a certificate.
+    ///
+    /// # Errors
+    /// [`ConnectError`] as of [`connect`](Self::connect). Whether key and client certificate are good shows in the first call.
+    pub async fn connect_with(address: &str, key: Option<&CallerKey>, tls: &Tls) -> Result<Self, ConnectError> {
+        if key.is_none() && !tls.has_identity() {
+            return Err(ConnectError::NoCredential);
+        }
+        let unreachable = |source| ConnectError::Unreachable { address: address.to_owned(), source };
+        let channel = endpoint(address, tls)?.connect().await.map_err(unreachable)?;
+        Ok(Self { channel: InterceptedService::new(channel, SentKey(key.cloned())) })
     }
 
     /// Asks for verdicts.
@@ -113,20 +132,24 @@ impl Client {
     }
 }
 
-/// The error at the bottom: "connection refused" rather than "transport error".
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
-}
-
-fn endpoint(address: &str) -> Result<Endpoint, ConnectError> {
-    let uri = if address.contains("://") { address.to_owned() } else { format!("http://{address}") };
-    let endpoint = Endpoint::from_shared(uri).map_err(|_| ConnectError::Address(address.to_owned()))?;
-    if endpoint.uri().port_u16().is_none() || endpoint.uri().scheme_str() != Some("http") {
-        return Err(ConnectError::Address(address.to_owned()));
-    }
+fn endpoint(address: &str, tls: &Tls) -> Result<Endpoint, ConnectError> {
+    let no_address = || ConnectError::Address(address.to_owned());
+    let uri = match address.contains("://") {
+        true => address.to_owned(),
+        false if tls.is_chosen() => format!("https://{address}"),
+        false => format!("http://{address}"),
+    };
+    let endpoint = Endpoint::from_shared(uri).map_err(|_| no_address())?;
+    let (Some(host), Some(_)) = (endpoint.uri().host(), endpoint.uri().port_u16()) else { return Err(no_address()) };
+    // A certificate has an IPv6 address without the brackets of a URI.
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let endpoint = match endpoint.uri().scheme_str() {
+        Some("https") => endpoint
+            .tls_config(tls.config(&host))
+            .map_err(|source| ConnectError::Unreachable { address: address.to_owned(), source })?,
+        Some("http") if tls.is_chosen() => return Err(ConnectError::NotTls(address.to_owned())),
+        Some("http") => endpoint,
+        _ => return Err(no_address()),
+    };
     Ok(endpoint.connect_timeout(CONNECT_TIMEOUT).timeout(CALL_TIMEOUT).tcp_nodelay(true))
 }

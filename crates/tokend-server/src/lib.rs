@@ -4,10 +4,10 @@
 //! transport -> layers (who calls?) -> services (convert) -> usecases (fetch, decide in the core, save) -> convert -> answer
 //! ```
 //!
-//! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests; `layers` are what every request passes;
-//! [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they do; [`refusal`]
-//! and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are for
-//! orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`keyring_life`] adds and
+//! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests, under [`tls`]; `layers` are what every
+//! request passes; [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they
+//! do; [`refusal`] and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are
+//! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`keyring_life`] adds and
 //! retires keys, `keyring_watch` follows that.
 
 pub mod installation;
@@ -19,6 +19,7 @@ pub mod random;
 pub mod refusal;
 pub mod rules;
 pub mod server;
+pub mod tls;
 pub mod transport;
 
 mod access;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokend_core::{
     audit::MalformedActor,
-    credential::Kid,
     certificate_san::CertificateSan,
+    credential::Kid,
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
     quote::quoted,
 };

@@ -33,6 +33,7 @@ use crate::{
         token_verify::TokenVerifyService, workspace_admin::WorkspaceAdminService,
     },
     tally::{DeniedVerdicts, RefusedCalls},
+    tls::{self, TlsError, TlsFiles},
     transport::{self, OutOfRange, Report, TransportError},
     usecases::Context,
 };
@@ -44,6 +45,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Where health and metrics are served, as plain HTTP; nowhere if absent.
     pub ops_listen: Option<SocketAddr>,
+    /// TLS on gRPC; plaintext if absent. The files are followed while the server runs.
+    pub tls: Option<TlsFiles>,
     /// Whether to serve reflection.
     pub reflection: bool,
     /// What peers are granted.
@@ -76,6 +79,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// TLS can't be served.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The metrics can't be set up.
     #[error("can't set up metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -98,6 +104,7 @@ pub struct Server {
     health: Health,
     telemetry: Telemetry,
     reflection: Option<Reflection>,
+    tls: Option<tls::Follower>,
     transport: transport::Settings,
     keyring: Option<PathBuf>,
 }
@@ -108,7 +115,7 @@ impl Server {
     /// # Errors
     /// [`StartError`], one sentence for the operator.
     pub async fn bind(settings: Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, StartError> {
-        let Settings { listen, ops_listen, reflection, transport, limits, store, keyring } = settings;
+        let Settings { listen, ops_listen, tls, reflection, mut transport, limits, store, keyring } = settings;
         transport.check()?;
         limits.check()?;
         // The addresses first: a second server on them must not even touch the database.
@@ -117,6 +124,8 @@ impl Server {
             Some(address) => Some(bind(address).await?),
             None => None,
         };
+        let tls = tls.map(|files| tls::Follower::start(files, clock.clone())).transpose()?;
+        transport.tls = tls.as_ref().map(tls::Follower::acceptor);
         let telemetry = Telemetry::new(clock.clone())?;
         let reflection = if reflection { Some(Reflection::new()?) } else { None };
         let catalog = ScopeCatalog::bitbucket()?;
@@ -134,6 +143,7 @@ impl Server {
             health: Health::not_ready().await,
             telemetry,
             reflection,
+            tls,
             transport,
             keyring,
         })
@@ -170,6 +180,7 @@ impl Server {
             health,
             telemetry,
             reflection,
+            tls,
             transport,
             keyring,
         } = self;
@@ -189,6 +200,7 @@ impl Server {
         let service = Refusals { recorder: refusals, inner: FrameworkErrors(Panics(service)) };
         let service = Sensitive(Measured { telemetry: telemetry.clone(), inner: service });
 
+        let following_files = tls.map(|tls| tokio::spawn(tls.follow(telemetry.of_tls_files())));
         // Ops answers until the very end, so that probes see the draining.
         let ops_stop = CancellationToken::new();
         let ops = ops_listener
@@ -205,6 +217,9 @@ impl Server {
         let report = transport::serve(listener, service, transport, draining.cancelled_owned()).await;
         following.abort();
         watching.abort();
+        if let Some(following_files) = following_files {
+            following_files.abort();
+        }
         ops_stop.cancel();
         if let Some(ops) = ops {
             // It can't have panicked for anything that matters now.

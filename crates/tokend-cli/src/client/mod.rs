@@ -21,6 +21,7 @@ pub(crate) mod output;
 mod paging;
 mod parse;
 mod secret;
+mod tls;
 
 use std::process::ExitCode;
 

@@ -13,3 +13,4 @@ mod logging;
 mod ready_file;
 mod stop;
 mod storage;
+mod tls;

@@ -15,6 +15,7 @@ use super::{
     ready_file::Ready,
     stop,
     storage::StorageArgs,
+    tls::TlsArgs,
 };
 use crate::failure::Failure;
 
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// Where to serve health and metrics, as plain HTTP [default: 127.0.0.1:9090]
     #[arg(long, value_name = "ADDRESS", env = "TOKEND_OPS_LISTEN")]
     ops_listen: Option<SocketAddr>,
+
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// Serve gRPC without TLS on an address that others can reach
     #[arg(long, env = "TOKEND_INSECURE_PLAINTEXT")]
@@ -63,21 +67,22 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_090);
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
-    let Args { config, storage, listen, ops_listen, insecure_plaintext, reflection, no_migrate, log, log_format, ready_file } =
+    let Args { config, storage, listen, ops_listen, tls, insecure_plaintext, reflection, no_migrate, log, log_format, ready_file } =
         args;
     let mut file = config.read()?;
     let mut storage = storage.resolve(&mut file);
     storage.store.migrate = !no_migrate && !file.no_migrate.unwrap_or(false);
     logging::start(log.or(file.log).unwrap_or(Level::Info), log_format.or(file.log_format).unwrap_or(Format::Pretty));
-    let ready_file = ready_file.or(file.ready_file);
+    let ready_file = ready_file.or(file.ready_file.take());
 
     let listen = listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
     let ops_listen = ops_listen.or(file.ops_listen).unwrap_or(DEFAULT_OPS_LISTEN);
     let may_be_plaintext = insecure_plaintext || file.insecure_plaintext.unwrap_or(false);
-    if !listen.ip().is_loopback() && !may_be_plaintext {
+    let tls = tls.resolve(&mut file)?;
+    if tls.is_none() && !listen.ip().is_loopback() && !may_be_plaintext {
         return Err(Failure::Other(format!(
             "{listen} can be reached from other machines, and keys and tokens would travel in clear; \
-             listen on loopback, or pass --insecure-plaintext where the network itself is encrypted"
+             give --tls-cert and --tls-key, listen on loopback, or pass --insecure-plaintext where the network itself is encrypted"
         )));
     }
 
@@ -85,9 +90,11 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let (mut transport, mut limits) = (transport::Settings::default(), Limits::default());
     file.limits.apply(&mut transport, &mut limits, &mut storage.store);
     files::allow_connections(transport.max_connections);
+    let is_tls = tls.is_some();
     let settings = Settings {
         listen,
         ops_listen: Some(ops_listen),
+        tls,
         reflection: reflection || file.reflection.unwrap_or(false),
         transport,
         limits,
@@ -97,7 +104,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let stop = stop::on_signal()?;
     let server = Server::bind(settings, roots, clock).await?;
     let (address, ops_address) = (server.address()?, server.ops_address()?);
-    tracing::info!(%address, ops_address = ops_address.map(tracing::field::display), "serving");
+    tracing::info!(%address, ops_address = ops_address.map(tracing::field::display), is_tls, "serving");
     if let Some(path) = ready_file {
         let ready = Ready { grpc_address: Some(address), ops_address, ..Ready::default() };
         ready.write(&path).map_err(|error| Failure::Other(format!("can't write {}: {error}", path.display())))?;

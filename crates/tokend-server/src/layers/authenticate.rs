@@ -15,7 +15,7 @@ use tokend_core::{
     caller::{Caller, CallerKeyState},
     credential::{CredentialId, NotAuthentic, Unrecognized},
 };
-use tokend_store::Store;
+use tokend_store::{PresentedCertificate, Store};
 use tonic::{Status, body::Body};
 use tower::Service;
 
@@ -25,10 +25,11 @@ use crate::{
     failed_authentications::FailedAuthentications,
     refusal::Refusal,
     rules::{Rule, rule},
+    tls::ClientCertificate,
     transport::{Connection, PeerAddress},
 };
 
-/// Tells callers by their keys.
+/// Tells callers by their keys and client certificates.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     pub(crate) store: Store,
@@ -76,11 +77,12 @@ impl Authenticator {
         // Who calls is asked before whether there is such a method: strangers learn nothing of what is served.
         // Whoever revokes does not stand in line with all others to be recognized.
         let store = if Traffic::of(path) == Traffic::Revocation { self.store.reserved() } else { self.store.clone() };
-        let caller = self.caller(&store, request.headers()).await;
+        let certificate = request.extensions().get::<Arc<ClientCertificate>>().map(Arc::clone);
+        let caller = self.caller(&store, request.headers(), certificate.as_deref()).await;
         let (caller, key) = caller.map_err(|refusal| self.note_failure(refusal, request.extensions()))?;
         let caller = Arc::new(caller);
         // Also of a call that its role does not allow.
-        Attempt::note_caller(request.extensions(), &caller, Some(key));
+        Attempt::note_caller(request.extensions(), &caller, key);
         if let Some(connection) = request.extensions().get::<Connection>() {
             connection.is_known();
         }
@@ -95,7 +97,7 @@ impl Authenticator {
         Ok(())
     }
 
-    /// Counts a credential that does not work. One that is missing is no guess.
+    /// Counts a credential that does not work. One that is missing is no guess, nor is a certificate, which was verified.
     fn note_failure(&self, refusal: Refusal, of_request: &Extensions) -> Refusal {
         match (&refusal, of_request.get::<PeerAddress>()) {
             (Refusal::InvalidCredential, Some(PeerAddress(address))) => match self.failures.note(address.ip().into()) {
@@ -106,14 +108,33 @@ impl Authenticator {
         }
     }
 
-    async fn caller(&self, store: &Store, headers: &HeaderMap) -> Result<(Caller, CredentialId), Refusal> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let value = values.next().ok_or(Refusal::MissingCredential)?;
-        // Of two credentials nobody can say which one counts.
-        if values.next().is_some() {
-            return Err(Refusal::InvalidCredential);
+    /// Who calls, by key, client certificate or both, and the key's id, if one was sent. A key that was sent has to be good whatever the
+    /// certificate says, and a certificate that stands for a caller has to stand for the key's. One that stands for nobody proves
+    /// nothing: where a mesh gives every workload a certificate, keys go on working.
+    async fn caller(
+        &self,
+        store: &Store,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<(Caller, Option<CredentialId>), Refusal> {
+        let by_key = match key(headers)? {
+            Some(key) => Some(self.caller_by_key(store, key).await?),
+            None => None,
+        };
+        let by_certificate = match certificate {
+            Some(certificate) => caller_by_certificate(store, certificate).await?,
+            None => None,
+        };
+        match (by_key, by_certificate) {
+            (Some((by_key, _)), Some(by_certificate)) if by_key.id != by_certificate.id => Err(Refusal::CredentialsDisagree),
+            (Some((caller, key)), _) => Ok((caller, Some(key))),
+            (None, Some(caller)) => Ok((caller, None)),
+            (None, None) if certificate.is_some() => Err(Refusal::CertificateOfNobody),
+            (None, None) => Err(Refusal::MissingCredential),
         }
-        let key = value.to_str().ok().and_then(bearer).ok_or(Refusal::InvalidCredential)?;
+    }
+
+    async fn caller_by_key(&self, store: &Store, key: &str) -> Result<(Caller, CredentialId), Refusal> {
         let keys = self.store.keys();
         let presented = keys.authenticate(key).map_err(|error| match error {
             NotAuthentic::Unrecognized => Refusal::InvalidCredential,
@@ -131,6 +152,36 @@ impl Authenticator {
             }
         }
     }
+}
+
+/// The one caller that a verified certificate stands for now, if any: it is looked up for each call, so that a caller who is deleted is
+/// gone on open connections, too.
+async fn caller_by_certificate(store: &Store, certificate: &ClientCertificate) -> Result<Option<Caller>, Refusal> {
+    if certificate.names().is_empty() {
+        return Ok(None);
+    }
+    let Some(PresentedCertificate { mut callers, now }) = store.presented_certificate(certificate.names()).await? else {
+        return Ok(None);
+    };
+    // The handshake has looked at this; its connection may have outlived it.
+    if now >= certificate.expire_time() {
+        return Err(Refusal::CertificateExpired);
+    }
+    match (callers.pop(), callers.is_empty()) {
+        (caller, true) => Ok(caller),
+        (_, false) => Err(Refusal::CertificateOfSeveral),
+    }
+}
+
+/// The caller key that was sent, if one was.
+fn key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    // Of two credentials nobody can say which one counts.
+    if values.next().is_some() {
+        return Err(Refusal::InvalidCredential);
+    }
+    value.to_str().ok().and_then(bearer).map(Some).ok_or(Refusal::InvalidCredential)
 }
 
 /// The token of a bearer credential (RFC 6750 section 2.1); the scheme's name is case-insensitive (RFC 9110 section 11.1).

@@ -9,18 +9,22 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response};
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram, with_local_recorder};
+use metrics::{
+    Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
+};
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokend_core::clock::Clock;
 use tokend_store::Store;
 use tonic::{Code, body::Body};
 use tower::Service;
 
-use crate::rules::RULES;
+use crate::{rules::RULES, tls};
 
 const REQUESTS: &str = "tokend_requests_total";
 const DURATION: &str = "tokend_request_duration_seconds";
 const TAMPERED_ROWS: &str = "tokend_tampered_rows_total";
+const CERTIFICATE_END: &str = "tokend_tls_certificate_expire_time_seconds";
+const TLS_CHANGES: &str = "tokend_tls_file_changes_total";
 /// The method of whatever is not served.
 const UNKNOWN: &str = "unknown";
 /// Upper bounds of the histogram's buckets, in seconds.
@@ -75,6 +79,19 @@ impl Telemetry {
         with_local_recorder(&*self.recorder, || match label {
             Some((label, value)) => counter!(name, label => value),
             None => counter!(name),
+        })
+    }
+
+    /// Of the files that TLS is made of; told from then on.
+    pub(crate) fn of_tls_files(&self) -> tls::Gauges {
+        with_local_recorder(&*self.recorder, || {
+            describe_gauge!(CERTIFICATE_END, "When the certificate that is served ends, in seconds since 1970.");
+            describe_counter!(TLS_CHANGES, "Changes of the TLS files, by whether they could be used.");
+            tls::Gauges {
+                expire_time: gauge!(CERTIFICATE_END),
+                taken: counter!(TLS_CHANGES, "outcome" => "taken"),
+                refused: counter!(TLS_CHANGES, "outcome" => "refused"),
+            }
         })
     }
 

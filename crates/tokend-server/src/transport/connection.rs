@@ -1,11 +1,12 @@
 //! One connection, from its first byte to its end.
 //!
-//! Its life has three parts, each with a deadline: the preface, serving (up to the connection's age), and closing, which
-//! begins with a GOAWAY. hyper then ends the connection by itself as soon as the peer has acknowledged that and every request
-//! in flight is answered; a peer that does not play along is dropped.
+//! Its life has three parts, each with a deadline: opening (the TLS handshake and the preface), serving (up to the connection's age),
+//! and closing, which begins with a GOAWAY. hyper then ends the connection by itself as soon as the peer has acknowledged that and
+//! every request in flight is answered; a peer that does not play along is dropped.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,21 +15,22 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tower::Service;
 
 use super::activity::Activity;
-use super::preface::{self, Opened};
-use super::{Connection, PeerAddress, RequestService, Settings};
+use super::opening::{self, Peer};
+use super::preface::Opened;
+use super::{PeerAddress, RequestService, Settings};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Its preface was wrong, or did not arrive in time.
-    NotHttp2,
+    /// Its handshake or its preface was wrong, or did not come to its end in time.
+    NotOpened,
     /// The peer left or broke the protocol, or did not answer a keepalive PING.
     Closed,
     /// After a GOAWAY, with nothing in flight.
@@ -37,44 +39,51 @@ pub(super) enum Ending {
     Cut,
 }
 
-/// Serves one connection over any byte stream, and returns when it is over.
-pub(super) async fn drive<I, S>(
-    mut io: I,
-    peer: PeerAddress,
-    connection: Connection,
+/// Serves one connection, and returns when it is over.
+pub(super) async fn drive<S: RequestService>(
+    socket: TcpStream,
+    mut peer: Peer,
     age: Duration,
     service: S,
     settings: &Settings,
     stop: &CancellationToken,
-) -> Ending
-where
-    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: RequestService,
-{
+) -> Ending {
+    let address = peer.address;
     let opened = tokio::select! {
         biased;
         () = stop.cancelled() => return Ending::Drained,
-        opened = timeout(settings.preface_timeout, preface::read(&mut io)) => opened,
+        opened = timeout(settings.preface_timeout, opening::open(socket, settings.tls.as_ref())) => opened,
     };
-    if !matches!(opened, Ok(Ok(()))) {
-        tracing::debug!(peer = %peer.0, "connection closed: no HTTP/2 preface");
-        return Ending::NotHttp2;
-    }
+    let io = match opened {
+        Ok(Ok((io, certificate))) => {
+            peer.certificate = certificate;
+            io
+        }
+        Ok(Err(error)) => {
+            tracing::debug!(peer = %address.0, %error, "connection closed: it did not open");
+            return Ending::NotOpened;
+        }
+        Err(_) => {
+            tracing::debug!(peer = %address.0, "connection closed: it did not open in time");
+            return Ending::NotOpened;
+        }
+    };
 
     let activity = Activity::default();
     let io = TokioIo::new(Opened::new(io, activity.clone()));
-    let service = TowerToHyperService::new(FromPeer { peer, connection, service });
+    let service = TowerToHyperService::new(FromPeer { peer: peer.clone(), service });
     let builder = builder(settings, activity.clone());
     let mut connection = pin!(builder.serve_connection(io, service));
 
     let closing = tokio::select! {
         ended = connection.as_mut() => {
             if let Err(error) = ended {
-                tracing::debug!(peer = %peer.0, %error, "connection ended");
+                tracing::debug!(peer = %address.0, %error, "connection ended");
             }
             return Ending::Closed;
         }
         () = sleep(age) => Closing::OfAge,
+        () = peer.distrusted() => Closing::Distrusted,
         () = stop.cancelled() => Closing::ShuttingDown,
     };
 
@@ -84,7 +93,7 @@ where
         () = activity.quiet(settings.quiet) => Ending::Drained,
         () = closing.time_over(settings, stop) => Ending::Cut,
     };
-    tracing::debug!(peer = %peer.0, ?closing, ?ending, "connection ended");
+    tracing::debug!(peer = %address.0, ?closing, ?ending, "connection ended");
     ending
 }
 
@@ -104,6 +113,8 @@ pub(super) fn age(settings: &Settings, peer: PeerAddress, number: usize) -> Dura
 #[derive(Debug, Clone, Copy)]
 enum Closing {
     OfAge,
+    /// Its client certificate is of a CA that has been replaced: the peer has to come back under the new one.
+    Distrusted,
     ShuttingDown,
 }
 
@@ -116,7 +127,7 @@ impl Closing {
         };
         match self {
             Self::ShuttingDown => drained.await,
-            Self::OfAge => tokio::select! {
+            Self::OfAge | Self::Distrusted => tokio::select! {
                 () = sleep(settings.connection_age_grace) => {}
                 () = drained => {}
             },
@@ -141,11 +152,10 @@ fn builder(settings: &Settings, activity: Activity) -> http2::Builder<Activity> 
     builder
 }
 
-/// Tells the service where each request comes from, and gives it the body type it knows.
+/// Tells the service where and from whom each request comes, and gives it the body type it knows.
 #[derive(Clone)]
 struct FromPeer<S> {
-    peer: PeerAddress,
-    connection: Connection,
+    peer: Peer,
     service: S,
 }
 
@@ -160,8 +170,12 @@ impl<S: RequestService> Service<Request<Incoming>> for FromPeer<S> {
 
     fn call(&mut self, request: Request<Incoming>) -> S::Future {
         let mut request = request.map(Body::new);
-        request.extensions_mut().insert(self.peer);
-        request.extensions_mut().insert(self.connection.clone());
+        let Peer { address, connection, certificate } = &self.peer;
+        request.extensions_mut().insert(*address);
+        request.extensions_mut().insert(connection.clone());
+        if let Some(certificate) = certificate {
+            request.extensions_mut().insert(Arc::clone(certificate));
+        }
         self.service.call(request)
     }
 }

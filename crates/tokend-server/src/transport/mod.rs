@@ -7,9 +7,10 @@
 //!    never changes threads and nothing is stolen.
 //! 2. One acceptor (`acceptor`), in the caller's runtime, takes connections and hands each to the worker with the fewest.
 //!    `SO_REUSEPORT` would do without an acceptor, but would also let a second process share the port silently.
-//! 3. The worker drives each connection (`connection`): the HTTP/2 preface must arrive in time (`preface`), then hyper
-//!    serves it until the peer leaves, the connection's age is reached, or the server shuts down. The last two send a GOAWAY,
-//!    let requests in flight end, and drop the connection when their time is over.
+//! 3. The worker drives each connection (`connection`): the TLS handshake, if TLS is served, and the HTTP/2 preface must end in time
+//!    (`opening`, `preface`), then hyper serves it until the peer leaves, the connection's age is reached, its client certificate is
+//!    distrusted, or the server shuts down. The last three send a GOAWAY, let requests in flight end, and drop the connection when
+//!    their time is over.
 //! 4. A connection on which nobody has authenticated yet may have to make room for another (`strangers`).
 //!
 //! Why not tonic's own server: it leaves silent connections open for ever, never finishes a graceful shutdown while one is
@@ -17,13 +18,11 @@
 //! deadline for the preface.
 //!
 //! Nothing here waits for a peer without a deadline. Whatever peers do, [`serve`] returns within [`Settings::drain`] and a second.
-//!
-//! TLS is deliberately absent: `connection::drive` takes any byte stream, so a handshake belongs in `worker`, between the
-//! socket and that call, under a deadline of its own.
 
 mod acceptor;
 mod activity;
 mod connection;
+mod opening;
 mod peer;
 mod preface;
 mod settings;

@@ -4,6 +4,8 @@ use std::num::NonZeroUsize;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::tls;
+
 /// What the transport grants a peer, and for how long.
 ///
 /// The defaults are meant for a service behind a load balancer; tests shorten the times.
@@ -24,7 +26,11 @@ pub struct Settings {
     /// Default: 64.
     pub max_unauthenticated_per_source: usize,
 
-    /// Time in which a new connection must have sent the whole HTTP/2 preface (above 0). Default: 5 s.
+    /// TLS on every connection; plaintext if absent. Default: absent.
+    pub tls: Option<tls::Acceptor>,
+
+    /// Time in which a new connection must have ended its TLS handshake, if there is one, and sent the whole HTTP/2 preface (above 0).
+    /// Default: 5 s.
     pub preface_timeout: Duration,
 
     /// Age at which a connection gets its GOAWAY, so that peers spread over replicas that came up later (above 0). Default: 5 min.
@@ -96,6 +102,7 @@ impl Default for Settings {
             max_connections: 16_384,
             max_unauthenticated: 1_024,
             max_unauthenticated_per_source: 64,
+            tls: None,
             preface_timeout: Duration::from_secs(5),
             connection_age: Duration::from_secs(5 * 60),
             connection_age_jitter_percent: 10,

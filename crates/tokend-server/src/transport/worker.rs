@@ -20,6 +20,7 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{self, Ending};
+use super::opening::Peer;
 use super::strangers::Stranger;
 use super::{Connection, PeerAddress, Report, RequestService, Settings};
 
@@ -182,13 +183,13 @@ async fn run<S: RequestService>(
             Ok(Ending::Drained) => report.drained += 1,
             Ok(Ending::Cut) | Err(_) => report.cut += 1,
             // Over before the shutdown, and not looked at until now.
-            Ok(Ending::NotHttp2 | Ending::Closed) => {}
+            Ok(Ending::NotOpened | Ending::Closed) => {}
         }
     }
     report
 }
 
-/// One connection from hand-over to end. A TLS handshake would stand between the two steps.
+/// One connection from hand-over to end. Its TLS handshake is computed here, on the worker, and holds up no other worker nor accept.
 async fn handle<S: RequestService>(accepted: Accepted, service: S, settings: Arc<Settings>, stop: CancellationToken) -> Ending {
     let Accepted { socket, peer, number, stranger, place: _place } = accepted;
     let socket = match TcpStream::from_std(socket) {
@@ -201,7 +202,8 @@ async fn handle<S: RequestService>(accepted: Accepted, service: S, settings: Arc
     let age = connection::age(&settings, peer, number);
     // Told to go, it goes at once: nobody whose call it would end has authenticated on it.
     let told_to_go = stranger.told_to_go();
-    let driven = connection::drive(socket, peer, Connection::of(stranger), age, service, &settings, &stop);
+    let arriving = Peer { address: peer, connection: Connection::of(stranger), certificate: None };
+    let driven = connection::drive(socket, arriving, age, service, &settings, &stop);
     told_to_go.run_until_cancelled(driven).await.unwrap_or_else(|| {
         tracing::debug!(peer = %peer.0, "connection closed: nobody has authenticated on it, and others wait");
         Ending::Closed

@@ -120,9 +120,10 @@ async fn presented_certificate(shared: &Shared, sans: &[CertificateSan]) -> Resu
     let found = shared.connection.query_all(&query).await?;
     let Some(first) = found.first() else { return Ok(None) };
     let now = shared.read_now(first)?;
+    let judge = shared.judge();
     let mut callers = Vec::new();
     for columns in &found {
-        let caller = row::read::<Caller>(&shared.ring, columns, "")?.into_inner();
+        let caller = judge.read::<Caller>(columns, "")?.into_inner();
         // The table that led here is not sealed; the caller's row is.
         if !caller.certificate_sans.iter().any(|san| sans.contains(san)) {
             return Err(StoreError::tampered(SANS, caller.id.to_string()));

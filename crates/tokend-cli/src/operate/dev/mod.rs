@@ -86,6 +86,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let settings = Settings {
         listen,
         ops_listen: Some(ops_listen),
+        tls: None,
         reflection: true,
         transport: transport::Settings::default(),
         limits: Limits::default(),

@@ -1,0 +1,190 @@
+//! What a connection over TLS goes by, and what is wrong when it fails.
+
+use std::{error::Error, fmt, io};
+
+use rustls::{
+    AlertDescription, CertificateError, InconsistentKeys, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    sign::CertifiedKey,
+};
+use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+/// What a connection over TLS goes by. By default: the system's CAs, and no client certificate.
+#[derive(Clone, Default)]
+pub struct Tls {
+    ca: Option<Certificate>,
+    identity: Option<Identity>,
+}
+
+/// PEM that can't be used. Quotes nothing of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsMaterialError {
+    /// There is nothing of the kind in it.
+    #[error("there is no {0} in it, in PEM")]
+    Missing(&'static str),
+    /// It can't be read.
+    #[error("the {what} in it can't be used: {problem}")]
+    Unusable {
+        /// The certificate, the key or the CA certificates.
+        what: &'static str,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Certificate and key do not belong together.
+    #[error("the private key does not belong to the first client certificate")]
+    Mismatch,
+}
+
+impl TlsMaterialError {
+    /// Whether it is the private key that can't be used.
+    #[must_use]
+    pub fn is_about_the_key(&self) -> bool {
+        match self {
+            Self::Missing(what) | Self::Unusable { what, problem: _ } => *what == KEY,
+            Self::Mismatch => false,
+        }
+    }
+}
+
+/// What is told of a peer that hangs up without a word.
+const CLOSED: &str = "it closed the connection; is it TLS that is spoken there, and is this client welcome?";
+
+const CA: &str = "CA certificate";
+const CERTIFICATE: &str = "client certificate";
+const KEY: &str = "unencrypted private key";
+
+impl Tls {
+    /// Trusts these CAs instead of the system's; PEM with one certificate or several.
+    ///
+    /// # Errors
+    /// [`TlsMaterialError`].
+    pub fn trust_only(self, ca_pem: &[u8]) -> Result<Self, TlsMaterialError> {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates(CA, ca_pem)? {
+            roots.add(certificate).map_err(|error| unusable(CA, error))?;
+        }
+        Ok(Self { ca: Some(Certificate::from_pem(ca_pem)), ..self })
+    }
+
+    /// Authenticates with a client certificate, its issuers after it, and its private key, both PEM.
+    ///
+    /// # Errors
+    /// [`TlsMaterialError`].
+    pub fn identity(self, certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, TlsMaterialError> {
+        let chain = certificates(CERTIFICATE, certificate_pem)?;
+        let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| match error {
+            pem::Error::NoItemsFound => TlsMaterialError::Missing(KEY),
+            error => unusable(KEY, error),
+        })?;
+        // tonic would find the same out, but only when it connects.
+        CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsMaterialError::Mismatch,
+            rustls::Error::InvalidCertificate(error) => unusable(CERTIFICATE, error),
+            error => unusable(KEY, error),
+        })?;
+        Ok(Self { identity: Some(Identity::from_pem(certificate_pem, key_pem)), ..self })
+    }
+
+    /// Whether there is a client certificate.
+    #[must_use]
+    pub const fn has_identity(&self) -> bool {
+        self.identity.is_some()
+    }
+
+    /// Whether TLS is asked for, whatever the address says.
+    pub(crate) const fn is_chosen(&self) -> bool {
+        self.ca.is_some() || self.identity.is_some()
+    }
+
+    /// tonic's configuration for a server of this name.
+    pub(crate) fn config(&self, host: &str) -> ClientTlsConfig {
+        let config = ClientTlsConfig::new().domain_name(host).timeout(crate::CONNECT_TIMEOUT);
+        let config = match &self.ca {
+            Some(ca) => config.ca_certificate(ca.clone()),
+            None => config.with_native_roots(),
+        };
+        match &self.identity {
+            Some(identity) => config.identity(identity.clone()),
+            None => config,
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { ca, identity } = self;
+        f.debug_struct("Tls").field("ca", &ca.is_some()).field("identity", &identity.is_some()).finish()
+    }
+}
+
+fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsMaterialError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(TlsMaterialError::Missing(what)),
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(unusable(what, error)),
+    }
+}
+
+fn unusable(what: &'static str, problem: impl fmt::Display) -> TlsMaterialError {
+    TlsMaterialError::Unusable { what, problem: problem.to_string() }
+}
+
+/// Why a connection failed: what TLS found wrong, or else the error at the bottom, "connection refused" rather than "transport error".
+pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    loop {
+        if let Some(error) = tls_error(cause) {
+            return sentence(error);
+        }
+        match cause.source() {
+            Some(deeper) => cause = deeper,
+            None => return bottom(cause),
+        }
+    }
+}
+
+/// The TLS error that this one is, or wraps: an `io::Error` does not count what it wraps among its sources.
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.downcast_ref().or_else(|| wrapped?.downcast_ref())
+}
+
+fn sentence(error: &rustls::Error) -> String {
+    use CertificateError as C;
+    match error {
+        rustls::Error::InvalidCertificate(problem) => match problem {
+            C::BadSignature | C::UnknownIssuer => {
+                "its certificate is of a CA that is not trusted here; trust that CA if it is the right one".to_owned()
+            }
+            C::Expired | C::ExpiredContext { .. } => "its certificate has expired".to_owned(),
+            C::NotValidYet | C::NotValidYetContext { .. } => "its certificate is not valid yet; is a clock wrong?".to_owned(),
+            C::NotValidForName | C::NotValidForNameContext { .. } => {
+                format!("its certificate is for another name than that of the address ({problem})")
+            }
+            problem => format!("its certificate is no good: {problem}"),
+        },
+        rustls::Error::AlertReceived(alert) => match alert {
+            AlertDescription::UnknownCA => "it does not trust the CA of this client's certificate".to_owned(),
+            AlertDescription::CertificateExpired => "it says that this client's certificate has expired".to_owned(),
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
+            | AlertDescription::AccessDenied => format!("it refuses this client's certificate ({alert:?})"),
+            AlertDescription::ProtocolVersion => "it has no version of TLS in common with this client".to_owned(),
+            AlertDescription::NoApplicationProtocol => "it does not serve HTTP/2 there".to_owned(),
+            alert => format!("it broke the TLS connection off ({alert:?})"),
+        },
+        rustls::Error::InvalidMessage(_) => "what answers there does not speak TLS".to_owned(),
+        error => error.to_string(),
+    }
+}
+
+fn bottom(cause: &(dyn Error + 'static)) -> String {
+    match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
+        Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => CLOSED.to_owned(),
+        _ => cause.to_string(),
+    }
+}

@@ -1,0 +1,155 @@
+//! What new connections are served with, from the files as they were at some time.
+
+use std::{fmt, io, sync::Arc};
+
+use tokend_core::{clock::Clock, time::Timestamp};
+use tokio::{net::TcpStream, sync::watch};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self, CertificateError, InconsistentKeys, RootCertStore, ServerConfig,
+        crypto::{CryptoProvider, ring},
+        pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem, pem::PemObject},
+        server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+        time_provider::TimeProvider,
+    },
+    server::TlsStream,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    contents::{Contents, Part, TlsError, TlsFiles},
+    identity::{self, ClientCertificate},
+};
+
+/// The one protocol that is served, as ALPN names it (RFC 9113 section 3.1).
+const H2: &[u8] = b"h2";
+
+/// What new connections are served with.
+#[derive(Clone)]
+pub(super) struct Generation {
+    config: Arc<ServerConfig>,
+    /// The first moment at which the server's certificate is no longer valid.
+    pub(super) expire_time: Timestamp,
+    /// Cancelled when another client CA has taken the place of this one.
+    pub(super) client_ca_replaced: CancellationToken,
+}
+
+/// Takes connections as the files said last. Cheap to clone.
+#[derive(Clone)]
+pub struct Acceptor(pub(super) watch::Receiver<Generation>);
+
+impl Acceptor {
+    /// The handshake. Has no deadline of its own.
+    pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
+        let Generation { config, expire_time: _, client_ca_replaced } = self.0.borrow().clone();
+        let stream = TlsAcceptor::from(config).accept(socket).await?;
+        let (_, session) = stream.get_ref();
+        // A client that offers protocols, but not this one, was refused by the handshake.
+        if session.alpn_protocol() != Some(H2) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client did not ask for HTTP/2 by ALPN"));
+        }
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        let certificate = certificate.and_then(|certificate| ClientCertificate::of_verified(certificate, client_ca_replaced));
+        Ok((stream, certificate))
+    }
+}
+
+impl Generation {
+    /// Makes sense of what the files hold.
+    pub(super) fn build(files: &TlsFiles, contents: &Contents, clock: &Clock) -> Result<Self, TlsError> {
+        let Contents { certificate, key, client_ca } = contents;
+        let chain = certificates(Part::Certificate, &files.certificate, certificate)?;
+        let key = private_key(&files.key, key)?;
+        let expire_time =
+            identity::expire_time(&chain[0]).ok_or_else(|| unusable(Part::Certificate, files, "it is no X.509 certificate"))?;
+
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::new(Wall(clock.clone())))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| unusable(Part::Certificate, files, error))?;
+        let builder = match (&files.client_ca, client_ca) {
+            (Some(path), Some(client_ca)) => {
+                let roots = certificates(Part::ClientCa, path, client_ca)?;
+                builder
+                    .with_client_cert_verifier(verifier(roots, provider).map_err(|error| unusable(Part::ClientCa, files, error))?)
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+                TlsError::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() }
+            }
+            rustls::Error::InvalidCertificate(CertificateError::BadEncoding) => {
+                unusable(Part::Certificate, files, "it is no X.509 certificate")
+            }
+            rustls::Error::InvalidCertificate(_) => unusable(Part::Certificate, files, error),
+            _ => unusable(Part::Key, files, error),
+        })?;
+        config.alpn_protocols = vec![H2.to_vec()];
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self { config: Arc::new(config), expire_time, client_ca_replaced: CancellationToken::new() })
+    }
+}
+
+/// Accepts clients without a certificate, who have a caller key, and those whose certificate is of one of these CAs.
+fn verifier(
+    roots: Vec<CertificateDer<'static>>,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Box<dyn std::error::Error>> {
+    let mut store = RootCertStore::empty();
+    for root in roots {
+        store.add(root)?;
+    }
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).allow_unauthenticated().build()?)
+}
+
+/// The certificates in a file; never none.
+fn certificates(part: Part, path: &std::path::Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let path = || path.to_owned();
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => Err(TlsError::Empty { part, path: path() }),
+        Ok(certificates) => Ok(certificates),
+        Err(source) => Err(TlsError::NotPem { part, path: path(), source }),
+    }
+}
+
+fn private_key(path: &std::path::Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(pem).map_err(|source| match source {
+        pem::Error::NoItemsFound => TlsError::Empty { part: Part::Key, path: path.to_owned() },
+        _ => TlsError::NotPem { part: Part::Key, path: path.to_owned(), source },
+    })
+}
+
+fn unusable(part: Part, files: &TlsFiles, problem: impl fmt::Display) -> TlsError {
+    let path = match part {
+        Part::Certificate => &files.certificate,
+        Part::Key => &files.key,
+        Part::ClientCa => files.client_ca.as_ref().unwrap_or(&files.certificate),
+    };
+    TlsError::Unusable { part, path: path.clone(), problem: problem.to_string() }
+}
+
+/// The time by which client certificates are judged in a handshake: the machine's, as nothing has been asked of the database yet.
+struct Wall(Clock);
+
+impl TimeProvider for Wall {
+    fn current_time(&self) -> Option<UnixTime> {
+        let seconds = u64::try_from(self.0.wall_time().unix_micros()).ok()? / 1_000_000;
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds)))
+    }
+}
+
+impl fmt::Debug for Wall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wall")
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acceptor")
+    }
+}

@@ -1,0 +1,72 @@
+//! What a certificate says of whoever has it.
+
+use std::time::Duration;
+
+use tokend_core::{certificate_san::CertificateSan, time::Timestamp};
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+use tokio_util::sync::CancellationToken;
+use webpki::{EndEntityCert, KeyUsage};
+
+/// Most names of a client certificate that are looked at. One with more stands for nobody: it is no workload's.
+const MAX_NAMES: usize = 64;
+
+/// A client certificate whose chain and key were verified when its connection was opened: the extension of each request on it, in an
+/// `Arc`.
+#[derive(Debug)]
+pub struct ClientCertificate {
+    names: Vec<CertificateSan>,
+    expire_time: Timestamp,
+    distrusted: CancellationToken,
+}
+
+impl ClientCertificate {
+    /// Reads a certificate that was verified under a client CA that `distrusted` tells the end of. `None` for what is no certificate.
+    pub(super) fn of_verified(certificate: &CertificateDer<'_>, distrusted: CancellationToken) -> Option<Self> {
+        let expire_time = expire_time(certificate)?;
+        let certificate = EndEntityCert::try_from(certificate).ok()?;
+        // What can't be registered is nobody's: wildcards, and what the standards don't let be written.
+        let dns_names = certificate.valid_dns_names().filter_map(|name| CertificateSan::from_dns_name(name).ok());
+        let uris = certificate.valid_uri_names().filter_map(|uri| CertificateSan::from_uri(uri).ok());
+        let mut names: Vec<_> = dns_names.chain(uris).take(MAX_NAMES + 1).collect();
+        if names.len() > MAX_NAMES {
+            tracing::debug!(most = MAX_NAMES, "a client certificate has too many names to be looked up");
+            names.clear();
+        }
+        Some(Self { names, expire_time, distrusted })
+    }
+
+    /// Its URI and DNS names.
+    #[must_use]
+    pub fn names(&self) -> &[CertificateSan] {
+        &self.names
+    }
+
+    /// The first moment at which it is no longer valid.
+    #[must_use]
+    pub const fn expire_time(&self) -> Timestamp {
+        self.expire_time
+    }
+
+    /// Completes when the client CA that it was verified under has been replaced.
+    pub(crate) async fn distrusted(&self) {
+        self.distrusted.cancelled().await;
+    }
+}
+
+/// The first moment at which a certificate is no longer valid. `None` for what is no certificate.
+///
+/// RFC 5280 section 4.1.2.5: it is valid through notAfter, a whole second.
+pub(super) fn expire_time(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let not_after = |error| match error {
+        webpki::Error::CertExpired { not_after, .. } => Some(not_after),
+        _ => None,
+    };
+    // webpki tells notAfter only of what has expired, and looks at it before it looks for an issuer: so it is asked about the end of time.
+    let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    let usage = KeyUsage::client_auth();
+    let not_after = certificate.verify_for_usage(&[], &[], &[], end_of_time, usage, None, None).err().and_then(not_after)?;
+    // The years that no certificate should name come to their end with ours.
+    let seconds = i64::try_from(not_after.as_secs().saturating_add(1)).ok()?;
+    Some(Timestamp::from_unix_seconds(seconds, 0).unwrap_or(Timestamp::MAX))
+}

@@ -1,0 +1,98 @@
+//! The client's commands over TLS.
+
+use std::process::Command;
+
+use tokend_client::v1::{CreateCallerRequest, Role, Selection};
+use tokend_tests::{Finished, Installation, Process, on_sqlite};
+
+use crate::{authority::Authority, files::Files};
+
+on_sqlite!(flags_and_environment_say_whom_to_trust_and_who_one_is, what_is_wrong_is_said);
+
+async fn run(command: Command) -> Finished {
+    Process::spawn(command, "").finish().await
+}
+
+async fn flags_and_environment_say_whom_to_trust_and_who_one_is(installation: Installation) {
+    let authority = Authority::new();
+    let files = Files::with_client_ca(&installation, &authority.server(), &authority);
+    let server = files.serve(&installation, &authority.trusted()).await;
+    server.workspace("acme").await;
+    let auditor = CreateCallerRequest {
+        caller_id: "auditor".to_owned(),
+        role: Role::Auditor.into(),
+        workspaces: Some(Selection { all: true, only: Vec::new() }),
+        certificate_sans: vec!["auditor.example.org".to_owned()],
+    };
+    server.admin().caller_admin().create_caller(auditor).await.expect("it is made");
+    let certificate = authority.client(&["auditor.example.org"]);
+    files.put("client.crt", &certificate.certificate);
+    files.put("client.key", &certificate.key);
+    let address = format!("https://{}", server.grpc_address());
+    let list = || installation.command(["workspace", "list", "--address", &address]);
+
+    let mut by_key = list();
+    by_key.args(["--ca-file", &files.path("ca.crt")]).env("TOKEND_CALLER_KEY", server.admin_key());
+    assert!(run(by_key).await.succeeded().contains("acme"));
+    let mut by_certificate = list();
+    by_certificate.args(["--ca-file", &files.path("ca.crt"), "--client-cert", &files.path("client.crt")]);
+    by_certificate.args(["--client-key", &files.path("client.key")]);
+    assert!(run(by_certificate).await.succeeded().contains("acme"));
+    // The address alone does not have to say it.
+    let mut by_environment = installation.command(["workspace", "list"]);
+    by_environment.envs([
+        ("TOKEND_ADDRESS", server.grpc_address()),
+        ("TOKEND_CA_FILE", &files.path("ca.crt")),
+        ("TOKEND_CLIENT_CERT", &files.path("client.crt")),
+        ("TOKEND_CLIENT_KEY", &files.path("client.key")),
+    ]);
+    assert!(run(by_environment).await.succeeded().contains("acme"));
+    let mut both = list();
+    both.args(["--ca-file", &files.path("ca.crt"), "--client-cert", &files.path("client.crt")]);
+    both.args(["--client-key", &files.path("client.key")]).env("TOKEND_CALLER_KEY", server.admin_key());
+    let finished = run(both).await;
+    assert_eq!(finished.code(), 4, "they disagree: {finished:#?}");
+}
+
+async fn what_is_wrong_is_said(installation: Installation) {
+    let authority = Authority::new();
+    let files = Files::with_client_ca(&installation, &authority.server(), &authority);
+    let server = files.serve(&installation, &authority.trusted()).await;
+    let (client, other) = (authority.client(&["a.example.org"]), authority.client(&["b.example.org"]));
+    for (name, text) in [
+        ("client.crt", client.certificate.as_str()),
+        ("client.key", &client.key),
+        ("other.key", &other.key),
+        ("other-ca.crt", Authority::new().pem()),
+        ("garbage", "garbage"),
+    ] {
+        files.put(name, text);
+    }
+    let path = |name: &str| files.path(name);
+    for (arguments, words) in [
+        (vec![], vec!["not trusted"]),
+        (vec!["--ca-file", "other-ca.crt"], vec!["not trusted"]),
+        (vec!["--ca-file", "garbage"], vec!["garbage", "no CA certificate"]),
+        (vec!["--ca-file", "absent"], vec!["absent", "No such file"]),
+        (vec!["--ca-file", "ca.crt", "--client-cert", "client.crt"], vec!["--client-key"]),
+        (vec!["--ca-file", "ca.crt", "--client-key", "client.key"], vec!["--client-cert"]),
+        (
+            vec!["--ca-file", "ca.crt", "--client-cert", "client.crt", "--client-key", "other.key"],
+            vec!["other.key", "does not belong"],
+        ),
+        (vec!["--ca-file", "ca.crt", "--client-cert", "client.crt", "--client-key", "garbage"], vec!["garbage", "private key"]),
+        (
+            vec!["--ca-file", "ca.crt", "--client-cert", "garbage", "--client-key", "client.key"],
+            vec!["garbage", "client certificate"],
+        ),
+    ] {
+        let address = format!("https://{}", server.grpc_address());
+        let mut list = installation.command(["workspace", "list", "--address", &address]);
+        list.env("TOKEND_CALLER_KEY", server.admin_key());
+        for argument in &arguments {
+            list.arg(if argument.starts_with("--") { (*argument).to_owned() } else { path(argument) });
+        }
+        let sentence = run(list).await.failed_with_a_sentence();
+        assert!(words.iter().all(|word| sentence.contains(word)), "{arguments:?}: {sentence}");
+    }
+}

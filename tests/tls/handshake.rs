@@ -1,0 +1,121 @@
+//! Handshakes that no well-behaved client makes, and what they show.
+
+use std::{
+    fmt, io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rustls::{
+    ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    client::ResolvesClientCert,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+    sign::CertifiedKey,
+};
+use tokend_tests::Server;
+use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use crate::authority::{Authority, Pair};
+
+/// Longer than what should happen soon takes on a busy machine.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+
+static TLS_1_3: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
+
+/// A client of TLS that offers just this.
+pub(crate) struct Offer<'a> {
+    pub(crate) trusts: &'a Authority,
+    pub(crate) versions: &'a [&'static SupportedProtocolVersion],
+    pub(crate) protocols: &'a [&'a [u8]],
+    pub(crate) certificate: Option<&'a Pair>,
+}
+
+impl<'a> Offer<'a> {
+    /// What an ordinary gRPC client offers.
+    pub(crate) fn ordinary(trusts: &'a Authority) -> Self {
+        Self { trusts, versions: &TLS_1_3, protocols: &[b"h2"], certificate: None }
+    }
+
+    /// Connects to the server.
+    pub(crate) async fn make(&self, server: &Server) -> io::Result<TlsStream<TcpStream>> {
+        self.make_asking(server, None).await
+    }
+
+    /// Connects to the server, and tells whether it asked for a client certificate.
+    pub(crate) async fn was_asked_for_certificate(&self, server: &Server) -> bool {
+        let asked = Arc::new(Asked(AtomicBool::new(false), None));
+        self.make_asking(server, Some(Arc::clone(&asked))).await.expect("a handshake");
+        asked.0.load(Ordering::Relaxed)
+    }
+
+    async fn make_asking(&self, server: &Server, asked: Option<Arc<Asked>>) -> io::Result<TlsStream<TcpStream>> {
+        let Self { trusts, versions, protocols, certificate } = self;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(trusts.pem().as_bytes()).expect("PEM")).expect("a certificate");
+        let provider = Arc::new(ring::default_provider());
+        let builder =
+            ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).expect("versions");
+        let certified = certificate.map(|Pair { certificate, key }| {
+            let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
+            Arc::new(CertifiedKey::from_der(chain, key, &provider).expect("a pair"))
+        });
+        let resolver = asked.unwrap_or_else(|| Arc::new(Asked(AtomicBool::new(false), certified)));
+        let mut config = builder.with_root_certificates(roots).with_client_cert_resolver(resolver);
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        let socket = TcpStream::connect(server.grpc_address()).await?;
+        let name = ServerName::try_from("localhost").expect("a name");
+        timeout(SOON, TlsConnector::from(Arc::new(config)).connect(name, socket)).await.expect("it ends in time")
+    }
+}
+
+/// The certificate that new connections are shown, DER.
+pub(crate) async fn served_certificate(server: &Server, trusts: &Authority) -> io::Result<Vec<u8>> {
+    let stream = Offer::ordinary(trusts).make(server).await?;
+    let (_, session) = stream.get_ref();
+    Ok(session.peer_certificates().expect("servers have one")[0].to_vec())
+}
+
+/// The certificate of a pair, DER.
+pub(crate) fn der(pair: &Pair) -> Vec<u8> {
+    CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("PEM").to_vec()
+}
+
+/// Why the server broke off: in the handshake, or, where TLS 1.3 lets a client be done first, after it.
+pub(crate) async fn broken_off(made: io::Result<TlsStream<TcpStream>>) -> io::Error {
+    match made {
+        Err(error) => error,
+        Ok(mut stream) => {
+            let mut byte = [0];
+            match timeout(SOON, stream.read_exact(&mut byte)).await.expect("it ends in time") {
+                Ok(_) => panic!("the server goes on"),
+                Err(error) => error,
+            }
+        }
+    }
+}
+
+/// Notes whether a client certificate was asked for, and gives this one.
+struct Asked(AtomicBool, Option<Arc<CertifiedKey>>);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        self.1.clone()
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl fmt::Debug for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Asked")
+    }
+}
