@@ -1,5 +1,6 @@
 //! What the program does: its commands, how it starts and how it ends.
 
+mod audit_verify;
 mod cli;
 mod core_dumps;
 mod dev;

@@ -1,6 +1,6 @@
 //! `AuditLog.ListAuditEvents` and `AuditLog.WatchAuditEvents`: what was done, page by page, and as it happens.
 
-use std::time::Duration;
+use std::{fs, time::Duration};
 
 use tokend_client::{
     Client,
@@ -26,7 +26,12 @@ on_both_databases!(
 mod anywhere {
     use super::*;
 
-    on_sqlite!(a_watch_does_not_hold_up_the_end, an_edited_record_is_not_told, the_command_line_tells_it);
+    on_sqlite!(
+        a_watch_does_not_hold_up_the_end,
+        an_edited_record_is_not_told,
+        the_command_line_tells_it,
+        the_command_line_goes_on_when_its_connection_ends,
+    );
 
     async fn a_watch_does_not_hold_up_the_end(installation: Installation) {
         let server = installation.start().await;
@@ -88,6 +93,27 @@ mod anywhere {
             Process::spawn(command(&["audit", "watch", "--workspace", "acme", "--after-sequence", "3", "-o", "json"]), "");
         tokend_tests::eventually("the event is told", async || (watching.stdout().lines().count() == 1).then_some(())).await;
         assert_eq!(lines(watching.stdout()), all[3..]);
+    }
+
+    async fn the_command_line_goes_on_when_its_connection_ends(installation: Installation) {
+        let config = installation.directory().join("config.toml");
+        let limits = "[limits]\nconnection_age_ms = 500\nconnection_age_jitter_percent = 0\nconnection_age_grace_ms = 100\n";
+        fs::write(&config, limits).expect("it can be written");
+        let server = installation.start_with(["--config", config.to_str().expect("UTF-8")]).await;
+        let acme = server.workspace("acme").await;
+        let mut command = installation.command(["audit", "watch", "--workspace", "acme"]);
+        command.args(["--address", server.grpc_address()]).env("TOKEND_CALLER_KEY", server.admin_key());
+        let watching = Process::spawn(command, "");
+        let told =
+            || watching.stdout().lines().map(|line| line.split(' ').next().expect("a number").to_owned()).collect::<Vec<_>>();
+        for sequence in 1..=4 {
+            tokend_tests::eventually("the event is told", async || (told().len() == sequence).then_some(())).await;
+            // Longer than a connection lives.
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            server.token(token_in(&acme)).await;
+        }
+        tokend_tests::eventually("the event is told", async || (told().len() == 5).then_some(())).await;
+        assert_eq!(told(), ["1", "2", "3", "4", "5"], "each once, in order");
     }
 }
 

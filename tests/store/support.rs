@@ -48,9 +48,14 @@ enum Place {
 
 /// Runs a test on a fresh database; does nothing where there is no PostgreSQL for it.
 pub(crate) fn run<F: Future<Output = ()>>(storage: Storage, test: impl FnOnce(Fixture) -> F) {
+    run_within(Duration::from_secs(120), storage, test);
+}
+
+/// Likewise, for a test that may take its time.
+pub(crate) fn run_within<F: Future<Output = ()>>(limit: Duration, storage: Storage, test: impl FnOnce(Fixture) -> F) {
     let Some(fixture) = Fixture::new(storage) else { return };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(120), test(fixture)).await.expect("the test ends in time") });
+    runtime.block_on(async { tokio::time::timeout(limit, test(fixture)).await.expect("the test ends in time") });
 }
 
 /// Makes tests of functions `async fn(Fixture)`: each `name` becomes `sqlite::name` and `postgres::name`.

@@ -61,6 +61,7 @@ async fn main() -> Result<(), Failure> {
         transport: transport::Settings::default(),
         limits: Limits::default(),
         store: store_settings,
+        audit: tokend_server::audit_keeper::Settings::default(),
         keyring: None,
     };
     let server = Server::bind(settings, roots, clock.clone()).await?;

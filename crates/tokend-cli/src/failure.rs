@@ -75,4 +75,5 @@ sentences!(
     tokend_server::server::StartError,
     tokend_server::installation::InstallError,
     tokend_store::OpenError,
+    tokend_store::StoreError,
 );

@@ -39,6 +39,9 @@ enum Command {
     /// Add, activate and retire the keys that mint tokens, or tell how they stand
     #[command(subcommand)]
     Keyring(operate::keyring::Command),
+    /// Show who did what, or verify that the record of it is whole
+    #[command(subcommand)]
+    Audit(Audit),
     #[command(flatten)]
     Client(client::Command),
     /// Print the completion script of a shell
@@ -47,6 +50,14 @@ enum Command {
         #[arg(value_parser = ["bash", "zsh", "fish"])]
         shell: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Audit {
+    #[command(flatten)]
+    Client(client::audit::Command),
+    /// Verify the audit log in the database, and every row that it tells of, with the key ring. Changes nothing; servers may go on
+    Verify(operate::audit::Args),
 }
 
 /// Runs the command that the process was started with, and tells the exit code.
@@ -75,6 +86,8 @@ async fn carry_out(command: Command, clock: Clock) -> Result<ExitCode, Failure> 
         Command::Serve(args) => operate::serve::run(args, clock).await,
         Command::Migrate(command) => operate::migrate::run(command).await,
         Command::Keyring(command) => operate::keyring::run(command, clock).await,
+        Command::Audit(Audit::Client(command)) => client::audit::run(command).await,
+        Command::Audit(Audit::Verify(args)) => operate::audit::run(args, clock).await,
         Command::Client(command) => client::run(command).await,
         Command::Completion { shell } => completion(&shell),
     }

@@ -12,6 +12,7 @@ use std::{path::Path, time::Duration};
 
 use rand::rngs::SysError;
 use tokend_core::{
+    audit::{Chain, Event, EventType, Origin, Outcome, RowAfter},
     credential::Kid,
     keyring::{AddKeyError, KeyState, KnownKey, RootKeys, WrongKeys},
     time::Timestamp,
@@ -152,6 +153,7 @@ pub async fn add(store: &Store, file: &Path) -> Result<Added, KeyLifeError> {
             // Nobody can have come in between: the keys are locked.
             let _: Insert = tx.insert_key(&KnownKey { kid, fingerprint, state: KeyState::Verifies }).await?;
         }
+        tx.audit(event(EventType::RingKeyAdded, kid)).await?;
         Ok(Added { kid, was_in_file: left_over.is_some() })
     };
     store.write_keys(move |tx| Box::pin(async move { add(tx).await })).await
@@ -177,7 +179,9 @@ pub async fn activate(store: &Store, file: &Path, kid: Kid, force: bool) -> Resu
         if age < LEARNING_TIME && !force {
             return Err(KeyLifeError::TooYoung { kid, age });
         }
-        tx.activate_key(kid).await?;
+        if tx.activate_key(kid).await? {
+            tx.audit(event(EventType::RingKeyActivated, kid)).await?;
+        }
         Ok(())
     };
     store.write_keys(move |tx| Box::pin(async move { activate(tx).await })).await
@@ -241,8 +245,24 @@ async fn finish(tx: &WriteTx, kid: Kid, refused: Vec<(SealedTable, u64)>) -> Res
         }
     }
     // False if another command has just done it.
-    tx.retire_key(kid).await?;
+    if tx.retire_key(kid).await? {
+        tx.audit(event(EventType::RingKeyRetired, kid)).await?;
+    }
     Ok(())
+}
+
+/// What an operator did to a key.
+fn event(kind: EventType, kid: Kid) -> Event {
+    Event {
+        chain: Chain::Installation,
+        kind,
+        origin: Origin::default(),
+        resource: String::new(),
+        outcome: Outcome::Done,
+        reason: String::new(),
+        detail: format!("key {kid}"),
+        row: RowAfter::None,
+    }
 }
 
 async fn renew(store: &Store, table: SealedTable, kid: Kid) -> Result<Retired, StoreError> {

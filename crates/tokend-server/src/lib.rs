@@ -8,8 +8,9 @@
 //! request passes; [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they
 //! do; [`refusal`] and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are
 //! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`keyring_life`] adds and
-//! retires keys, `keyring_watch` follows that.
+//! retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the audit log, and cuts it.
 
+pub mod audit_keeper;
 pub mod installation;
 pub mod keyring_file;
 pub mod keyring_life;

@@ -1,6 +1,6 @@
 //! Puts the server together, runs it, and takes it apart: database and key ring first, traffic last, and the other way round.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fs::File, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokend_core::{
     clock::Clock,
@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    audit_keeper::{self, Keeper},
     failed_authentications::FailedAuthentications,
     health::Health,
     keyring_watch,
@@ -55,6 +56,8 @@ pub struct Settings {
     pub limits: Limits,
     /// The database.
     pub store: tokend_store::Settings,
+    /// How the audit log is kept.
+    pub audit: audit_keeper::Settings,
     /// The key ring's file, read again when the database knows a key that was not in it. Nothing is read again if absent.
     pub keyring: Option<PathBuf>,
 }
@@ -82,6 +85,14 @@ pub enum StartError {
     /// TLS can't be served.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The file for checkpoints of the audit log can't be appended to.
+    #[error("can't append to the checkpoint file {}: {source}; check that this user may write to it", .path.display())]
+    CheckpointFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The metrics can't be set up.
     #[error("can't set up metrics: {0}")]
     Metrics(#[from] metrics_exporter_prometheus::BuildError),
@@ -99,6 +110,7 @@ pub struct Server {
     authenticator: Arc<Authenticator>,
     admission: Arc<Admission>,
     refusals: Arc<Recorder>,
+    keeper: Keeper,
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
     health: Health,
@@ -115,7 +127,7 @@ impl Server {
     /// # Errors
     /// [`StartError`], one sentence for the operator.
     pub async fn bind(settings: Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, StartError> {
-        let Settings { listen, ops_listen, tls, reflection, mut transport, limits, store, keyring } = settings;
+        let Settings { listen, ops_listen, tls, reflection, mut transport, limits, store, audit, keyring } = settings;
         transport.check()?;
         limits.check()?;
         // The addresses first: a second server on them must not even touch the database.
@@ -126,6 +138,7 @@ impl Server {
         };
         let tls = tls.map(|files| tls::Follower::start(files, clock.clone())).transpose()?;
         transport.tls = tls.as_ref().map(tls::Follower::acceptor);
+        let checkpoints = audit.checkpoint_file.map(open_checkpoints).transpose()?;
         let telemetry = Telemetry::new(clock.clone())?;
         let reflection = if reflection { Some(Reflection::new()?) } else { None };
         let catalog = ScopeCatalog::bitbucket()?;
@@ -137,6 +150,7 @@ impl Server {
             authenticator: Arc::new(Authenticator { store: store.clone(), failures }),
             admission: Admission::new(limits),
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
+            keeper: Keeper::new(store.clone(), checkpoints, audit.retention),
             context: Arc::new(Context { store, catalog, denied }),
             listener,
             ops_listener,
@@ -175,6 +189,7 @@ impl Server {
             authenticator,
             admission,
             refusals,
+            keeper,
             listener,
             ops_listener,
             health,
@@ -213,6 +228,7 @@ impl Server {
                 draining.cancel();
             }
         });
+        let keeping = tokio::spawn(keeper.keep(draining.clone()));
         let watching = tokio::spawn(keyring_watch::follow(store.clone(), keyring));
         let report = transport::serve(listener, service, transport, draining.cancelled_owned()).await;
         following.abort();
@@ -225,10 +241,17 @@ impl Server {
             // It can't have panicked for anything that matters now.
             let _ = ops.await;
         }
+        if let Ok(keeper) = keeping.await {
+            keeper.end().await;
+        }
         drop(context);
         store.close().await;
         Ok(report?)
     }
+}
+
+fn open_checkpoints(path: PathBuf) -> Result<File, StartError> {
+    audit_keeper::open(&path).map_err(|source| StartError::CheckpointFile { path, source })
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {

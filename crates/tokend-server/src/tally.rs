@@ -18,6 +18,9 @@ const DENIED: &str = "tokend_denied_verdicts_total";
 const UNAUTHENTICATED: &str = "tokend_unauthenticated_calls_total";
 const NOT_RECORDED: &str = "tokend_audit_failures_total";
 
+/// Reasons of refusals that say that nobody has authenticated.
+const NOBODY: [&str; 4] = ["MISSING_CREDENTIAL", "INVALID_CREDENTIAL", "CREDENTIALS_DISAGREE", "TOO_MANY_FAILED_AUTHENTICATIONS"];
+
 /// The least time between two log lines of one kind.
 const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -29,8 +32,7 @@ pub(crate) struct DeniedVerdicts {
 
 /// Calls that were refused.
 pub(crate) struct RefusedCalls {
-    missing_credential: Counter,
-    invalid_credential: Counter,
+    by_reason: [(&'static str, Counter); 4],
     not_recorded: Counter,
     unauthenticated_sample: Sample,
     not_recorded_sample: Sample,
@@ -81,23 +83,23 @@ impl RefusedCalls {
     pub(crate) fn new(telemetry: &Telemetry, clock: Clock) -> Self {
         telemetry.describe(UNAUTHENTICATED, "Calls of nobody that is known here, by reason.");
         telemetry.describe(NOT_RECORDED, "Refused calls that could not be put on record.");
-        let by_reason = |reason| telemetry.counter(UNAUTHENTICATED, Some(("reason", reason)));
+        let by_reason = NOBODY.map(|reason| (reason, telemetry.counter(UNAUTHENTICATED, Some(("reason", reason)))));
         Self {
-            missing_credential: by_reason("MISSING_CREDENTIAL"),
-            invalid_credential: by_reason("INVALID_CREDENTIAL"),
+            by_reason,
             not_recorded: telemetry.counter(NOT_RECORDED, None),
             unauthenticated_sample: Sample::new(clock.clone()),
             not_recorded_sample: Sample::new(clock),
         }
     }
 
-    /// Counts a call of nobody who is known here.
-    pub(crate) fn unauthenticated(&self, reason: &str, address: Option<IpAddr>) {
-        let is_missing = reason == "MISSING_CREDENTIAL";
-        if is_missing { &self.missing_credential } else { &self.invalid_credential }.increment(1);
+    /// Counts a call of nobody who is known here; false if that is not what the reason says.
+    pub(crate) fn unauthenticated(&self, reason: &str, address: Option<IpAddr>) -> bool {
+        let Some((_, counter)) = self.by_reason.iter().find(|(known, _)| *known == reason) else { return false };
+        counter.increment(1);
         if let Some(more) = self.unauthenticated_sample.permit() {
             tracing::warn!(reason, address = address.map(tracing::field::display), more, "a call was not authenticated");
         }
+        true
     }
 
     /// Counts refused calls that could not be put on record.

@@ -9,9 +9,10 @@
 //! - **Time is the database's.** PostgreSQL's clock, read in the statement that needs it; on SQLite the machine's, held at or above
 //!   the last time stored.
 //!
-//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `write`, `row`, `entity`, `keys`, `installation`,
-//! `database`, `schema`.
+//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `write`, `row`, `entity`, `keys`, `checkpoint`, `verify`,
+//! `installation`, `database`, `schema`.
 
+mod checkpoint;
 mod database;
 mod entity;
 mod error;
@@ -25,6 +26,7 @@ mod row;
 mod schema;
 mod settings;
 mod store;
+mod verify;
 mod write;
 
 pub use error::StoreError;
@@ -38,4 +40,5 @@ pub use read::{
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;
 pub use store::Store;
+pub use verify::{AuditReport, Finding, RowProblem};
 pub use write::{Insert, LiveCredentials, Locked, RecordedRequest, Renewed, RequestKey, RowPlace, SealedTable, Work, WriteTx};

@@ -106,6 +106,21 @@ impl Store {
         Self::connect(settings, roots, clock, Purpose::Initialize).await
     }
 
+    /// Opens an initialized database whose schema is up to date, in order to read it: nothing can be changed, the schema neither.
+    ///
+    /// # Errors
+    /// [`OpenError`], one sentence for the operator.
+    pub async fn open_to_read(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
+        let store = Self::connect(settings, roots, clock, Purpose::Read).await?;
+        match store.run(crate::installation::check).await {
+            Ok(()) => Ok(store),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
     async fn check(&self) -> Result<(), OpenError> {
         self.run(crate::installation::check).await?;
         Ok(crate::installation::begin_log(self).await?)

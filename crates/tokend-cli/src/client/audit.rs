@@ -1,12 +1,13 @@
 //! `tokend audit`: who did what. `list`, `watch` and `export` ask the service.
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::Subcommand;
 use tokend_client::{
     Client,
     v1::{AuditEvent, ListAuditEventsRequest, ListAuditEventsResponse, WatchAuditEventsRequest},
 };
+use tonic::Code;
 
 use super::{
     connection::Connection,
@@ -16,11 +17,16 @@ use super::{
 };
 use crate::{
     failure::Failure,
-    terminal::{View, printable},
+    terminal::{View, note, printable},
 };
 
 /// The parent of what belongs to no workspace.
 const INSTALLATION: &str = "-";
+
+/// Tries in a row to go on after a stream has ended, before it is given up.
+const PATIENCE: u32 = 60;
+/// The pause before each.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the service can tell of the audit log.
 #[derive(Debug, Subcommand)]
@@ -104,8 +110,7 @@ async fn watch(args: FollowArgs) -> Result<(), Failure> {
     let FollowArgs { parent, after_sequence, output, connection } = args;
     let client = connection.open().await?;
     let show = |event: &AuditEvent| if output.is_table() { print(&line(event)) } else { print(&json_line(event)?) };
-    let last = follow(&client, &parent.name(), after_sequence, |_| false, show).await?;
-    Err(Failure::Other(format!("the service ended the watch; go on with --after-sequence {last}")))
+    follow(&client, &parent.name(), after_sequence, |_| false, show).await
 }
 
 async fn export(args: ExportArgs) -> Result<(), Failure> {
@@ -117,33 +122,62 @@ async fn export(args: ExportArgs) -> Result<(), Failure> {
     if newest <= after_sequence {
         return Ok(());
     }
-    let last = follow(&client, &parent, after_sequence, |sequence| sequence >= newest, |event| print(&json_line(event)?)).await?;
-    if last < newest {
-        return Err(Failure::Other(format!("the service ended before all was told; go on with --after-sequence {last}")));
-    }
-    Ok(())
+    follow(&client, &parent, after_sequence, |sequence| sequence >= newest, |event| print(&json_line(event)?)).await
 }
 
-/// Shows events until one `is_last`, or the service ends it. Returns the last one's number.
+/// Shows events until one `is_last`. Streams end with their connection, which the service lets grow some minutes old, and with the
+/// server; then it goes on after the last event, for as long as that works again within [`PATIENCE`] tries.
 async fn follow(
     client: &Client,
     parent: &str,
     after_sequence: i64,
     is_last: impl Fn(i64) -> bool,
     show: impl Fn(&AuditEvent) -> Result<(), Failure>,
-) -> Result<i64, Failure> {
-    let request = WatchAuditEventsRequest { parent: parent.to_owned(), after_sequence };
-    let mut events = client.audit_log().watch_audit_events(request).await?.into_inner();
-    let mut last = after_sequence;
-    while let Some(told) = events.message().await? {
-        let Some(event) = told.event else { continue };
-        last = event.sequence;
-        show(&event)?;
-        if is_last(last) {
-            break;
+) -> Result<(), Failure> {
+    let (mut last, mut tries) = (after_sequence, 0);
+    loop {
+        let before = last;
+        let failure = match follow_one_stream(client, parent, &mut last, &is_last, &show).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => None,
+            Err(Failure::Call(failure)) if passes(&failure) => Some(failure),
+            Err(failure) => return Err(failure),
+        };
+        tries = if failure.is_none() || last > before { 1 } else { tries + 1 };
+        match failure {
+            Some(failure) if tries > PATIENCE => {
+                note(&format!("The last event that was told is {last}: go on with --after-sequence {last}"));
+                return Err(failure.into());
+            }
+            _ => tokio::time::sleep(PAUSE).await,
         }
     }
-    Ok(last)
+}
+
+/// Follows one stream to its end; whether the last event was told. `last` is the number of the one that was told last.
+async fn follow_one_stream(
+    client: &Client,
+    parent: &str,
+    last: &mut i64,
+    is_last: impl Fn(i64) -> bool,
+    show: impl Fn(&AuditEvent) -> Result<(), Failure>,
+) -> Result<bool, Failure> {
+    let request = WatchAuditEventsRequest { parent: parent.to_owned(), after_sequence: *last };
+    let mut events = client.audit_log().watch_audit_events(request).await?.into_inner();
+    while let Some(told) = events.message().await? {
+        let Some(event) = told.event else { continue };
+        show(&event)?;
+        *last = event.sequence;
+        if is_last(*last) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the same may succeed later: the service says so, or something between it and here has failed.
+fn passes(failure: &tokend_client::Failure) -> bool {
+    failure.code == Code::Unavailable || failure.reason.is_empty()
 }
 
 impl Parent {

@@ -8,7 +8,7 @@
 //! What a value may be is the service's to say: here only its notation is read. A secret comes in by stdin, a file or the
 //! environment, and goes out alone on stdout; what there is to tell people goes to stderr.
 
-mod audit;
+pub(crate) mod audit;
 mod caller;
 mod scopes;
 mod token;
@@ -43,9 +43,6 @@ pub(crate) enum Command {
     /// Make, show and delete callers, and their keys
     #[command(subcommand)]
     Caller(caller::Command),
-    /// Show who did what: list, follow or export events
-    #[command(subcommand)]
-    Audit(audit::Command),
     /// Show the scopes that tokens can be granted
     #[command(subcommand)]
     Scopes(scopes::Command),
@@ -58,7 +55,6 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Token(command) => token::run(command).await,
         Command::Workspace(command) => workspace::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Caller(command) => caller::run(command).await.map(|()| ExitCode::SUCCESS),
-        Command::Audit(command) => audit::run(command).await,
         Command::Scopes(command) => scopes::run(command).await.map(|()| ExitCode::SUCCESS),
     }
 }
@@ -97,10 +93,6 @@ mod tests {
             "tokend caller key create gate --ttl 12h",
             "tokend caller key revoke callers/gate/keys/x",
             "tokend scopes list -o json",
-            "tokend audit list --workspace acme --page-size 5",
-            "tokend audit list -o json",
-            "tokend audit watch --workspace workspaces/acme --after-sequence 17",
-            "tokend audit export --after-sequence 0",
         ] {
             assert_eq!(refusal(line), None, "{line}");
         }
@@ -117,8 +109,6 @@ mod tests {
             ("tokend token create --workspace acme --name ci --scope a --label b", ErrorKind::ValueValidation),
             ("tokend token get x", ErrorKind::MissingRequiredArgument),
             ("tokend token get workspaces/acme/tokens/x --workspace globex", ErrorKind::ArgumentConflict),
-            ("tokend audit export -o table", ErrorKind::UnknownArgument),
-            ("tokend audit watch --after-sequence x", ErrorKind::ValueValidation),
             ("tokend caller create gate --role verifier", ErrorKind::MissingRequiredArgument),
             ("tokend caller create gate --role verifier --all-workspaces --workspace acme", ErrorKind::ArgumentConflict),
             ("tokend caller create gate --role root --all-workspaces", ErrorKind::InvalidValue),

@@ -29,6 +29,8 @@ pub(super) struct File {
     pub(super) log: Option<Level>,
     pub(super) log_format: Option<Format>,
     pub(super) ready_file: Option<PathBuf>,
+    pub(super) audit_checkpoint_file: Option<PathBuf>,
+    pub(super) audit_retention_days: Option<u32>,
     #[serde(default)]
     pub(super) limits: limits::Table,
 }

@@ -1,5 +1,6 @@
 //! Operating the service: making an installation, serving it, keeping its schema and its keys up to date.
 
+pub(crate) mod audit;
 pub(crate) mod dev;
 pub(crate) mod init;
 pub(crate) mod keyring;

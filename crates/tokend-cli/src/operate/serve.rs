@@ -1,8 +1,8 @@
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use tokend_core::clock::Clock;
 use tokend_server::{
-    keyring_file,
+    audit_keeper, keyring_file,
     limits::Limits,
     server::{Server, Settings},
     transport,
@@ -50,6 +50,14 @@ pub(crate) struct Args {
     #[arg(long, env = "TOKEND_NO_MIGRATE")]
     no_migrate: bool,
 
+    /// A file to append checkpoints of the audit log to, a line each: keep it where who can write to the database can't
+    #[arg(long, value_name = "FILE", env = "TOKEND_AUDIT_CHECKPOINT_FILE")]
+    audit_checkpoint_file: Option<PathBuf>,
+
+    /// How many days to keep records of the audit log [default: 400]
+    #[arg(long, value_name = "DAYS", env = "TOKEND_AUDIT_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    audit_retention_days: Option<u32>,
+
     /// How much to log [default: info]
     #[arg(long, env = "TOKEND_LOG")]
     log: Option<Level>,
@@ -67,13 +75,34 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_090);
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
-    let Args { config, storage, listen, ops_listen, tls, insecure_plaintext, reflection, no_migrate, log, log_format, ready_file } =
-        args;
+    let Args {
+        config,
+        storage,
+        listen,
+        ops_listen,
+        tls,
+        insecure_plaintext,
+        reflection,
+        no_migrate,
+        log,
+        log_format,
+        ready_file,
+        audit_checkpoint_file,
+        audit_retention_days,
+    } = args;
     let mut file = config.read()?;
     let mut storage = storage.resolve(&mut file);
     storage.store.migrate = !no_migrate && !file.no_migrate.unwrap_or(false);
     logging::start(log.or(file.log).unwrap_or(Level::Info), log_format.or(file.log_format).unwrap_or(Format::Pretty));
     let ready_file = ready_file.or(file.ready_file.take());
+    let retention_days = audit_retention_days.or(file.audit_retention_days);
+    let mut audit = audit_keeper::Settings {
+        checkpoint_file: audit_checkpoint_file.or(file.audit_checkpoint_file.take()),
+        ..audit_keeper::Settings::default()
+    };
+    if let Some(days) = retention_days {
+        audit.retention = Duration::from_secs(u64::from(days.max(1)) * 24 * 60 * 60);
+    }
 
     let listen = listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
     let ops_listen = ops_listen.or(file.ops_listen).unwrap_or(DEFAULT_OPS_LISTEN);
@@ -99,6 +128,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         transport,
         limits,
         store: storage.store,
+        audit,
         keyring: Some(storage.keyring),
     };
     let stop = stop::on_signal()?;

@@ -26,12 +26,13 @@ pub struct Checkpoint {
 
 /// Text that is no checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a line of the form {LABEL} chain=.. sequence=.. time=.. hash=.. kid=.. mac=..")]
+#[error("not a line of the form {} chain=.. sequence=.. time=.. hash=.. kid=.. mac=..", Checkpoint::LABEL)]
 pub struct MalformedCheckpoint;
 
-const LABEL: &str = "tokend-checkpoint v1";
-
 impl Checkpoint {
+    /// What its text begins with.
+    pub const LABEL: &str = "tokend-checkpoint v1";
+
     /// What the chain of `head` is at `time`.
     #[must_use]
     pub fn of(head: &Head, time: Timestamp, ring: &KeyRing) -> Self {
@@ -64,7 +65,7 @@ impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { chain, sequence, hash, time, kid, mac } = self;
         let time = time.unix_micros();
-        write!(f, "{LABEL} chain={chain} sequence={sequence} time={time} hash={hash} kid={kid} mac={mac}")
+        write!(f, "{} chain={chain} sequence={sequence} time={time} hash={hash} kid={kid} mac={mac}", Self::LABEL)
     }
 }
 
@@ -72,7 +73,7 @@ impl FromStr for Checkpoint {
     type Err = MalformedCheckpoint;
 
     fn from_str(line: &str) -> Result<Self, MalformedCheckpoint> {
-        let rest = line.trim_end().strip_prefix(LABEL).and_then(|rest| rest.strip_prefix(' ')).ok_or(MalformedCheckpoint)?;
+        let rest = line.trim_end().strip_prefix(Self::LABEL).and_then(|rest| rest.strip_prefix(' ')).ok_or(MalformedCheckpoint)?;
         let mut words = rest.split(' ');
         let mut value = |name: &str| {
             let word = words.next().ok_or(MalformedCheckpoint)?;

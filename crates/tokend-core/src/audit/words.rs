@@ -19,6 +19,12 @@ pub enum EventType {
     CallerKeyCreated,
     /// A caller's key was ended.
     CallerKeyRevoked,
+    /// A key was added to the key ring.
+    RingKeyAdded,
+    /// A key of the key ring was made the one that signs.
+    RingKeyActivated,
+    /// A key of the key ring was retired.
+    RingKeyRetired,
     /// A call was refused.
     CallRefused,
 }
@@ -37,6 +43,9 @@ impl EventType {
             Self::CallerDeleted => "caller.deleted",
             Self::CallerKeyCreated => "caller_key.created",
             Self::CallerKeyRevoked => "caller_key.revoked",
+            Self::RingKeyAdded => "ring_key.added",
+            Self::RingKeyActivated => "ring_key.activated",
+            Self::RingKeyRetired => "ring_key.retired",
             Self::CallRefused => "call.refused",
         }
     }

@@ -76,9 +76,14 @@ where
             let response = answer.await?;
             match (code(response.headers()), asked) {
                 (Code::Ok, _) => {}
-                (Code::Unauthenticated, _) => recorder.tally.unauthenticated(&reason(response.headers()), address),
-                (code, Some(asked)) if is_a_refusal(code) => recorder.record(asked, reason(response.headers())).await,
-                _ => {}
+                (_, asked) => {
+                    let reason = reason(response.headers());
+                    if !recorder.tally.unauthenticated(&reason, address)
+                        && let Some(asked) = asked.filter(|_| is_a_refusal(code(response.headers())))
+                    {
+                        recorder.record(asked, reason).await;
+                    }
+                }
             }
             Ok(response)
         })

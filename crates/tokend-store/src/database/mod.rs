@@ -28,6 +28,8 @@ pub(crate) enum Purpose {
     Serve,
     /// To be initialized: it may be missing or empty.
     Initialize,
+    /// To be looked at, and not changed: it must be there, initialized, and up to date.
+    Read,
 }
 
 /// What a URL stands for.
@@ -43,8 +45,8 @@ pub(crate) fn connections(settings: &Settings) -> u32 {
 
 /// Finds out whose the database is and brings its schema up to date; connections can then be opened to it.
 pub(crate) async fn open(settings: &Settings, purpose: Purpose) -> Result<Target, OpenError> {
-    let migrate = settings.migrate || purpose == Purpose::Initialize;
-    let target = Target::of(settings)?;
+    let migrate = (settings.migrate && purpose != Purpose::Read) || purpose == Purpose::Initialize;
+    let target = Target::of(settings)?.opened_for(purpose);
     match &target {
         Target::Sqlite(file) => {
             if purpose == Purpose::Initialize {
@@ -83,6 +85,14 @@ impl Target {
         }
     }
 
+    /// The same, with connections that can do no more than that.
+    fn opened_for(self, purpose: Purpose) -> Self {
+        match self {
+            Self::Sqlite(file) => Self::Sqlite(file.opened_for(purpose)),
+            Self::Postgres(server) => Self::Postgres(server.opened_for(purpose)),
+        }
+    }
+
     /// For people.
     pub(crate) fn name(&self) -> String {
         match self {
@@ -111,7 +121,7 @@ impl Target {
 /// Whether a schema may be used for that purpose, after migrating it where that is allowed.
 fn judge(database: String, found: i64, purpose: Purpose, migrate: bool) -> Result<SchemaStatus, OpenError> {
     let status = SchemaStatus { version: found, needed: schema::needed() };
-    if found == 0 && purpose == Purpose::Serve {
+    if found == 0 && purpose != Purpose::Initialize {
         return Err(OpenError::NotInitialized { database });
     }
     if status.is_behind() && !migrate {

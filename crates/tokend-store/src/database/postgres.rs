@@ -37,6 +37,14 @@ impl Server {
         Ok(Self { options })
     }
 
+    /// The same, with connections that can do no more than that.
+    pub(super) fn opened_for(self: Box<Self>, purpose: Purpose) -> Box<Self> {
+        match purpose {
+            Purpose::Serve | Purpose::Initialize => self,
+            Purpose::Read => Box::new(Self { options: self.options.options([("default_transaction_read_only", "on")]) }),
+        }
+    }
+
     /// Without user and password.
     pub(super) fn name(&self) -> String {
         let database = self.options.get_database().unwrap_or(self.options.get_username());
@@ -49,7 +57,9 @@ impl Server {
     /// Finds out whether the server keeps its word and whose the schema is, and brings it up to date.
     pub(super) async fn prepare(&self, purpose: Purpose, migrate: bool, allow_unsafe: bool) -> Result<SchemaStatus, OpenError> {
         let mut connection = self.connect().await?;
-        check_server(&mut connection, allow_unsafe).await?;
+        if purpose != Purpose::Read {
+            check_server(&mut connection, allow_unsafe).await?;
+        }
         let status = judge(self.name(), self.version(&mut connection).await?, purpose, migrate)?;
         if status.is_behind() {
             self.migrate(&mut connection).await?;

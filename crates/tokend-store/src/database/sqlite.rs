@@ -35,6 +35,8 @@ pub(crate) struct File {
     path: PathBuf,
     /// How long a statement waits for locks of other connections.
     busy_timeout: Duration,
+    /// Whether it is opened to be read alone.
+    read_only: bool,
 }
 
 impl File {
@@ -47,10 +49,15 @@ impl File {
             _ if path.contains('?') => Err(bad("a SQLite path takes no parameters and may not contain a ?")),
             // Absolute, so that no relative path is taken for a file: URI.
             _ => match std::path::absolute(path) {
-                Ok(path) => Ok(Self { path, busy_timeout }),
+                Ok(path) => Ok(Self { path, busy_timeout, read_only: false }),
                 Err(error) => Err(OpenError::BadUrl { problem: error.to_string() }),
             },
         }
+    }
+
+    /// The same, with connections that can do no more than that.
+    pub(super) fn opened_for(self, purpose: Purpose) -> Self {
+        Self { read_only: purpose == Purpose::Read, ..self }
     }
 
     pub(super) fn name(&self) -> String {
@@ -71,8 +78,12 @@ impl File {
     pub(super) async fn prepare(&self, purpose: Purpose, migrate: bool) -> Result<SchemaStatus, OpenError> {
         let mut connection = self.connect().await?;
         let status = judge(self.name(), self.version(&mut connection).await?, purpose, migrate)?;
-        self.use_wal(&mut connection).await?;
-        let done = self.migrate(&mut connection, status).await;
+        let done = if self.read_only {
+            Ok(status)
+        } else {
+            self.use_wal(&mut connection).await?;
+            self.migrate(&mut connection, status).await
+        };
         // What was not stored by now never will be.
         let _ = connection.close().await;
         done
@@ -101,6 +112,7 @@ impl File {
         SqliteConnectOptions::new()
             .filename(&self.path)
             .create_if_missing(false)
+            .read_only(self.read_only)
             .busy_timeout(self.busy_timeout)
             .foreign_keys(true)
             // With WAL: COMMIT returns when the log is on disk.

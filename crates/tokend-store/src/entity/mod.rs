@@ -5,6 +5,7 @@
 #![expect(unreachable_pub, reason = "sea-orm's derive macros make public items; this module is private")]
 
 pub(crate) mod audit_chains;
+pub(crate) mod audit_checkpoints;
 pub(crate) mod audit_events;
 pub(crate) mod caller_certificate_sans;
 pub(crate) mod caller_keys;

@@ -3,34 +3,44 @@
 
 use sea_orm::ActiveValue::Set;
 use tokend_core::{
-    audit::{Chain, ChainHash, Head, Place, Record},
+    audit::{Chain, ChainHash, Checkpoint, Head, Place, Record},
     keyring::{KeyRing, WrongKeys},
 };
 
 use super::{column, time};
 use crate::{
-    entity::{audit_chains, audit_events},
+    entity::{audit_chains, audit_checkpoints, audit_events},
     error::StoreError,
 };
 
 const CHAINS: &str = "audit_chains";
 const EVENTS: &str = "audit_events";
+const CHECKPOINTS: &str = "audit_checkpoints";
+/// What is wrong with a chain's key.
+const NO_CHAIN: &str = "column chain is neither - nor a workspace's id";
 
 /// A head whose MAC is right.
 pub(crate) fn head(ring: &KeyRing, model: audit_chains::Model) -> Result<Head, StoreError> {
-    let (key, mac) = (model.chain.clone(), model.mac.clone());
-    let head = head_from_model(model).map_err(|problem| StoreError::corrupt(CHAINS, key.clone(), problem))?;
-    match head.mac(ring) {
-        Some(ours) if Ok(ours) == hash_of("mac", &mac) => Ok(head),
-        _ if ring.lacks(head.kid) => Err(StoreError::wrong_keys(WrongKeys::Lacks(head.kid))),
-        _ => Err(StoreError::tampered(CHAINS, key)),
+    let key = model.chain.clone();
+    match unverified_head(ring, model)? {
+        (head, true) => Ok(head),
+        (head, false) if ring.lacks(head.kid) => Err(StoreError::wrong_keys(WrongKeys::Lacks(head.kid))),
+        (_, false) => Err(StoreError::tampered(CHAINS, key)),
     }
+}
+
+/// A head, and whether its MAC is right.
+pub(crate) fn unverified_head(ring: &KeyRing, model: audit_chains::Model) -> Result<(Head, bool), StoreError> {
+    let (key, mac) = (model.chain.clone(), model.mac.clone());
+    let head = head_from_model(model).map_err(|problem| StoreError::corrupt(CHAINS, key, problem))?;
+    let is_intact = head.mac(ring).is_some_and(|ours| hash_of("mac", &mac) == Ok(ours));
+    Ok((head, is_intact))
 }
 
 fn head_from_model(model: audit_chains::Model) -> Result<Head, String> {
     let audit_chains::Model { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, kid, mac: _ } = model;
     Ok(Head {
-        chain: Chain::from_key(&chain).ok_or("column chain is neither - nor a workspace's id")?,
+        chain: Chain::from_key(&chain).ok_or(NO_CHAIN)?,
         sequence: column("sequence", u64::try_from(sequence))?,
         hash: hash_of("hash", &hash)?,
         base_sequence: column("base_sequence", u64::try_from(base_sequence))?,
@@ -150,7 +160,38 @@ pub(crate) fn record_to_model(record: Record) -> audit_events::ActiveModel {
     }
 }
 
-pub(crate) fn hash_of(name: &str, bytes: &[u8]) -> Result<ChainHash, String> {
+/// A checkpoint as it stands. Whether it can be believed is for its MAC to tell.
+pub(crate) fn checkpoint(model: audit_checkpoints::Model) -> Result<Checkpoint, StoreError> {
+    let key = format!("{}/{}", model.chain, model.sequence);
+    checkpoint_from_model(model).map_err(|problem| StoreError::corrupt(CHECKPOINTS, key, problem))
+}
+
+fn checkpoint_from_model(model: audit_checkpoints::Model) -> Result<Checkpoint, String> {
+    let audit_checkpoints::Model { chain, sequence, time: at, hash, kid, mac } = model;
+    Ok(Checkpoint {
+        chain: Chain::from_key(&chain).ok_or(NO_CHAIN)?,
+        sequence: column("sequence", u64::try_from(sequence))?,
+        hash: hash_of("hash", &hash)?,
+        time: time("time", at)?,
+        kid: column("kid", kid.parse())?,
+        mac: hash_of("mac", &mac)?,
+    })
+}
+
+/// The row to insert.
+pub(crate) fn checkpoint_to_model(checkpoint: &Checkpoint) -> audit_checkpoints::ActiveModel {
+    let Checkpoint { chain, sequence, hash, time, kid, mac } = checkpoint;
+    audit_checkpoints::ActiveModel {
+        chain: Set(chain.as_str().to_owned()),
+        sequence: Set(sequence.cast_signed()),
+        time: Set(time.unix_micros()),
+        hash: Set(hash.as_bytes().to_vec()),
+        kid: Set(kid.to_string()),
+        mac: Set(mac.as_bytes().to_vec()),
+    }
+}
+
+fn hash_of(name: &str, bytes: &[u8]) -> Result<ChainHash, String> {
     let bytes = bytes.try_into().map_err(|_| format!("must have {} bytes, it has {}", ChainHash::BYTES, bytes.len()));
     column(name, bytes).map(ChainHash::from_bytes)
 }

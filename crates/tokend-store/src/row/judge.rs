@@ -36,6 +36,10 @@ impl Judge {
         &self.ring
     }
 
+    pub(crate) fn shared_ring(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.ring)
+    }
+
     /// Takes a row out of a result whose columns start with `prefix`.
     pub(crate) fn read<T: Row>(&self, columns: &QueryResult, prefix: &str) -> Result<Locked<T>, StoreError> {
         let read = self.judge(columns, prefix);

@@ -14,6 +14,7 @@ use std::{
 use tokend_client::{CallerKey, Client};
 use tokend_core::{clock::Clock, credential::Prefix};
 use tokend_server::{
+    audit_keeper,
     installation::install,
     limits::Limits,
     random,
@@ -91,6 +92,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         transport: transport::Settings::default(),
         limits: Limits::default(),
         store,
+        audit: audit_keeper::Settings::default(),
         keyring: None,
     };
     let server = Server::bind(settings, roots, clock.clone()).await?;
