@@ -1,12 +1,12 @@
 //! A call ends when its time is over, the service's or the client's, whatever it waits for.
 
-use tokend_client::v1::ErrorReason;
-use tokend_tests::{Installation, on_both_databases, on_sqlite, refusal, token_in};
+use tokend_client::v1::{ErrorReason, RevokeTokenRequest, token::State};
+use tokend_tests::{Installation, eventually, on_both_databases, on_sqlite, refusal, token_in};
 use tonic::Code;
 
 use crate::{peer::Peer, serve};
 
-on_both_databases!(a_call_that_waits_for_the_database_ends);
+on_both_databases!(a_call_that_waits_for_the_database_ends, what_has_begun_goes_on_without_whoever_asked);
 
 const VERIFY: &str = "/tokend.v1.TokenVerify/Verify";
 const LIST: &str = "/tokend.v1.CallerAdmin/ListCallers";
@@ -47,7 +47,24 @@ async fn a_call_that_waits_for_the_database_ends(installation: Installation) {
     let status = server.admin().token_admin().create_token(token_in(&acme)).await.expect_err("it has to wait");
     refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
     held.release().await;
-    server.token(token_in(&acme)).await;
+    eventually("calls are as quick as before", async || server.admin().token_admin().create_token(token_in(&acme)).await.ok())
+        .await;
+}
+
+/// A revocation above all: nobody is told that it failed, and it does not.
+async fn what_has_begun_goes_on_without_whoever_asked(installation: Installation) {
+    let server = serve(&installation, "revocation_deadline_ms = 300").await;
+    let acme = server.workspace("acme").await;
+    let token = server.token(token_in(&acme)).await;
+    let held = hold_writes(&installation).await;
+    let request = RevokeTokenRequest { name: token.public.name.clone(), ..Default::default() };
+    let status = server.admin().token_admin().revoke_token(request).await.expect_err("it has to wait");
+    refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
+    held.release().await;
+    eventually("the token is revoked", async || {
+        (server.get_token(&token.public.name).await.state() == State::Revoked).then_some(())
+    })
+    .await;
 }
 
 /// Keeps every change waiting.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokend_client::v1::{ErrorReason, Role};
-use tokend_tests::{Installation, on_sqlite, question, raw, refusal, token_in};
+use tokend_tests::{Installation, http, on_sqlite, question, raw, refusal, token_in};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -60,6 +60,11 @@ async fn a_right_credential_passes_whatever_its_source_did(installation: Install
         raw::call_as(&channel, server.admin_key(), LIST, Bytes::new()).await.expect("it is right");
     }
     assert_eq!(told_to_wait, 25);
+    let metrics = http::get(server.ops_address(), "/metrics").1;
+    for (reason, count) in [("INVALID_CREDENTIAL", 5), ("TOO_MANY_FAILED_AUTHENTICATIONS", 25)] {
+        let line = format!("tokend_unauthenticated_calls_total{{reason=\"{reason}\"}} {count}");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
+    }
 }
 
 async fn a_verifier_is_not_charged_for_the_tokens_of_others(installation: Installation) {

@@ -16,7 +16,13 @@ use tokend_tests::{Installation, Server};
 
 /// A server under limits that a test can reach.
 async fn serve(installation: &Installation, limits: &str) -> Server {
+    let admin_key = installation.init().await;
+    serve_again(installation, &admin_key, limits).await
+}
+
+/// The same where there was a server before.
+async fn serve_again(installation: &Installation, admin_key: &str, limits: &str) -> Server {
     let file = installation.directory().join("limits.toml");
     fs::write(&file, format!("reflection = true\n[limits]\n{limits}\n")).expect("it can be written");
-    installation.start_with(["--config", file.to_str().expect("it is text")]).await
+    installation.serve_with(admin_key, ["--config", file.to_str().expect("it is text")]).await
 }

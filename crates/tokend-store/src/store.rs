@@ -72,7 +72,8 @@ impl Store {
     /// [`OpenError`], one sentence for the operator.
     pub async fn open(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
         let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
-        match store.check().await {
+        // By the lane that waits for a connection: a start may take its time.
+        match store.reserved().check().await {
             Ok(()) => Ok(store),
             Err(error) => {
                 store.close().await;
@@ -88,7 +89,7 @@ impl Store {
     /// [`OpenError`], one sentence for the operator.
     pub async fn inspect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
         let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
-        match store.run(crate::installation::check).await {
+        match store.reserved().run(crate::installation::check).await {
             Ok(()) | Err(OpenError::WrongKeyRing { .. }) => Ok(store),
             Err(error) => {
                 store.close().await;
