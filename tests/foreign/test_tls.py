@@ -149,3 +149,7 @@ class Tls(Test):
         self.register(name)
         with self.refused("ALREADY_EXISTS", "CERTIFICATE_SAN_TAKEN", ["certificate_sans"]):
             self.register(name.upper())
+
+    def test_the_last_admin_stays(self):
+        with self.refused("FAILED_PRECONDITION", "LAST_ADMIN"):
+            self.admin.callers.DeleteCaller(callers.DeleteCallerRequest(name="callers/admin"))

@@ -7,5 +7,6 @@ mod dev;
 mod init;
 mod keyring;
 mod migrate;
+mod recover;
 mod serve;
 mod shutdown;

@@ -14,6 +14,7 @@ mod get_token;
 mod get_workspace;
 mod health;
 mod identify_token;
+mod last_admin;
 mod list_scopes;
 mod list_tokens;
 mod list_workspaces;

@@ -74,6 +74,7 @@ sentences!(
     tokend_server::keyring_file::KeyRingError,
     tokend_server::server::StartError,
     tokend_server::installation::InstallError,
+    tokend_server::recovery::RecoverError,
     tokend_store::OpenError,
     tokend_store::StoreError,
 );

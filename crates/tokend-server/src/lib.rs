@@ -7,8 +7,9 @@
 //! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests, under [`tls`]; `layers` are what every
 //! request passes; [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they
 //! do; [`refusal`] and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are
-//! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`keyring_life`] adds and
-//! retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the audit log, and cuts it.
+//! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`recovery`] is for who
+//! has lost every key; [`keyring_life`] adds and retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the
+//! audit log, and cuts it.
 
 pub mod audit_keeper;
 pub mod installation;
@@ -17,6 +18,7 @@ pub mod keyring_life;
 pub mod limits;
 pub mod panics;
 pub mod random;
+pub mod recovery;
 pub mod refusal;
 pub mod rules;
 pub mod server;

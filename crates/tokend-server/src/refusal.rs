@@ -96,6 +96,9 @@ pub enum Refusal {
     /// The caller's id is taken.
     #[error("{} exists already", .0.name())]
     CallerAlreadyExists(CallerId),
+    /// Without it no ADMIN could authenticate.
+    #[error("{} is the last ADMIN that can authenticate; make another ADMIN and a key for it first", .0.name())]
+    LastAdmin(CallerId),
     /// A name in a certificate stands for another caller.
     #[error("the certificate name {} belongs to another caller; delete that one first, or use another name", quoted(.0.as_str()))]
     CertificateSanTaken(CertificateSan),

@@ -83,6 +83,7 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::OrganizationNotFound(_) => (Code::NotFound, R::OrganizationNotFound),
         Refusal::WorkspaceAlreadyExists(_) => (Code::AlreadyExists, R::WorkspaceAlreadyExists),
         Refusal::CallerAlreadyExists(_) => (Code::AlreadyExists, R::CallerAlreadyExists),
+        Refusal::LastAdmin(_) => (Code::FailedPrecondition, R::LastAdmin),
         Refusal::CertificateSanTaken(_) => (Code::AlreadyExists, R::CertificateSanTaken),
         Refusal::WorkspaceSuspended(_) => (Code::FailedPrecondition, R::WorkspaceSuspended),
         Refusal::WorkspaceDeleted(_) => (Code::FailedPrecondition, R::WorkspaceDeleted),

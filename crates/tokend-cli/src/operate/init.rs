@@ -4,6 +4,7 @@ use tokend_core::{clock::Clock, credential::Prefix, keyring::RootKeys};
 use tokend_server::{
     installation::{FIRST_CALLER, FIRST_KEY_TTL, install},
     keyring_file, random,
+    recovery::{Recovered, recover},
 };
 
 use super::{
@@ -24,12 +25,19 @@ pub(crate) struct Args {
     /// What every token starts with: 3 to 12 lower-case letters or digits. A permanent choice [default: tkd]
     #[arg(long, value_name = "PREFIX", env = "TOKEND_TOKEN_PREFIX")]
     token_prefix: Option<Prefix>,
+
+    /// Make a new key for an ADMIN of an installation that is there, when nobody has one any more
+    #[arg(long, conflicts_with = "token_prefix")]
+    recover: bool,
 }
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
-    let Args { config, storage, token_prefix } = args;
+    let Args { config, storage, token_prefix, recover } = args;
     let Storage { data_dir, keyring, store } = storage.resolve(&mut config.read()?);
     logging::start(Level::Error, Format::Pretty);
+    if recover {
+        return make_key(&store, &keyring, clock).await;
+    }
     make_directory(&data_dir).map_err(|error| Failure::Other(format!("can't make {}: {error}", data_dir.display())))?;
 
     // A ring that was made stays, whatever happens next: another init may have found it and be installing with it right now. The
@@ -43,6 +51,21 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     eprintln!("Back up {} apart from the database: without it every token is lost.", keyring.display());
     println!("{}", key.expose());
     eprintln!("Next: `tokend serve` with the same options.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes a new key for an ADMIN.
+async fn make_key(store: &tokend_store::Settings, keyring: &Path, clock: Clock) -> Result<ExitCode, Failure> {
+    let roots = keyring_file::read(keyring)?;
+    let Recovered { caller, key } = recover(store, Arc::new(roots), clock).await?;
+    eprintln!(
+        "A new key of {caller}, an ADMIN caller, follows on stdout. It is shown this once and works {} days.",
+        FIRST_KEY_TTL.as_secs() / 86_400
+    );
+    println!("{}", key.expose());
+    eprintln!(
+        "Keys that worked still do: revoke what was lost with `tokend caller key list {caller}` and `tokend caller key revoke`."
+    );
     Ok(ExitCode::SUCCESS)
 }
 

@@ -12,13 +12,13 @@ use tokend_proto::{
     field::FieldViolations,
     request::caller_admin::{CreateCaller, CreateCallerKey, NamedCaller, RevokeCallerKey},
 };
-use tokend_store::{CallerKeyPage, CallerPage, Insert, StoreError, TimeCursor, WriteTx};
+use tokend_store::{CallerKeyPage, CallerPage, Insert, Locked, StoreError, TimeCursor, WriteTx};
 
 use super::Context;
 use crate::{access::Act, refusal::Refusal};
 
 /// Most keys of one caller that work at once: one in use and one to replace it.
-const MAX_LIVE_KEYS: u64 = 2;
+pub(crate) const MAX_LIVE_KEYS: u64 = 2;
 
 /// Most workspaces that an event of a caller names.
 const NAMED_WORKSPACES: usize = 16;
@@ -73,7 +73,9 @@ pub(crate) async fn list_keys(
 pub(crate) async fn delete(context: &Context, act: Act, request: NamedCaller) -> Result<(Caller, Revision), Refusal> {
     let NamedCaller { id } = request;
     let delete = async move |tx: &WriteTx| {
+        let admins = tx.lock_admins().await?;
         let caller = tx.delete_caller(&id).await?.ok_or(Refusal::CallerNotFound(id))?;
+        keep_an_admin(tx, &admins, &caller.id).await?;
         let event = act.event(Chain::Installation, EventType::CallerDeleted, caller.id.name(), RowAfter::Gone);
         tx.audit(Event { detail: permission(&caller), ..event }).await?;
         Ok::<_, Refusal>(caller)
@@ -110,6 +112,7 @@ pub(crate) async fn create_key(context: &Context, act: Act, request: CreateCalle
 pub(crate) async fn revoke_key(context: &Context, act: Act, request: RevokeCallerKey) -> Result<(SeenKey, Revision), Refusal> {
     let RevokeCallerKey { name, no_wait: _ } = request;
     let revoke = async move |tx: &WriteTx| {
+        let admins = tx.lock_admins().await?;
         let read = tx.caller_key(&name).await?.ok_or(Refusal::CallerKeyNotFound(name))?;
         let now = tx.now().await?;
         let key = if read.revoke_time.is_some() {
@@ -117,6 +120,7 @@ pub(crate) async fn revoke_key(context: &Context, act: Act, request: RevokeCalle
         } else {
             let row = read.name.id.to_string();
             let key = tx.revoke_caller_key(&read, now).await?.ok_or(StoreError::Tampered { table: "caller_keys", row })?;
+            keep_an_admin(tx, &admins, &key.name.caller).await?;
             let event = act.event(Chain::Installation, EventType::CallerKeyRevoked, key.name.to_string(), tx.row_is(&*key).await?);
             tx.audit(event).await?;
             key
@@ -124,6 +128,22 @@ pub(crate) async fn revoke_key(context: &Context, act: Act, request: RevokeCalle
         Ok::<_, Refusal>(SeenKey { key: key.into_inner(), now })
     };
     context.store.reserved().write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
+}
+
+/// Refuses a change to the caller `changed`, which was made already, if it has left no ADMIN that can authenticate, be it with a key or
+/// with a certificate: nobody could make another. `admins` were locked before the change.
+async fn keep_an_admin(tx: &WriteTx, admins: &[Locked<Caller>], changed: &CallerId) -> Result<(), Refusal> {
+    if !admins.iter().any(|admin| admin.id == *changed) {
+        return Ok(());
+    }
+    let now = tx.now().await?;
+    for admin in admins {
+        let Some(admin) = tx.caller(&admin.id).await? else { continue };
+        if !admin.certificate_sans.is_empty() || tx.live_caller_keys(&admin.id, now).await? > 0 {
+            return Ok(());
+        }
+    }
+    Err(Refusal::LastAdmin(changed.clone()))
 }
 
 /// What a caller may do and where, for the record.

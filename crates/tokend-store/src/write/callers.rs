@@ -1,6 +1,6 @@
-use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait};
+use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{
-    caller::{Caller, CallerKey},
+    caller::{Caller, CallerKey, Role},
     certificate_san::CertificateSan,
     name::{CallerId, CallerKeyName},
     time::Timestamp,
@@ -20,6 +20,22 @@ impl WriteTx {
     /// [`StoreError`].
     pub async fn caller(&self, id: &CallerId) -> Result<Option<Locked<Caller>>, StoreError> {
         self.read_one(&callers::Entity::find_by_id(id.as_str()).lock_exclusive().into_query()).await
+    }
+
+    /// Every ADMIN, locked until the transaction ends, in the order of ids: of two changes at once that take ADMINs away, the second sees
+    /// what the first has left. To be called before any other lock on callers or keys. Rows that can't be read or were tampered with are
+    /// left out: they authenticate nobody.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_admins(&self) -> Result<Vec<Locked<Caller>>, StoreError> {
+        let query = callers::Entity::find()
+            .filter(callers::Column::Role.eq(Role::Admin.as_str()))
+            .order_by_asc(callers::Column::Id)
+            .lock_exclusive();
+        let read = self.read_all(&query.into_query()).await?;
+        let is_refused = |row: &_| matches!(row, Err(StoreError::Corrupt { .. } | StoreError::Tampered { .. }));
+        read.into_iter().filter(|row| !is_refused(row)).collect()
     }
 
     /// Inserts a caller. [`Insert::Taken`] if there is one of that id.

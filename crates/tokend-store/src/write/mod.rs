@@ -310,6 +310,13 @@ impl WriteTx {
         let Some(found) = self.find(query).await? else { return Ok(None) };
         self.judge().await?.read(&found, "").map(Some)
     }
+
+    /// Reads each of the sealed rows that a query finds.
+    pub(crate) async fn read_all<T: Row>(&self, query: &SelectStatement) -> Result<Vec<Result<Locked<T>, StoreError>>, StoreError> {
+        let found = self.noting_failure(self.tx.query_all(query).await)?;
+        let judge = self.judge().await?;
+        Ok(found.iter().map(|columns| judge.read(columns, "")).collect())
+    }
 }
 
 /// The error of a statement was not passed on.
