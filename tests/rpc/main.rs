@@ -9,6 +9,7 @@ mod clock_set_back;
 mod create_token;
 mod create_workspace;
 mod expiry;
+mod foreign_workspaces;
 mod framework_errors;
 mod get_token;
 mod get_workspace;
