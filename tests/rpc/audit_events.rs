@@ -14,6 +14,7 @@ on_both_databases!(
     every_change_is_on_record_once,
     repetitions_and_rehearsals_are_not,
     refused_calls_are_on_the_installations_record,
+    refused_calls_at_once_are_all_on_record,
     strangers_and_verdicts_are_counted_only,
     an_actor_is_recorded_as_asserted,
     a_refusal_goes_out_although_it_can_not_be_recorded,
@@ -137,6 +138,26 @@ async fn refused_calls_are_on_the_installations_record(installation: Installatio
     ];
     assert_eq!(told, expected);
     assert_eq!(records.of("acme").await.len(), 1, "nobody can fill the chain of a workspace");
+}
+
+async fn refused_calls_at_once_are_all_on_record(installation: Installation) {
+    const AT_ONCE: usize = 60;
+    let server = installation.start().await;
+    let calls: Vec<_> = (0..AT_ONCE)
+        .map(|number| {
+            let (client, name) = (server.admin().clone(), format!("workspaces/acme/tokens/{number:017}"));
+            tokio::spawn(async move { client.token_admin().get_token(GetTokenRequest { name }).await })
+        })
+        .collect();
+    for call in calls {
+        call.await.expect("it ends").refused(Code::NotFound, ErrorReason::TokenNotFound);
+    }
+    // Each was on record before it was answered.
+    let records = Records::of_installation(&installation).await.of("-").await;
+    let mut refused: Vec<_> = records.into_iter().filter(|record| record.kind == "call.refused").collect();
+    refused.sort_by(|one, other| one.resource.cmp(&other.resource));
+    refused.dedup_by(|one, other| one.resource == other.resource);
+    assert_eq!(refused.len(), AT_ONCE);
 }
 
 async fn strangers_and_verdicts_are_counted_only(installation: Installation) {

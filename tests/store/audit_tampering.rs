@@ -1,8 +1,8 @@
 //! Whatever is done to stored records, heads and checkpoints behind tokend's back, a verification finds it.
 //!
-//! A history of a few chains is stored once. Then it is tampered with at random, verified, and put back as it was, again and again. The
-//! environment chooses: `TOKEND_AUDIT_TAMPERINGS` how often, `TOKEND_AUDIT_SEED` which ones. What came of the full number is told in
-//! `docs/audit-tampering.md`.
+//! A history of a few chains is stored once. Then it is tampered with at random, verified, and put back as it was, again and again.
+//! The environment chooses: `TOKEND_AUDIT_TAMPERINGS` how often, `TOKEND_AUDIT_SEED` which ones. What came of the full number is
+//! told in `docs/audit-tampering.md`.
 
 use std::{
     collections::BTreeMap,

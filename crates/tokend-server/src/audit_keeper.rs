@@ -1,8 +1,8 @@
-//! Keeps the audit log while the server runs: makes checkpoints, has them leave the database, and cuts what is older than it has to be
-//! kept.
+//! Keeps the audit log while the server runs: makes checkpoints, has them leave the database, and cuts what is older than it has to
+//! be kept.
 //!
-//! A checkpoint leaves by the log, and by a file if one is named. Each server tells of every record that was new to it, whichever server
-//! appended it, so that any server's log shows when the end of a chain was cut off.
+//! A checkpoint leaves by the log, and by a file if one is named. Each server tells of every record that was new to it, whichever
+//! server appended it, so that any server's log shows when the end of a chain was cut off.
 
 use std::{
     collections::HashMap,

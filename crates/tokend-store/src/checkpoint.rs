@@ -76,9 +76,9 @@ impl Store {
         .await
     }
 
-    /// Deletes the records that are older than `keep_since`, each chain up to its newest checkpoint from before that: from there on the
-    /// chain can still be verified. A few at a time, each time under the lock of the chain's head, so that of several servers one does
-    /// it and none waits long. Returns how many chains were cut.
+    /// Deletes the records that are older than `keep_since`, each chain up to its newest checkpoint from before that: from there on
+    /// the chain can still be verified. A few at a time, each time under the lock of the chain's head, so that of several servers
+    /// one does it and none waits long. Returns how many chains were cut.
     ///
     /// # Errors
     /// [`StoreError`]; of a chain that was tampered with nothing is deleted.

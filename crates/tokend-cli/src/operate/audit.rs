@@ -68,8 +68,8 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
 /// Characters of `mac=` and its 64 digits.
 const MAC_LEN: usize = 68;
 
-/// The checkpoints in a file, one in a line; a line of a log may have other words before it. Lines without one are passed over, but a
-/// file without any is none.
+/// The checkpoints in a file, one in a line; a line of a log may have other words before it. Lines without one are passed over, but
+/// a file without any is none.
 fn read_checkpoints(path: &Path) -> Result<Vec<Checkpoint>, Failure> {
     let fault =
         |problem: &dyn std::fmt::Display| Failure::Other(format!("can't read checkpoints from {}: {problem}", path.display()));

@@ -102,8 +102,8 @@ impl Head {
         Self { sequence: record.place.sequence, hash: record.hash, kid: record.kid, ..self }
     }
 
-    /// The head of the chain that is kept only after `checkpoint`, which must be one of its own. `None` for one that lies outside of
-    /// what is kept.
+    /// The head of the chain that is kept only after `checkpoint`, which must be one of its own. `None` for one that lies outside
+    /// of what is kept.
     #[must_use]
     pub fn cut_at(self, checkpoint: &Checkpoint, ring: &KeyRing) -> Option<Self> {
         let lies_within = (self.base_sequence + 1..=self.sequence).contains(&checkpoint.sequence);

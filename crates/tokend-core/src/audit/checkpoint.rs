@@ -3,11 +3,11 @@ use std::{fmt, str::FromStr};
 use super::{Chain, ChainHash, Head};
 use crate::{credential::Kid, keyring::KeyRing, time::Timestamp};
 
-/// What a chain was at some moment. Kept outside of the database, it shows when the chain's end was cut off, or when an older copy of
-/// the database was put back.
+/// What a chain was at some moment. Kept outside of the database, it shows when the chain's end was cut off, or when an older copy
+/// of the database was put back.
 ///
-/// As text, one line: `tokend-checkpoint v1 chain=- sequence=12 time=1764115200000000 hash=(64 hex digits) kid=0 mac=(64 hex digits)`,
-/// the time in microseconds since 1970 UTC.
+/// As text, one line: `tokend-checkpoint v1 chain=- sequence=12 time=1764115200000000 hash=(64 hex digits) kid=0 mac=(64 hex
+/// digits)`, the time in microseconds since 1970 UTC.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Which chain.

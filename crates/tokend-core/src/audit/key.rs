@@ -4,8 +4,8 @@ use crate::{
     row_mac::{MacInput, RowMac, Sealed},
 };
 
-/// What a row's covered columns were after a change: a keyed hash under the audit subkey. Another key than the one of the row's MAC,
-/// which is renewed when a key is retired; this one is not.
+/// What a row's covered columns were after a change: a keyed hash under the audit subkey. Another key than the one of the row's
+/// MAC, which is renewed when a key is retired; this one is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RowDigest(RowMac);
 

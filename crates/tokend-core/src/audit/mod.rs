@@ -2,13 +2,13 @@
 //!
 //! Each workspace has a chain of its own, and the installation one (`-`) for what belongs to no workspace: callers, their keys, the
 //! making of workspaces, refused calls. Flow: an [`Event`] is what a use case says happened; appended, it becomes a [`Record`]: it
-//! gets a sequence number without gaps, the hash of the record before it, and a keyed BLAKE3 hash over everything, that one included.
-//! The chain's [`Head`] says where it ends, and carries a MAC, so that the last records can't be cut off either. A [`Checkpoint`] says
-//! the same of an earlier moment and leaves the database, so that an older copy of it can't be put back.
+//! gets a sequence number without gaps, the hash of the record before it, and a keyed BLAKE3 hash over everything, that one
+//! included. The chain's [`Head`] says where it ends, and carries a MAC, so that the last records can't be cut off either. A
+//! [`Checkpoint`] says the same of an earlier moment and leaves the database, so that an older copy of it can't be put back.
 //!
-//! The keys are the audit subkeys of the [key ring](crate::keyring). Every record names the one it was made with, which outlives that
-//! key's use for signing. After B. Schneier and J. Kelsey, "Secure Audit Logs to Support Computer Forensics" (1999), without their
-//! evolving keys: who has the ring can write any chain.
+//! The keys are the audit subkeys of the [key ring](crate::keyring). Every record names the one it was made with, which outlives
+//! that key's use for signing. After B. Schneier and J. Kelsey, "Secure Audit Logs to Support Computer Forensics" (1999), without
+//! their evolving keys: who has the ring can write any chain.
 //!
 //! - [`Event`], [`Origin`], [`EventType`], [`Outcome`]: what is said.
 //! - [`Record`], [`Head`]: what is stored.

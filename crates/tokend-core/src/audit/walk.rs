@@ -1,7 +1,8 @@
 use super::{ChainHash, Head, Record};
 use crate::{credential::Kid, keyring::KeyRing};
 
-/// A walk along a chain, from the first record that is kept to the head. It ends at the first break: behind that, nothing can be said.
+/// A walk along a chain, from the first record that is kept to the head. It ends at the first break: behind that, nothing can be
+/// said.
 #[derive(Debug)]
 pub struct Walk<'a> {
     ring: &'a KeyRing,

@@ -1,14 +1,15 @@
 //! Puts refused calls of the administrative services on record, in the installation's chain of the audit log.
 //!
 //! It stands outside of [`FrameworkErrors`](super::framework_errors), so that what the framework refuses counts, too. Only calls of
-//! an authenticated caller are put on record: strangers can't fill the log, whose refusals are counted, and now and then logged. That
-//! a refusal could not be put on record is no reason to answer otherwise: it is logged and counted.
+//! an authenticated caller are put on record: strangers can't fill the log, whose refusals are counted, and now and then logged.
+//! That a refusal could not be put on record is no reason to answer otherwise: it is logged and counted.
 
 use std::{
     convert::Infallible,
+    net::IpAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use http::{HeaderMap, Request, Response};
@@ -48,7 +49,7 @@ struct Asked {
     attempt: Arc<Attempt>,
     method: String,
     actor: Option<Actor>,
-    address: Option<std::net::IpAddr>,
+    address: Option<IpAddr>,
 }
 
 impl<S> Service<Request<Body>> for Refusals<S>
@@ -57,7 +58,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answer<S::Future>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -71,28 +72,68 @@ where
             request.extensions_mut().insert(Arc::clone(&attempt));
             Asked { attempt, method: method(request.uri().path()), actor: actor(request.headers()).ok().flatten(), address }
         });
-        let answer = self.inner.call(request);
-        Box::pin(async move {
-            let response = answer.await?;
-            match (code(response.headers()), asked) {
-                (Code::Ok, _) => {}
-                (_, asked) => {
-                    let reason = reason(response.headers());
-                    if !recorder.tally.unauthenticated(&reason, address)
-                        && let Some(asked) = asked.filter(|_| is_a_refusal(code(response.headers())))
-                    {
-                        recorder.record(asked, reason).await;
-                    }
-                }
+        Answer { answer: self.inner.call(request), recorder, asked, address, recording: None }
+    }
+}
+
+pin_project_lite::pin_project! {
+    /// The answer on its way out. One that is no refusal costs nothing more.
+    pub(crate) struct Answer<F> {
+        #[pin]
+        answer: F,
+        recorder: Arc<Recorder>,
+        asked: Option<Asked>,
+        address: Option<IpAddr>,
+        recording: Option<Recording>,
+    }
+}
+
+/// A refused call that is being put on record, and its answer.
+struct Recording {
+    written: Pin<Box<dyn Future<Output = ()> + Send>>,
+    answer: Option<Response<Body>>,
+}
+
+impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answer<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        if this.recording.is_none() {
+            let response = ready!(this.answer.poll(cx))?;
+            match this.recorder.recording(&response, this.asked.take(), *this.address) {
+                None => return Poll::Ready(Ok(response)),
+                Some(written) => *this.recording = Some(Recording { written, answer: Some(response) }),
             }
-            Ok(response)
-        })
+        }
+        let Some(Recording { written, answer }) = this.recording else { return Poll::Pending };
+        ready!(written.as_mut().poll(cx));
+        // Taken once: nobody polls what is ready.
+        answer.take().map_or(Poll::Pending, |answer| Poll::Ready(Ok(answer)))
     }
 }
 
 impl Recorder {
     pub(crate) fn new(store: Store, tally: RefusedCalls) -> Self {
         Self { store, tally, waiting: Mutex::default(), writing: tokio::sync::Mutex::default() }
+    }
+
+    /// Counts a call of nobody who is known here. What puts any other refused call on record; none if it is not to be.
+    fn recording(
+        self: &Arc<Self>,
+        response: &Response<Body>,
+        asked: Option<Asked>,
+        address: Option<IpAddr>,
+    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+        let code = code(response.headers());
+        if code == Code::Ok {
+            return None;
+        }
+        let reason = reason(response.headers());
+        if self.tally.unauthenticated(&reason, address) || !is_a_refusal(code) {
+            return None;
+        }
+        Some(Box::pin(Arc::clone(self).record(asked?, reason)))
     }
 
     /// Returns once the call is on record, or could not be put there.

@@ -1,5 +1,5 @@
-//! The audit log's rows. Their keyed hashes are not row MACs, and a record that was edited must still be read, to be shown: so these
-//! convert on their own.
+//! The audit log's rows. Their keyed hashes are not row MACs, and a record that was edited must still be read, to be shown: so
+//! these convert on their own.
 
 use sea_orm::ActiveValue::Set;
 use tokend_core::{

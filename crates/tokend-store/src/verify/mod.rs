@@ -1,8 +1,8 @@
 //! Whether the audit log is whole, and whether what is stored is what it tells: for `tokend audit verify`.
 //!
-//! All of it is read from one snapshot, so that servers may go on writing meanwhile. Chain by chain: the head's MAC; each record's place
-//! and hash, up to the head ([`Walk`]); the checkpoints; and then each row of the chain's subjects against the last record that tells of
-//! it. The installation's chain counts all chains, so that one that was deleted whole is missed.
+//! All of it is read from one snapshot, so that servers may go on writing meanwhile. Chain by chain: the head's MAC; each record's
+//! place and hash, up to the head ([`Walk`]); the checkpoints; and then each row of the chain's subjects against the last record
+//! that tells of it. The installation's chain counts all chains, so that one that was deleted whole is missed.
 
 mod finding;
 mod rows;

@@ -29,11 +29,12 @@ impl WriteTx {
         Ok(RowAfter::Is(self.ring().await?.audit_digest(row)))
     }
 
-    /// Appends an event to its chain. After everything else that the transaction locks; of several events, that of the installation's
-    /// chain first.
+    /// Appends an event to its chain. After everything else that the transaction locks; of several events, that of the
+    /// installation's chain first.
     ///
     /// # Errors
-    /// [`StoreError`]; [`Tampered`](StoreError::Tampered) if someone else has written to the chain's head: nothing goes on from there.
+    /// [`StoreError`]; [`Tampered`](StoreError::Tampered) if someone else has written to the chain's head: nothing goes on from
+    /// there.
     pub async fn audit(&self, event: Event) -> Result<(), StoreError> {
         let head = match self.lock_head(&event.chain).await? {
             Some(head) => head,
