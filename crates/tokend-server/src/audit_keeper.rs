@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use tokend_core::audit::Checkpoint;
+use tokend_core::audit::{Checkpoint, Head};
 use tokend_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
 
@@ -96,8 +96,7 @@ impl Keeper {
         loop {
             let (heads, next) = self.store.audit_heads(after).await?;
             // One that was tampered with was logged: no checkpoint says that it is right.
-            let grown =
-                heads.into_iter().flatten().filter(|head| head.sequence > self.told.get(head.chain.as_str()).copied().unwrap_or(0));
+            let grown = heads.into_iter().flatten().filter(|head| self.has_grown(head));
             let checkpoints: Vec<_> = grown.map(|head| Checkpoint::of(&head, now, &ring)).collect();
             if !checkpoints.is_empty() {
                 self.store.keep_checkpoints(checkpoints.clone()).await?;
@@ -109,6 +108,16 @@ impl Keeper {
                 next => after = next,
             }
         }
+    }
+
+    /// Whether there is more to tell of a chain than was told. Less there can't be, unless its end was cut off.
+    fn has_grown(&self, head: &Head) -> bool {
+        let (chain, last) = (head.chain.as_str(), head.sequence);
+        let told = self.told.get(chain).copied().unwrap_or(0);
+        if last < told {
+            tracing::error!(chain, last, told, "the end of a chain of the audit log was cut off: run `tokend audit verify`");
+        }
+        last > told
     }
 
     /// Has checkpoints leave the database.
