@@ -11,14 +11,14 @@ use crate::{
     run::tell,
     sizes,
     values::Values,
-    verify, wire, workspaces,
+    verify, wire, workspace_states, workspaces,
 };
 
 /// Makes rows.
 type List = fn(&Values) -> Vec<Case>;
 
 /// Every list of rows.
-const LISTS: [(&str, List); 10] = [
+const LISTS: [(&str, List); 11] = [
     ("audit_log", audit_log::cases),
     ("callers", callers::cases),
     ("create_token", create_token::cases),
@@ -28,6 +28,7 @@ const LISTS: [(&str, List); 10] = [
     ("sizes", sizes::cases),
     ("verify", verify::cases),
     ("wire", wire::cases),
+    ("workspace_states", workspace_states::cases),
     ("workspaces", workspaces::cases),
 ];
 

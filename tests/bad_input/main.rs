@@ -26,4 +26,5 @@ mod paging;
 mod presented;
 mod sizes;
 mod verify;
+mod workspace_states;
 mod workspaces;

@@ -20,10 +20,13 @@ use crate::{
 };
 
 /// RPCs that store something when they are accepted.
-const WRITERS: [&str; 7] = [
+const WRITERS: [&str; 10] = [
     "TokenAdmin/CreateToken",
     "TokenAdmin/RevokeToken",
     "WorkspaceAdmin/CreateWorkspace",
+    "WorkspaceAdmin/SuspendWorkspace",
+    "WorkspaceAdmin/ResumeWorkspace",
+    "WorkspaceAdmin/DeleteWorkspace",
     "CallerAdmin/CreateCaller",
     "CallerAdmin/DeleteCaller",
     "CallerAdmin/CreateCallerKey",

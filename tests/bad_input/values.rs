@@ -3,10 +3,11 @@
 use prost::Message;
 use tokend_client::v1::{
     BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, CreateWorkspaceRequest,
-    DeleteCallerRequest, GetCallerRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest,
-    ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest, ListCallersResponse,
-    ListTokensRequest, ListTokensResponse, ListWorkspacesRequest, ListWorkspacesResponse, RevokeCallerKeyRequest,
-    RevokeTokenRequest, Role, Selection, WatchAuditEventsRequest,
+    DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest,
+    ListAuditEventsRequest, ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest,
+    ListCallersResponse, ListTokensRequest, ListTokensResponse, ListWorkspacesRequest, ListWorkspacesResponse,
+    ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection, SuspendWorkspaceRequest,
+    WatchAuditEventsRequest,
 };
 use tokend_core::{
     credential::{Kind, Prefix},
@@ -32,7 +33,7 @@ const PAGED: [&str; 5] = [
 #[derive(Debug)]
 pub(crate) struct Values {
     pub(crate) acme: String,
-    /// A second workspace.
+    /// A second workspace, which can be spared.
     pub(crate) other: String,
     /// A token of the first one, with `repository:write`, without limits.
     pub(crate) token: Named,
@@ -178,6 +179,13 @@ impl Values {
             "TokenAdmin/ListScopes" | "WorkspaceAdmin/ListWorkspaces" | "CallerAdmin/ListCallers" => Vec::new(),
             "WorkspaceAdmin/CreateWorkspace" => Self::new_workspace("fresh").encode_to_vec(),
             "WorkspaceAdmin/GetWorkspace" => GetWorkspaceRequest { name: acme }.encode_to_vec(),
+            "WorkspaceAdmin/SuspendWorkspace" => {
+                SuspendWorkspaceRequest { name: self.other.clone(), ..Default::default() }.encode_to_vec()
+            }
+            "WorkspaceAdmin/ResumeWorkspace" => ResumeWorkspaceRequest { name: self.other.clone() }.encode_to_vec(),
+            "WorkspaceAdmin/DeleteWorkspace" => {
+                DeleteWorkspaceRequest { name: self.other.clone(), ..Default::default() }.encode_to_vec()
+            }
             "CallerAdmin/CreateCaller" => Self::new_caller("fresh").encode_to_vec(),
             "CallerAdmin/GetCaller" => GetCallerRequest { name: caller }.encode_to_vec(),
             "CallerAdmin/DeleteCaller" => DeleteCallerRequest { name: self.doomed.clone(), ..Default::default() }.encode_to_vec(),

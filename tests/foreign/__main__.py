@@ -27,9 +27,8 @@ import unittest
 
 import client
 
-# Reasons that need an outage, a fault or a shutdown, and those of calls that are not served yet.
+# Reasons that need an outage, a fault or a shutdown.
 OUT_OF_REACH = {"UNSPECIFIED", "INTERNAL_FAULT", "OVERLOADED", "DEADLINE_EXCEEDED", "CANCELLED"}
-NOT_YET = {"WORKSPACE_SUSPENDED", "WORKSPACE_DELETED"}
 
 
 def names(enum, prefix):
@@ -45,10 +44,10 @@ def gaps():
         if not set(codes) - {"OK"}:
             yield f"{path} was never refused"
     reasons = names(client.error_reason_pb2.ErrorReason, "ERROR_REASON_")
-    for reason in sorted(reasons - OUT_OF_REACH - NOT_YET - set(client.ANSWERS.reasons)):
+    for reason in sorted(reasons - OUT_OF_REACH - set(client.ANSWERS.reasons)):
         yield f"no refusal with {reason}"
     verdicts = names(client.verify.DenyReason, "DENY_REASON_") - {"UNSPECIFIED"} | {"ALLOW"}
-    for verdict in sorted(verdicts - NOT_YET - set(client.ANSWERS.verdicts)):
+    for verdict in sorted(verdicts - set(client.ANSWERS.verdicts)):
         yield f"no verdict {verdict}"
 
 

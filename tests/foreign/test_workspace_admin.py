@@ -1,8 +1,8 @@
-"""WorkspaceAdmin: making, showing and listing workspaces."""
+"""WorkspaceAdmin: making, showing, suspending and deleting workspaces."""
 
 import time
 
-from client import Test, callers, workspaces
+from client import Test, callers, token, tokens, workspaces
 
 
 class CreateWorkspace(Test):
@@ -110,3 +110,83 @@ class ListWorkspaces(Test):
         for role in [callers.ROLE_VERIFIER, callers.ROLE_REVOKER]:
             with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
                 self.caller(role).workspaces.ListWorkspaces(workspaces.ListWorkspacesRequest(page_size=-1))
+
+
+class States(Test):
+    """The three calls that change a workspace's state."""
+
+    def change(self, verb, name=None, client=None, **fields):
+        request = getattr(workspaces, f"{verb}WorkspaceRequest")(name=self.workspace if name is None else name, **fields)
+        return getattr((client or self.admin).workspaces, f"{verb}Workspace")(request)
+
+    def suspend(self, name=None, client=None, **fields):
+        return self.change("Suspend", name, client, **fields)
+
+    def resume(self, name=None, client=None):
+        return self.change("Resume", name, client)
+
+    def delete(self, name=None, client=None, **fields):
+        return self.change("Delete", name, client, **fields)
+
+    def get(self):
+        return self.admin.workspaces.GetWorkspace(workspaces.GetWorkspaceRequest(name=self.workspace)).workspace
+
+    def test_names_and_roles(self):
+        mine = self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])
+        others = [self.caller(role) for role in [callers.ROLE_AUDITOR, callers.ROLE_REVOKER, callers.ROLE_VERIFIER]]
+        for verb in ["Suspend", "Resume", "Delete"]:
+            with self.subTest(verb), self.refused("NOT_FOUND", "WORKSPACE_NOT_FOUND"):
+                self.change(verb, "workspaces/nowhere")
+            for name in ["", "nowhere", "workspaces/", f"{self.workspace}/", "workspaces/A", "organizations/acme"]:
+                with self.subTest([verb, name]), self.refused_field("name"):
+                    self.change(verb, name)
+            for client in [mine, *others]:
+                with self.subTest(verb), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                    self.change(verb, client=client)
+        self.assertEqual(self.get().state, workspaces.Workspace.STATE_ACTIVE)
+
+    def test_suspended_its_tokens_are_denied(self):
+        made = self.new_token()
+        self.assert_allowed(self.verdict(made.secret))
+        answer = self.suspend()
+        self.assert_denied(self.verdict(made.secret), "WORKSPACE_SUSPENDED")
+        self.assertEqual((answer.workspace.state, answer.workspace.active_token_count), (workspaces.Workspace.STATE_SUSPENDED, 1))
+        self.assertEqual(self.get(), answer.workspace)
+        self.assertEqual(self.get_token(made.token.name).state, token.Token.STATE_SUSPENDED)
+        with self.refused("FAILED_PRECONDITION", "WORKSPACE_SUSPENDED"):
+            self.new_token()
+        again = self.suspend(no_wait=True)
+        self.assertEqual(again.workspace, answer.workspace)
+        self.assertEqual(again.revision.epoch, answer.revision.epoch)
+        self.assertGreater(again.revision.number, answer.revision.number)
+        self.revoke(made.token.name)
+        self.assert_denied(self.verdict(made.secret), "REVOKED")
+
+    def test_resumed_its_tokens_work_again(self):
+        made = self.new_token()
+        before = self.get()
+        suspended = self.suspend().revision
+        answer = self.resume()
+        self.assert_allowed(self.verdict(made.secret))
+        self.assertEqual(answer.workspace, before)
+        self.assertGreater(answer.revision.number, suspended.number)
+        self.assertEqual(self.resume().workspace, before)
+
+    def test_deleted_every_token_ends_for_good(self):
+        made = self.new_token()
+        answer = self.delete()
+        self.assert_denied(self.verdict(made.secret), "WORKSPACE_DELETED")
+        self.assertEqual((answer.workspace.state, answer.workspace.active_token_count), (workspaces.Workspace.STATE_DELETED, 0))
+        self.assertEqual(self.get(), answer.workspace)
+        listed = self.admin.tokens.ListTokens(tokens.ListTokensRequest(parent=self.workspace)).tokens
+        self.assertEqual([shown.state for shown in listed], [token.Token.STATE_REVOKED])
+        self.assertEqual(self.revoke(made.token.name).token, listed[0])
+        for refused in [self.new_token, self.suspend, self.resume]:
+            with self.subTest(refused), self.refused("FAILED_PRECONDITION", "WORKSPACE_DELETED"):
+                refused()
+        again = self.delete(no_wait=True)
+        self.assertEqual(again.workspace, answer.workspace)
+        self.assertGreater(again.revision.number, answer.revision.number)
+        request = workspaces.CreateWorkspaceRequest(workspace_id=self.workspace.removeprefix("workspaces/"), display_name="Again")
+        with self.refused("ALREADY_EXISTS", "WORKSPACE_ALREADY_EXISTS"):
+            self.admin.workspaces.CreateWorkspace(request)

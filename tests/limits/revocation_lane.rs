@@ -11,7 +11,10 @@ use std::{
 use bytes::Bytes;
 use tokend_client::{
     Client,
-    v1::{Decision, DeleteCallerRequest, DenyReason, RevokeCallerKeyRequest, RevokeTokenRequest, Role},
+    v1::{
+        Decision, DeleteCallerRequest, DeleteWorkspaceRequest, DenyReason, RevokeCallerKeyRequest, RevokeTokenRequest, Role,
+        SuspendWorkspaceRequest,
+    },
 };
 use tokend_tests::{Installation, Server, eventually, on_both_databases, question, raw, token_in};
 use tokio::{task::JoinSet, time::timeout};
@@ -43,6 +46,7 @@ async fn revoke_under_a_flood(installation: &Installation, limits: &str) {
     for _ in 0..10 {
         tokens.push(server.token(token_in(&acme)).await);
     }
+    let workspace = server.workspace("doomed").await;
     let doomed = server.caller("doomed", Role::Auditor).await;
     let revoker = server.caller("revoker", Role::Revoker).await;
     let flooding = server.token(token_in(&acme)).await.secret;
@@ -61,6 +65,10 @@ async fn revoke_under_a_flood(installation: &Installation, limits: &str) {
     answered("RevokeCallerKey", server.admin().caller_admin().revoke_caller_key(request)).await;
     let request = DeleteCallerRequest { name: "callers/doomed".to_owned(), no_wait: false };
     answered("DeleteCaller", server.admin().caller_admin().delete_caller(request)).await;
+    let request = SuspendWorkspaceRequest { name: workspace.clone(), no_wait: false };
+    answered("SuspendWorkspace", server.admin().workspace_admin().suspend_workspace(request)).await;
+    let request = DeleteWorkspaceRequest { name: workspace, no_wait: false };
+    answered("DeleteWorkspace", server.admin().workspace_admin().delete_workspace(request)).await;
     let (shed, served) = flood.stop().await;
     assert!(shed > 100 && served > 0, "{shed} were shed and {served} served");
 

@@ -5,7 +5,7 @@ use std::fs;
 use tokend_client::v1::Role;
 use tokend_tests::{Finished, Installation, Process, Server, on_both_databases, on_sqlite, token_in};
 
-on_both_databases!(a_token_from_its_making_to_its_end);
+on_both_databases!(a_token_from_its_making_to_its_end, a_workspace_from_its_making_to_its_end);
 
 mod anywhere {
     use super::*;
@@ -149,4 +149,24 @@ async fn a_token_from_its_making_to_its_end(installation: Installation) {
     assert!(verdict.stdout.contains("DENY") && verdict.stdout.contains("REVOKED"), "{verdict:#?}");
     let shown = run(&["token", "get", &name], "").await.succeeded();
     assert!(shown.contains("it leaked"), "{shown}");
+}
+
+async fn a_workspace_from_its_making_to_its_end(installation: Installation) {
+    let server = installation.start().await;
+    let run = async |arguments: &[&str], input: &str| tokend(&installation, &server, server.admin_key(), arguments, input).await;
+    run(&["workspace", "create", "acme"], "").await.succeeded();
+    let secret = server.token(token_in("workspaces/acme")).await.secret;
+    let told = async |arguments: &[&str], state: &str, verdict: &str| {
+        let shown = run(arguments, "").await.succeeded();
+        assert!(shown.contains(state), "{arguments:?}: {shown}");
+        let asked = run(&["verify", "--resource", "workspaces/acme"], &secret).await;
+        assert!(asked.stdout.contains(verdict), "{arguments:?}: {asked:#?}");
+    };
+    told(&["workspace", "suspend", "acme"], "SUSPENDED", "WORKSPACE_SUSPENDED").await;
+    told(&["workspace", "resume", "workspaces/acme"], "ACTIVE", "ALLOW").await;
+    told(&["workspace", "suspend", "acme", "--no-wait"], "SUSPENDED", "WORKSPACE_SUSPENDED").await;
+    told(&["workspace", "delete", "acme", "--no-wait"], "DELETED", "WORKSPACE_DELETED").await;
+    told(&["workspace", "get", "acme"], "DELETED", "WORKSPACE_DELETED").await;
+    run(&["workspace", "resume", "acme"], "").await.failed_with_a_sentence();
+    run(&["workspace", "create", "acme"], "").await.failed_with_a_sentence();
 }

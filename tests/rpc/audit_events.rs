@@ -37,6 +37,9 @@ async fn every_change_is_on_record_once(installation: Installation) {
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await.public.name;
     server.revoke(&token).await;
+    server.suspend(&acme).await;
+    server.resume(&acme).await;
+    server.delete_workspace(&acme).await;
     let key = server.caller("gateway", Role::Verifier).await.public;
     let mut admin = server.admin().caller_admin();
     admin.revoke_caller_key(RevokeCallerKeyRequest { name: key.clone(), no_wait: false }).await.expect("it is revoked");
@@ -51,7 +54,14 @@ async fn every_change_is_on_record_once(installation: Installation) {
         "caller.deleted callers/gateway".to_owned(),
     ];
     assert_eq!(told(&mut records, "-", 3).await, expected);
-    let expected = [format!("workspace.created {acme}"), format!("token.created {token}"), format!("token.revoked {token}")];
+    let expected = [
+        format!("workspace.created {acme}"),
+        format!("token.created {token}"),
+        format!("token.revoked {token}"),
+        format!("workspace.suspended {acme}"),
+        format!("workspace.resumed {acme}"),
+        format!("workspace.deleted {acme}"),
+    ];
     assert_eq!(told(&mut records, "acme", 0).await, expected);
 
     let of_acme = records.of("acme").await;
@@ -78,13 +88,20 @@ async fn repetitions_and_rehearsals_are_not(installation: Installation) {
     server.admin().caller_admin().revoke_caller_key(revoke.clone()).await.expect("it is revoked");
     let before = (records.of("-").await.len(), records.of("acme").await.len());
 
-    server.token(request).await;
+    server.token(request.clone()).await;
     server.revoke(&token).await;
+    server.resume(&acme).await;
     server.admin().caller_admin().revoke_caller_key(revoke).await.expect("again");
     let rehearsal = CreateTokenRequest { validate_only: true, ..token_in(&acme) };
     server.admin().token_admin().create_token(rehearsal).await.expect("it would work");
     server.get_token(&token).await;
     assert_eq!((records.of("-").await.len(), records.of("acme").await.len()), before);
+
+    server.delete_workspace(&acme).await;
+    let ended = records.of("acme").await.len();
+    server.delete_workspace(&acme).await;
+    server.token(request).await;
+    assert_eq!(records.of("acme").await.len(), ended);
 }
 
 async fn refused_calls_are_on_the_installations_record(installation: Installation) {

@@ -37,7 +37,7 @@ fn request(path: &str, subject: &Subject) -> Option<Vec<u8>> {
         ("AuditLog", "WatchAuditEvents") => WatchAuditEventsRequest { parent: workspace, ..Default::default() }.encode_to_vec(),
         ("TokenAdmin", "ListScopes") | ("WorkspaceAdmin", "CreateWorkspace" | "ListWorkspaces") => return None,
         // Those of ADMIN and AUDITOR, who are limited to no workspace.
-        ("CallerAdmin", _) => return None,
+        ("WorkspaceAdmin", "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") | ("CallerAdmin", _) => return None,
         _ => panic!("which workspace does {path} name?"),
     })
 }

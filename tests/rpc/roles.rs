@@ -21,7 +21,7 @@ fn roles_of(path: &str) -> &'static [Role] {
         ("TokenAdmin", "GetToken" | "ListTokens") => &[Admin, WorkspaceAdmin, Auditor],
         ("TokenAdmin", "RevokeToken" | "IdentifyToken") => &[Admin, WorkspaceAdmin, Revoker],
         ("TokenAdmin", "ListScopes") => &ROLES,
-        ("WorkspaceAdmin", "CreateWorkspace") => &[Admin],
+        ("WorkspaceAdmin", "CreateWorkspace" | "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") => &[Admin],
         ("WorkspaceAdmin", "GetWorkspace" | "ListWorkspaces") => &[Admin, WorkspaceAdmin, Auditor],
         ("CallerAdmin", "CreateCaller" | "DeleteCaller" | "CreateCallerKey" | "RevokeCallerKey") => &[Admin],
         ("CallerAdmin", "GetCaller" | "ListCallers" | "ListCallerKeys") => &[Admin, Auditor],

@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 
 use tokend_client::v1::{
-    CreateCallerKeyRequest, CreateTokenRequest, Decision, DeleteCallerRequest, GetCallerRequest, GetTokenRequest,
-    GetWorkspaceRequest, IdentifyTokenRequest, ListCallerKeysRequest, ListCallersRequest, ListTokensRequest, ListWorkspacesRequest,
-    RevokeCallerKeyRequest, RevokeTokenRequest, Role,
+    CreateCallerKeyRequest, CreateTokenRequest, Decision, DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest,
+    GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListCallerKeysRequest, ListCallersRequest, ListTokensRequest,
+    ListWorkspacesRequest, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeTokenRequest, Role, SuspendWorkspaceRequest,
 };
 use tokend_tests::{Installation, Server, http, on_both_databases, question, token_in};
 use tonic::{Code, Response, Status};
@@ -226,9 +226,15 @@ async fn an_edited_workspace_is_refused(installation: Installation) {
     };
     let changes = async || {
         let revoke = RevokeTokenRequest { name: token.public.name.clone(), ..Default::default() };
+        let suspend = SuspendWorkspaceRequest { name: acme.clone(), no_wait: false };
+        let resume = ResumeWorkspaceRequest { name: acme.clone() };
+        let delete = DeleteWorkspaceRequest { name: acme.clone(), no_wait: false };
         vec![
             ("CreateToken", called(admin.token_admin().create_token(token_in(&acme)).await)),
             ("RevokeToken", called(admin.token_admin().revoke_token(revoke).await)),
+            ("SuspendWorkspace", called(admin.workspace_admin().suspend_workspace(suspend).await)),
+            ("ResumeWorkspace", called(admin.workspace_admin().resume_workspace(resume).await)),
+            ("DeleteWorkspace", called(admin.workspace_admin().delete_workspace(delete).await)),
         ]
     };
     // The id of one that has tokens can't be edited; that of one that has none can.

@@ -3,8 +3,10 @@ use std::{fs, path::Path};
 use tokend_client::{
     CallerKey, Client, Tls,
     v1::{
-        CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, CreateWorkspaceRequest, GetTokenRequest,
-        RevokeTokenRequest, RevokeTokenResponse, Role, Selection, Token, VerifyRequest, VerifyResponse,
+        CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, CreateWorkspaceRequest, DeleteWorkspaceRequest,
+        DeleteWorkspaceResponse, GetTokenRequest, GetWorkspaceRequest, ResumeWorkspaceRequest, ResumeWorkspaceResponse,
+        RevokeTokenRequest, RevokeTokenResponse, Role, Selection, SuspendWorkspaceRequest, SuspendWorkspaceResponse, Token,
+        VerifyRequest, VerifyResponse, Workspace,
     },
 };
 
@@ -121,6 +123,31 @@ impl Server {
             CreateWorkspaceRequest { workspace_id: id.to_owned(), display_name: id.to_uppercase(), organization: String::new() };
         let made = self.admin.workspace_admin().create_workspace(request).await.expect("a workspace is made");
         made.into_inner().workspace.expect("it is told").name
+    }
+
+    /// The workspace as it is now.
+    pub async fn get_workspace(&self, name: &str) -> Workspace {
+        let request = GetWorkspaceRequest { name: name.to_owned() };
+        let got = self.admin.workspace_admin().get_workspace(request).await.expect("it is there");
+        got.into_inner().workspace.expect("it is told")
+    }
+
+    /// Suspends a workspace.
+    pub async fn suspend(&self, name: &str) -> SuspendWorkspaceResponse {
+        let request = SuspendWorkspaceRequest { name: name.to_owned(), no_wait: false };
+        self.admin.workspace_admin().suspend_workspace(request).await.expect("it is suspended").into_inner()
+    }
+
+    /// Resumes a workspace.
+    pub async fn resume(&self, name: &str) -> ResumeWorkspaceResponse {
+        let request = ResumeWorkspaceRequest { name: name.to_owned() };
+        self.admin.workspace_admin().resume_workspace(request).await.expect("it is resumed").into_inner()
+    }
+
+    /// Deletes a workspace.
+    pub async fn delete_workspace(&self, name: &str) -> DeleteWorkspaceResponse {
+        let request = DeleteWorkspaceRequest { name: name.to_owned(), no_wait: false };
+        self.admin.workspace_admin().delete_workspace(request).await.expect("it is deleted").into_inner()
     }
 
     /// Makes a token.

@@ -39,6 +39,45 @@ pub enum WorkspaceState {
     },
 }
 
+/// A deleted workspace is neither suspended nor resumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the workspace was deleted, which is for good")]
+pub struct DeletedForGood;
+
+impl WorkspaceState {
+    /// The state after it is suspended at `now`. One that is suspended already stays so since when it was.
+    ///
+    /// # Errors
+    /// [`DeletedForGood`].
+    pub const fn suspend(self, now: Timestamp) -> Result<Self, DeletedForGood> {
+        match self {
+            Self::Active => Ok(Self::Suspended { at: now }),
+            Self::Suspended { .. } => Ok(self),
+            Self::Deleted { .. } => Err(DeletedForGood),
+        }
+    }
+
+    /// The state after it is resumed.
+    ///
+    /// # Errors
+    /// [`DeletedForGood`].
+    pub const fn resume(self) -> Result<Self, DeletedForGood> {
+        match self {
+            Self::Active | Self::Suspended { .. } => Ok(Self::Active),
+            Self::Deleted { .. } => Err(DeletedForGood),
+        }
+    }
+
+    /// The state after it is deleted at `now`. One that was deleted before stays so since when it was.
+    #[must_use]
+    pub const fn delete(self, now: Timestamp) -> Self {
+        match self {
+            Self::Active | Self::Suspended { .. } => Self::Deleted { at: now },
+            Self::Deleted { .. } => self,
+        }
+    }
+}
+
 impl Sealed for Workspace {
     const TABLE: &'static str = "workspaces";
     const LAYOUT: u8 = 1;
@@ -55,5 +94,30 @@ impl Sealed for Workspace {
         input.number(state);
         input.optional(at, MacInput::time);
         input.time(*create_time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleted_is_for_good_and_a_repetition_changes_nothing() {
+        let at = |micros| Timestamp::from_unix_micros(micros).expect("a time");
+        let (first, second) = (at(1), at(2));
+        let (active, suspended) = (WorkspaceState::Active, WorkspaceState::Suspended { at: first });
+        let deleted = WorkspaceState::Deleted { at: first };
+
+        assert_eq!(active.suspend(first), Ok(suspended));
+        assert_eq!(suspended.suspend(second), Ok(suspended));
+        assert_eq!(deleted.suspend(second), Err(DeletedForGood));
+
+        assert_eq!(active.resume(), Ok(active));
+        assert_eq!(suspended.resume(), Ok(active));
+        assert_eq!(deleted.resume(), Err(DeletedForGood));
+
+        assert_eq!(active.delete(first), deleted);
+        assert_eq!(suspended.delete(second), WorkspaceState::Deleted { at: second });
+        assert_eq!(deleted.delete(second), deleted);
     }
 }

@@ -37,7 +37,7 @@ pub(crate) enum Command {
     /// Make, show and revoke workspace access tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Make and show workspaces
+    /// Make, show, suspend and delete workspaces
     #[command(subcommand)]
     Workspace(workspace::Command),
     /// Make, show and delete callers, and their keys

@@ -163,6 +163,9 @@ mod tests {
         shows::<v1::CreateWorkspaceResponse>();
         shows::<v1::GetWorkspaceResponse>();
         shows::<v1::ListWorkspacesResponse>();
+        shows::<v1::SuspendWorkspaceResponse>();
+        shows::<v1::ResumeWorkspaceResponse>();
+        shows::<v1::DeleteWorkspaceResponse>();
         shows::<v1::CreateCallerResponse>();
         shows::<v1::GetCallerResponse>();
         shows::<v1::ListCallersResponse>();

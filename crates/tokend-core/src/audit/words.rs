@@ -7,6 +7,12 @@ pub enum EventType {
     LogBegun,
     /// A workspace was made.
     WorkspaceCreated,
+    /// A workspace was suspended.
+    WorkspaceSuspended,
+    /// A suspended workspace was resumed.
+    WorkspaceResumed,
+    /// A workspace was deleted, and with it every token of it ended.
+    WorkspaceDeleted,
     /// A token was issued.
     TokenCreated,
     /// A token was ended.
@@ -37,6 +43,9 @@ impl EventType {
             Self::InstallationCreated => "installation.created",
             Self::LogBegun => "log.begun",
             Self::WorkspaceCreated => "workspace.created",
+            Self::WorkspaceSuspended => "workspace.suspended",
+            Self::WorkspaceResumed => "workspace.resumed",
+            Self::WorkspaceDeleted => "workspace.deleted",
             Self::TokenCreated => "token.created",
             Self::TokenRevoked => "token.revoked",
             Self::CallerCreated => "caller.created",

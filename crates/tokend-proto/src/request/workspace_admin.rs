@@ -29,6 +29,31 @@ pub struct GetWorkspace {
     pub id: WorkspaceId,
 }
 
+/// A `SuspendWorkspaceRequest` whose fields fit.
+#[derive(Clone, Debug)]
+pub struct SuspendWorkspace {
+    /// Which.
+    pub id: WorkspaceId,
+    /// Whether the answer may leave before every replica knows.
+    pub no_wait: bool,
+}
+
+/// A `ResumeWorkspaceRequest` whose fields fit.
+#[derive(Clone, Debug)]
+pub struct ResumeWorkspace {
+    /// Which.
+    pub id: WorkspaceId,
+}
+
+/// A `DeleteWorkspaceRequest` whose fields fit.
+#[derive(Clone, Debug)]
+pub struct DeleteWorkspace {
+    /// Which.
+    pub id: WorkspaceId,
+    /// Whether the answer may leave before every replica knows.
+    pub no_wait: bool,
+}
+
 /// A `ListWorkspacesRequest` whose fields fit.
 #[derive(Clone, Debug)]
 pub struct ListWorkspaces {
@@ -61,9 +86,40 @@ impl GetWorkspace {
     /// The field that does not fit.
     pub fn from_message(message: &v1::GetWorkspaceRequest) -> Result<Self, FieldViolations> {
         let v1::GetWorkspaceRequest { name } = message;
-        let mut fields = Fields::default();
-        let id = fields.check("name", WorkspaceId::from_name(name));
-        fields.finish(id.map(|id| Self { id }))
+        Ok(Self { id: named(name)? })
+    }
+}
+
+impl SuspendWorkspace {
+    /// Checks a message.
+    ///
+    /// # Errors
+    /// The field that does not fit.
+    pub fn from_message(message: &v1::SuspendWorkspaceRequest) -> Result<Self, FieldViolations> {
+        let v1::SuspendWorkspaceRequest { name, no_wait } = message;
+        Ok(Self { id: named(name)?, no_wait: *no_wait })
+    }
+}
+
+impl ResumeWorkspace {
+    /// Checks a message.
+    ///
+    /// # Errors
+    /// The field that does not fit.
+    pub fn from_message(message: &v1::ResumeWorkspaceRequest) -> Result<Self, FieldViolations> {
+        let v1::ResumeWorkspaceRequest { name } = message;
+        Ok(Self { id: named(name)? })
+    }
+}
+
+impl DeleteWorkspace {
+    /// Checks a message.
+    ///
+    /// # Errors
+    /// The field that does not fit.
+    pub fn from_message(message: &v1::DeleteWorkspaceRequest) -> Result<Self, FieldViolations> {
+        let v1::DeleteWorkspaceRequest { name, no_wait } = message;
+        Ok(Self { id: named(name)?, no_wait: *no_wait })
     }
 }
 
@@ -78,4 +134,9 @@ impl ListWorkspaces {
         let page = Page::from_fields(&mut fields, page_size, page_token);
         fields.finish(page.map(|page| Self { page }))
     }
+}
+
+/// The workspace of that name.
+fn named(name: &str) -> Result<WorkspaceId, FieldViolations> {
+    WorkspaceId::from_name(name).map_err(|error| FieldViolations::one("name", error))
 }

@@ -5,7 +5,7 @@
 pub(crate) enum Traffic {
     /// Asks for verdicts.
     Verification,
-    /// Revokes: goes its own way, on which nothing else can be in front of it.
+    /// Revokes, or ends or suspends what verdicts rest on: goes its own way, on which nothing else can be in front of it.
     Revocation,
     /// Is answered until one side has enough.
     Stream,
@@ -24,6 +24,8 @@ impl Traffic {
         match path {
             "/tokend.v1.TokenVerify/Verify" | "/tokend.v1.TokenVerify/BatchVerify" => Self::Verification,
             "/tokend.v1.TokenAdmin/RevokeToken"
+            | "/tokend.v1.WorkspaceAdmin/SuspendWorkspace"
+            | "/tokend.v1.WorkspaceAdmin/DeleteWorkspace"
             | "/tokend.v1.CallerAdmin/RevokeCallerKey"
             | "/tokend.v1.CallerAdmin/DeleteCaller" => Self::Revocation,
             "/grpc.health.v1.Health/Check" => Self::Probe,

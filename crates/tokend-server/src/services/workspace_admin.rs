@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tokend_proto::{
-    request::workspace_admin::{CreateWorkspace, GetWorkspace, ListWorkspaces},
+    request::workspace_admin::{CreateWorkspace, DeleteWorkspace, GetWorkspace, ListWorkspaces, ResumeWorkspace, SuspendWorkspace},
     v1,
     view::workspace_message,
 };
@@ -15,7 +15,7 @@ use crate::{
     usecases::{Context, workspaces},
 };
 
-/// Makes and shows workspaces.
+/// Makes, shows, suspends and deletes workspaces.
 #[derive(Debug)]
 pub(crate) struct WorkspaceAdminService(pub(crate) Arc<Context>);
 
@@ -36,8 +36,7 @@ impl v1::workspace_admin_server::WorkspaceAdmin for WorkspaceAdminService {
         sees_workspace(&caller, &message.name)?;
         let request = GetWorkspace::from_message(&message).map_err(Refusal::from)?;
         let stored = workspaces::get(&self.0, request).await?;
-        let workspace = workspace_message(stored.workspace, stored.active_token_count);
-        Ok(Response::new(v1::GetWorkspaceResponse { workspace: Some(workspace) }))
+        Ok(Response::new(v1::GetWorkspaceResponse { workspace: Some(message_of(stored)) }))
     }
 
     async fn list_workspaces(
@@ -50,10 +49,49 @@ impl v1::workspace_admin_server::WorkspaceAdmin for WorkspaceAdminService {
         let list = List { ring: &keys, caller: &caller, rpc: "ListWorkspaces", parent: "" };
         let after = list.position(&page, id_position).map_err(Refusal::from)?;
         let (stored, next) = workspaces::list(&self.0, &caller, after, page.size).await?;
-        let message = |stored: StoredWorkspace| workspace_message(stored.workspace, stored.active_token_count);
         Ok(Response::new(v1::ListWorkspacesResponse {
-            workspaces: stored.into_iter().map(message).collect(),
+            workspaces: stored.into_iter().map(message_of).collect(),
             next_page_token: list.next_page_token(next.as_deref().map(str::as_bytes)),
         }))
     }
+
+    async fn suspend_workspace(
+        &self,
+        request: Request<v1::SuspendWorkspaceRequest>,
+    ) -> Result<Response<v1::SuspendWorkspaceResponse>, Status> {
+        let (act, message) = admitted(request)?;
+        sees_workspace(&act.caller, &message.name)?;
+        let request = SuspendWorkspace::from_message(&message).map_err(Refusal::from)?;
+        let (stored, revision) = workspaces::suspend(&self.0, act, request).await?;
+        let (workspace, revision) = (Some(message_of(stored)), Some(revision.into()));
+        Ok(Response::new(v1::SuspendWorkspaceResponse { workspace, revision }))
+    }
+
+    async fn resume_workspace(
+        &self,
+        request: Request<v1::ResumeWorkspaceRequest>,
+    ) -> Result<Response<v1::ResumeWorkspaceResponse>, Status> {
+        let (act, message) = admitted(request)?;
+        sees_workspace(&act.caller, &message.name)?;
+        let request = ResumeWorkspace::from_message(&message).map_err(Refusal::from)?;
+        let (stored, revision) = workspaces::resume(&self.0, act, request).await?;
+        let (workspace, revision) = (Some(message_of(stored)), Some(revision.into()));
+        Ok(Response::new(v1::ResumeWorkspaceResponse { workspace, revision }))
+    }
+
+    async fn delete_workspace(
+        &self,
+        request: Request<v1::DeleteWorkspaceRequest>,
+    ) -> Result<Response<v1::DeleteWorkspaceResponse>, Status> {
+        let (act, message) = admitted(request)?;
+        sees_workspace(&act.caller, &message.name)?;
+        let request = DeleteWorkspace::from_message(&message).map_err(Refusal::from)?;
+        let (stored, revision) = workspaces::delete(&self.0, act, request).await?;
+        let (workspace, revision) = (Some(message_of(stored)), Some(revision.into()));
+        Ok(Response::new(v1::DeleteWorkspaceResponse { workspace, revision }))
+    }
+}
+
+fn message_of(stored: StoredWorkspace) -> v1::Workspace {
+    workspace_message(stored.workspace, stored.active_token_count)
 }

@@ -8,7 +8,7 @@ use tokend_core::{
     request_id::Retryable,
     revision::Revision,
     time::Timestamp,
-    token::{Expiry, Revocation, Token},
+    token::{Expiry, Revocation, Token, TokenState},
     workspace::{Workspace, WorkspaceState},
 };
 use tokend_proto::{
@@ -113,7 +113,8 @@ pub(crate) async fn revoke(context: &Context, act: Act, request: RevokeToken) ->
         let workspace = tx.lock_workspace(&name.workspace).await?.ok_or_else(|| Refusal::TokenNotFound(name.clone()))?;
         let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
         let now = tx.now().await?;
-        let token = if read.revocation.is_some() {
+        // What has ended with its workspace has ended: nothing is left to revoke.
+        let token = if read.state(workspace.state, now) == TokenState::Revoked {
             read
         } else {
             let revocation = Revocation { at: now, by: act.caller.id.clone(), reason: reason.clone() };

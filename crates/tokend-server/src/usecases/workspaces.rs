@@ -1,12 +1,15 @@
-//! Making and showing workspaces.
+//! Making, showing, suspending and deleting workspaces.
 
 use tokend_core::{
     audit::{Chain, EventType, RowAfter},
     caller::{Caller, WorkspaceAccess},
-    workspace::{Workspace, WorkspaceState},
+    name::WorkspaceId,
+    revision::Revision,
+    time::Timestamp,
+    workspace::{DeletedForGood, Workspace, WorkspaceState},
 };
-use tokend_proto::request::workspace_admin::{CreateWorkspace, GetWorkspace};
-use tokend_store::{Insert, StoredWorkspace, WriteTx};
+use tokend_proto::request::workspace_admin::{CreateWorkspace, DeleteWorkspace, GetWorkspace, ResumeWorkspace, SuspendWorkspace};
+use tokend_store::{Insert, StoreError, StoredWorkspace, WriteTx};
 
 use super::Context;
 use crate::{access::Act, refusal::Refusal};
@@ -39,6 +42,33 @@ pub(crate) async fn get(context: &Context, request: GetWorkspace) -> Result<Stor
     context.store.workspace(&id).await?.ok_or(Refusal::WorkspaceNotFound(id))
 }
 
+/// Has its tokens denied until it is resumed. One that is suspended stays as it is.
+pub(crate) async fn suspend(
+    context: &Context,
+    act: Act,
+    request: SuspendWorkspace,
+) -> Result<(StoredWorkspace, Revision), Refusal> {
+    // Every verdict reads the database: there is no cache to wait for.
+    let SuspendWorkspace { id, no_wait: _ } = request;
+    let suspend = async move |tx: &WriteTx| change(tx, &act, id, EventType::WorkspaceSuspended, WorkspaceState::suspend).await;
+    context.store.reserved().write_advancing(move |tx| Box::pin(async move { suspend(tx).await })).await
+}
+
+/// Ends a suspension.
+pub(crate) async fn resume(context: &Context, act: Act, request: ResumeWorkspace) -> Result<(StoredWorkspace, Revision), Refusal> {
+    let ResumeWorkspace { id } = request;
+    let resume = async move |tx: &WriteTx| change(tx, &act, id, EventType::WorkspaceResumed, |state, _| state.resume()).await;
+    context.store.write_advancing(move |tx| Box::pin(async move { resume(tx).await })).await
+}
+
+/// Ends it and every token of it. One that was deleted before stays as it is.
+pub(crate) async fn delete(context: &Context, act: Act, request: DeleteWorkspace) -> Result<(StoredWorkspace, Revision), Refusal> {
+    let DeleteWorkspace { id, no_wait: _ } = request;
+    let delete =
+        async move |tx: &WriteTx| change(tx, &act, id, EventType::WorkspaceDeleted, |state, now| Ok(state.delete(now))).await;
+    context.store.reserved().write_advancing(move |tx| Box::pin(async move { delete(tx).await })).await
+}
+
 /// A page of the workspaces that the caller may see, by id, and the id behind which the next page starts.
 pub(crate) async fn list(
     context: &Context,
@@ -64,4 +94,25 @@ pub(crate) async fn list(
             Ok((workspaces, next))
         }
     }
+}
+
+/// Puts a workspace into the state that `next` makes of its own at the time of the change, and records that; nothing if it stays.
+async fn change(
+    tx: &WriteTx,
+    act: &Act,
+    id: WorkspaceId,
+    kind: EventType,
+    next: impl FnOnce(WorkspaceState, Timestamp) -> Result<WorkspaceState, DeletedForGood>,
+) -> Result<StoredWorkspace, Refusal> {
+    let read = tx.lock_workspace(&id).await?.ok_or_else(|| Refusal::WorkspaceNotFound(id.clone()))?;
+    let state = next(read.state, tx.now().await?).map_err(|DeletedForGood| Refusal::WorkspaceDeleted(id.clone()))?;
+    if state == read.state {
+        return Ok(tx.counted(read.into_inner()).await?);
+    }
+    let changed = Workspace { state, ..(*read).clone() };
+    // Read under its lock: only a change behind our back can come in between.
+    let tampered = || StoreError::Tampered { table: "workspaces", row: id.to_string() };
+    let workspace = tx.update_workspace(&read, changed).await?.ok_or_else(tampered)?.into_inner();
+    tx.audit(act.event(Chain::Workspace(id), kind, workspace.id.name(), tx.row_is(&workspace).await?)).await?;
+    Ok(tx.counted(workspace).await?)
 }

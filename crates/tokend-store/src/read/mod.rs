@@ -12,6 +12,7 @@ pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
 pub use presented::{PresentedCallerKey, PresentedCertificate, PresentedToken};
 pub use tokens::{StoredToken, TokenPage};
+pub(crate) use workspaces::counted;
 pub use workspaces::{StoredWorkspace, WorkspacePage};
 
 use sea_orm::{

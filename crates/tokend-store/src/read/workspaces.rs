@@ -59,8 +59,7 @@ async fn workspace(shared: &Shared, id: &WorkspaceId) -> Result<Option<StoredWor
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
     let workspace = shared.judge().read::<Workspace>(&found, "")?.into_inner();
-    let counts = active_token_counts(shared, &[id.as_str()], now).await?;
-    Ok(Some(counted(workspace, &counts)))
+    counted(&shared.connection, workspace, now).await.map(Some)
 }
 
 async fn list_workspaces(shared: &Shared, after: Option<String>, limit: u64) -> Result<WorkspacePage, StoreError> {
@@ -73,13 +72,27 @@ async fn list_workspaces(shared: &Shared, after: Option<String>, limit: u64) -> 
     let next = cut(&mut rows, limit, |row| Ok(row.try_get("", "id")?))?;
     let workspaces: Vec<Result<Workspace, _>> = shared.judge().each(&rows)?;
     let ids: Vec<_> = workspaces.iter().flatten().map(|workspace| workspace.id.as_str()).collect();
-    let counts = active_token_counts(shared, &ids, shared.now(&shared.connection).await?).await?;
-    let workspaces = workspaces.into_iter().map(|workspace| workspace.map(|workspace| counted(workspace, &counts))).collect();
+    let counts = active_token_counts(&shared.connection, &ids, shared.now(&shared.connection).await?).await?;
+    let workspaces = workspaces.into_iter().map(|workspace| workspace.map(|workspace| with_count(workspace, &counts))).collect();
     Ok(WorkspacePage { workspaces, next })
 }
 
+/// The workspace with what is counted in it at `now`.
+pub(crate) async fn counted(
+    connection: &impl ConnectionTrait,
+    workspace: Workspace,
+    now: Timestamp,
+) -> Result<StoredWorkspace, StoreError> {
+    let counts = active_token_counts(connection, &[workspace.id.as_str()], now).await?;
+    Ok(with_count(workspace, &counts))
+}
+
 /// How many tokens of each workspace are neither revoked nor expired; those that have none are left out.
-async fn active_token_counts(shared: &Shared, ids: &[&str], now: Timestamp) -> Result<BTreeMap<String, u64>, StoreError> {
+async fn active_token_counts(
+    connection: &impl ConnectionTrait,
+    ids: &[&str],
+    now: Timestamp,
+) -> Result<BTreeMap<String, u64>, StoreError> {
     const COUNT: &str = "active_tokens";
     let not_expired =
         Condition::any().add(tokens::Column::ExpireTime.is_null()).add(tokens::Column::ExpireTime.gt(now.unix_micros()));
@@ -91,12 +104,12 @@ async fn active_token_counts(shared: &Shared, ids: &[&str], now: Timestamp) -> R
         .filter(tokens::Column::RevokeTime.is_null())
         .filter(not_expired)
         .group_by(tokens::Column::Workspace);
-    let rows = shared.connection.query_all(&query.into_query()).await?;
+    let rows = connection.query_all(&query.into_query()).await?;
     let count = |row: QueryResult| Ok((row.try_get("", "workspace")?, row.try_get::<i64>("", COUNT)?.unsigned_abs()));
     rows.into_iter().map(count).collect()
 }
 
-fn counted(workspace: Workspace, counts: &BTreeMap<String, u64>) -> StoredWorkspace {
+fn with_count(workspace: Workspace, counts: &BTreeMap<String, u64>) -> StoredWorkspace {
     let active_token_count = match workspace.state {
         WorkspaceState::Active | WorkspaceState::Suspended { .. } => counts.get(workspace.id.as_str()).copied().unwrap_or(0),
         WorkspaceState::Deleted { .. } => 0,

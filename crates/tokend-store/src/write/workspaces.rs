@@ -8,6 +8,7 @@ use super::{Insert, Locked, WriteTx};
 use crate::{
     entity::workspaces::{self, ActiveModel},
     error::StoreError,
+    read::{self, StoredWorkspace},
     row,
 };
 
@@ -19,6 +20,15 @@ impl WriteTx {
     pub async fn lock_workspace(&self, id: &WorkspaceId) -> Result<Option<Locked<Workspace>>, StoreError> {
         let query = workspaces::Entity::find_by_id(id.as_str()).lock_exclusive();
         self.read_one(&query.into_query()).await
+    }
+
+    /// The workspace with what is counted in it now. Lock it first: then no other write changes the number meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn counted(&self, workspace: Workspace) -> Result<StoredWorkspace, StoreError> {
+        let now = self.now().await?;
+        self.noting_failure(read::counted(&self.tx, workspace, now).await)
     }
 
     /// Inserts a workspace. [`Insert::Taken`] if the id was ever used.

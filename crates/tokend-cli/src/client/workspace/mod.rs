@@ -1,19 +1,15 @@
 //! `tokend workspace`: workspaces, to which tokens belong.
 
+mod view;
+
 use clap::Subcommand;
 use tokend_client::v1::{
-    CreateWorkspaceRequest, CreateWorkspaceResponse, GetWorkspaceRequest, GetWorkspaceResponse, ListWorkspacesRequest,
-    ListWorkspacesResponse, Workspace,
+    CreateWorkspaceRequest, DeleteWorkspaceRequest, GetWorkspaceRequest, ListWorkspacesRequest, ResumeWorkspaceRequest,
+    SuspendWorkspaceRequest,
 };
 
-use super::{
-    connection::Connection,
-    names,
-    output::{Answer, Output, time, word},
-    paging::Paging,
-};
+use super::{connection::Connection, names, output::Output, paging::Paging};
 use crate::failure::Failure;
-use crate::terminal::View;
 
 /// What can be done with workspaces.
 #[derive(Debug, Subcommand)]
@@ -24,6 +20,12 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// List the workspaces that the caller may see
     List(ListArgs),
+    /// Have a workspace's tokens denied until it is resumed
+    Suspend(EndArgs),
+    /// Have a suspended workspace's tokens work again
+    Resume(ResumeArgs),
+    /// Delete a workspace and end every token of it, for good
+    Delete(EndArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -63,12 +65,40 @@ pub(crate) struct ListArgs {
     connection: Connection,
 }
 
+#[derive(Debug, clap::Args)]
+pub(crate) struct EndArgs {
+    /// The workspace: its name or its id
+    #[arg(value_parser = names::workspace)]
+    name: String,
+    /// Don't wait until every replica knows
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ResumeArgs {
+    /// The workspace: its name or its id
+    #[arg(value_parser = names::workspace)]
+    name: String,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    connection: Connection,
+}
+
 /// Carries out a command.
 pub(super) async fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Create(args) => create(args).await,
         Command::Get(args) => get(args).await,
         Command::List(args) => list(args).await,
+        Command::Suspend(args) => suspend(args).await,
+        Command::Resume(args) => resume(args).await,
+        Command::Delete(args) => delete(args).await,
     }
 }
 
@@ -98,57 +128,22 @@ async fn list(args: ListArgs) -> Result<(), Failure> {
     output.print_list(&list)
 }
 
-impl Answer for CreateWorkspaceResponse {
-    const MESSAGE: &'static str = "tokend.v1.CreateWorkspaceResponse";
-
-    fn view(&self) -> View {
-        details(self.workspace.as_ref())
-    }
+async fn suspend(args: EndArgs) -> Result<(), Failure> {
+    let EndArgs { name, no_wait, output, connection } = args;
+    let request = SuspendWorkspaceRequest { name, no_wait };
+    let answer = connection.open().await?.workspace_admin().suspend_workspace(request).await?;
+    output.print(answer.get_ref())
 }
 
-impl Answer for GetWorkspaceResponse {
-    const MESSAGE: &'static str = "tokend.v1.GetWorkspaceResponse";
-
-    fn view(&self) -> View {
-        details(self.workspace.as_ref())
-    }
+async fn resume(args: ResumeArgs) -> Result<(), Failure> {
+    let ResumeArgs { name, output, connection } = args;
+    let answer = connection.open().await?.workspace_admin().resume_workspace(ResumeWorkspaceRequest { name }).await?;
+    output.print(answer.get_ref())
 }
 
-impl Answer for ListWorkspacesResponse {
-    const MESSAGE: &'static str = "tokend.v1.ListWorkspacesResponse";
-
-    fn view(&self) -> View {
-        let row = |workspace: &Workspace| {
-            vec![
-                workspace.name.clone(),
-                workspace.display_name.clone(),
-                state(workspace),
-                workspace.active_token_count.to_string(),
-                time(workspace.create_time.as_ref(), ""),
-            ]
-        };
-        View::List {
-            header: &["NAME", "DISPLAY NAME", "STATE", "ACTIVE TOKENS", "CREATED"],
-            rows: self.workspaces.iter().map(row).collect(),
-            none: "There are no workspaces that this caller may see.",
-        }
-    }
-}
-
-fn details(workspace: Option<&Workspace>) -> View {
-    let fields = |workspace: &Workspace| {
-        vec![
-            ("NAME", workspace.name.clone()),
-            ("DISPLAY NAME", workspace.display_name.clone()),
-            ("ORGANIZATION", workspace.organization.clone()),
-            ("STATE", state(workspace)),
-            ("ACTIVE TOKENS", workspace.active_token_count.to_string()),
-            ("CREATED", time(workspace.create_time.as_ref(), "")),
-        ]
-    };
-    View::Details(workspace.map(fields).unwrap_or_default())
-}
-
-fn state(workspace: &Workspace) -> String {
-    word(workspace.state().as_str_name(), "STATE_")
+async fn delete(args: EndArgs) -> Result<(), Failure> {
+    let EndArgs { name, no_wait, output, connection } = args;
+    let request = DeleteWorkspaceRequest { name, no_wait };
+    let answer = connection.open().await?.workspace_admin().delete_workspace(request).await?;
+    output.print(answer.get_ref())
 }
