@@ -10,14 +10,18 @@ use std::{
 };
 
 use rustls::{
-    ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion,
+    ClientConfig, HandshakeKind, RootCertStore, SignatureScheme, SupportedProtocolVersion,
     client::ResolvesClientCert,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     sign::CertifiedKey,
 };
 use tokend_tests::Server;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::authority::{Authority, Pair};
@@ -53,7 +57,25 @@ impl<'a> Offer<'a> {
         asked.0.load(Ordering::Relaxed)
     }
 
+    /// Connects twice, as a client that keeps whatever it is given to resume its session with; tells how each handshake went.
+    pub(crate) async fn kinds_of_two(&self, server: &Server) -> [Option<HandshakeKind>; 2] {
+        let config = Arc::new(self.config(None));
+        let mut kinds = [None; 2];
+        for kind in &mut kinds {
+            let mut stream = connect(Arc::clone(&config), server).await.expect("a handshake");
+            // What a session could be resumed with arrives behind the handshake, before the server's first frame.
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("it can be sent");
+            stream.read_exact(&mut [0; 9]).await.expect("a frame");
+            *kind = stream.get_ref().1.handshake_kind();
+        }
+        kinds
+    }
+
     async fn make_asking(&self, server: &Server, asked: Option<Arc<Asked>>) -> io::Result<TlsStream<TcpStream>> {
+        connect(Arc::new(self.config(asked)), server).await
+    }
+
+    fn config(&self, asked: Option<Arc<Asked>>) -> ClientConfig {
         let Self { trusts, versions, protocols, certificate } = self;
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(trusts.pem().as_bytes()).expect("PEM")).expect("a certificate");
@@ -68,10 +90,14 @@ impl<'a> Offer<'a> {
         let resolver = asked.unwrap_or_else(|| Arc::new(Asked(AtomicBool::new(false), certified)));
         let mut config = builder.with_root_certificates(roots).with_client_cert_resolver(resolver);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
-        let socket = TcpStream::connect(server.grpc_address()).await?;
-        let name = ServerName::try_from("localhost").expect("a name");
-        timeout(SOON, TlsConnector::from(Arc::new(config)).connect(name, socket)).await.expect("it ends in time")
+        config
     }
+}
+
+async fn connect(config: Arc<ClientConfig>, server: &Server) -> io::Result<TlsStream<TcpStream>> {
+    let socket = TcpStream::connect(server.grpc_address()).await?;
+    let name = ServerName::try_from("localhost").expect("a name");
+    timeout(SOON, TlsConnector::from(config).connect(name, socket)).await.expect("it ends in time")
 }
 
 /// The certificate that new connections are shown, DER.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rcgen::date_time_ymd;
-use rustls::{AlertDescription, Error};
+use rustls::{AlertDescription, Error, HandshakeKind};
 use tokend_client::{
     CallerKey, Client,
     v1::{CreateCallerRequest, CreateWorkspaceRequest, DeleteCallerRequest, ErrorReason, ListScopesRequest, Role, Selection},
@@ -25,6 +25,7 @@ on_both_databases!(
     a_deleted_caller_is_gone_on_its_open_connection,
     a_certificate_ends_on_an_open_connection,
     a_certificate_that_is_not_valid_is_refused_in_the_handshake,
+    no_session_is_resumed,
 );
 
 const SPIFFE: &str = "spiffe://example.org/gateway";
@@ -192,4 +193,12 @@ async fn a_certificate_that_is_not_valid_is_refused_in_the_handshake(installatio
         }
     }
     works(&client(&server, &authority, &authority.client(&[SPIFFE]), None).await).await;
+}
+
+/// A resumed session would go by a certificate that was looked at under an earlier client CA, or before it expired.
+async fn no_session_is_resumed(installation: Installation) {
+    let (server, authority) = start(&installation).await;
+    let certificate = authority.client(&[SPIFFE]);
+    let offer = Offer { certificate: Some(&certificate), ..Offer::ordinary(&authority) };
+    assert_eq!(offer.kinds_of_two(&server).await, [Some(HandshakeKind::Full); 2]);
 }
