@@ -8,5 +8,6 @@ mod init;
 mod keyring;
 mod migrate;
 mod recover;
+mod restore;
 mod serve;
 mod shutdown;

@@ -20,6 +20,7 @@ pub mod http;
 pub mod postgres;
 pub mod raw;
 
+mod backup;
 mod failure;
 mod installation;
 mod process;
@@ -29,6 +30,7 @@ mod run;
 mod server;
 mod sql;
 
+pub use backup::Backup;
 pub use failure::{Refused, refusal};
 pub use installation::{Installation, SERVE_ON_FREE_PORTS};
 pub use process::{Finished, Process};

@@ -85,14 +85,14 @@ async fn callers(fixture: Fixture) {
         assert_eq!(presented, PresentedCallerKey { key: key.clone(), caller, now: presented.now });
 
         let revoked = store
-            .write::<_, StoreError, _>(move |tx| {
+            .write_advancing::<_, StoreError, _>(move |tx| {
                 Box::pin(async move {
                     let key = tx.caller_key(&key.name).await?.expect("it is there");
                     tx.revoke_caller_key(&key, after(now, 5)).await
                 })
             })
             .await;
-        let revoked = revoked.expect("it works").expect("nobody changed it").into_inner();
+        let revoked = revoked.expect("it works").0.expect("nobody changed it").into_inner();
         assert_eq!(revoked.revoke_time, Some(after(now, 5)));
         let presented = store.presented_caller_key(revoked.name.id).await.expect("it can be read").expect("it is there");
         assert_eq!(presented.key, revoked);

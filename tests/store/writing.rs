@@ -2,6 +2,7 @@
 
 use tokend_core::{
     credential::CredentialId,
+    ending::{Ending, Place},
     name::CallerKeyName,
     text::Reason,
     token::Revocation,
@@ -23,6 +24,7 @@ on_both!(
     a_workspace_change_loses_where_the_row_changed,
     a_failed_write_leaves_nothing,
     a_deleted_caller_takes_its_keys_along,
+    what_ends_takes_a_revision_and_a_line,
     advancing_takes_one_revision,
 );
 only_on!(postgres_alone, Postgres: an_ignored_failure_is_not_committed);
@@ -104,8 +106,8 @@ async fn a_revocation_is_never_replaced(fixture: Fixture) {
     assert_eq!(insert_token(&store, &token).await, Insert::Done);
 
     let name = token.name.clone();
-    let (first, again, stale) = store
-        .write::<_, StoreError, _>(move |tx| {
+    let ((first, again, stale), _) = store
+        .write_advancing::<_, StoreError, _>(move |tx| {
             Box::pin(async move {
                 let read = tx.token(&name).await?.expect("it is there");
                 let first = tx.revoke_token(&read, revocation(now, "first")).await?.expect("nobody changed it");
@@ -129,8 +131,8 @@ async fn a_key_is_revoked_once(fixture: Fixture) {
     let key = fixture.caller_key(&ci);
     assert_eq!((insert_caller(&store, &ci).await, insert_caller_key(&store, &key).await), (Insert::Done, Insert::Done));
     let name = key.name.clone();
-    let (again, stale) = store
-        .write::<_, StoreError, _>(move |tx| {
+    let ((again, stale), _) = store
+        .write_advancing::<_, StoreError, _>(move |tx| {
             Box::pin(async move {
                 let read = tx.caller_key(&name).await?.expect("it is there");
                 let first = tx.revoke_caller_key(&read, now).await?.expect("nobody changed it");
@@ -211,15 +213,48 @@ async fn a_deleted_caller_takes_its_keys_along(fixture: Fixture) {
     assert_eq!((insert_caller(&store, &ci).await, insert_caller_key(&store, &key).await), (Insert::Done, Insert::Done));
     let id = ci.id.clone();
     let deleted = store
-        .write::<_, StoreError, _>(move |tx| {
+        .write_advancing::<_, StoreError, _>(move |tx| {
             Box::pin(async move { Ok([tx.delete_caller(&id).await?, tx.delete_caller(&id).await?]) })
         })
         .await;
-    assert_eq!(deleted.expect("it works"), [Some(ci.clone()), None]);
+    assert_eq!(deleted.expect("it works").0, [Some(ci.clone()), None]);
     assert!(store.presented_caller_key(key.name.id).await.expect("it works").is_none());
     assert!(store.caller(&ci.id).await.expect("it works").is_none());
     // The first caller is still there.
     assert_eq!(fixture.number("SELECT count(*) FROM caller_keys").await, 1);
+}
+
+async fn what_ends_takes_a_revision_and_a_line(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    let (one, other) = (caller("one", now), caller("other", now));
+    for caller in [&one, &other] {
+        assert_eq!(insert_caller(&store, caller).await, Insert::Done);
+    }
+    let id = one.id.clone();
+    let quiet = store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.delete_caller(&id).await })).await;
+    assert!(matches!(quiet, Err(StoreError::Refused { .. })), "{quiet:?}");
+    assert!(store.caller(&one.id).await.expect("it works").is_some(), "nobody would learn of it");
+    assert_eq!((store.last_ending().await.expect("it works"), store.endings_after(0, 9).await.expect("it works")), (0, vec![]));
+
+    let ids = [one.id.clone(), other.id.clone()];
+    let both = store.write_advancing::<_, StoreError, _>(move |tx| {
+        Box::pin(async move {
+            for id in &ids {
+                tx.delete_caller(id).await?;
+            }
+            Ok(())
+        })
+    });
+    let ((), revision) = both.await.expect("it works");
+    let endings = store.endings_after(0, 9).await.expect("it works");
+    assert_eq!(store.endings_of_epoch(revision.epoch).await.expect("it works"), Some((1, 2)));
+    for ((caller, ending), position) in [&one, &other].into_iter().zip(&endings).zip(1..) {
+        let (place, read) = fixture.ring.read_ending(&ending.line).expect("it is ours");
+        assert_eq!((place, ending.place), (Place { epoch: revision.epoch, position }, place));
+        assert!(matches!(&read, Ending::Caller { id, create_time, .. } if *id == caller.id && *create_time == now), "{read:?}");
+    }
+    assert_eq!(store.endings_after(1, 9).await.expect("it works"), endings[1..]);
 }
 
 async fn advancing_takes_one_revision(fixture: Fixture) {

@@ -63,6 +63,7 @@ async fn main() -> Result<(), Failure> {
         store: store_settings,
         audit: tokend_server::audit_keeper::Settings::default(),
         keyring: None,
+        revocations_file: None,
     };
     let server = Server::bind(settings, roots, clock.clone()).await?;
     let address = server.address()?.to_string();

@@ -75,6 +75,7 @@ sentences!(
     tokend_server::server::StartError,
     tokend_server::installation::InstallError,
     tokend_server::recovery::RecoverError,
+    tokend_server::restore::RestoreError,
     tokend_store::OpenError,
     tokend_store::StoreError,
 );

@@ -42,6 +42,10 @@ enum Command {
     /// Show who did what, or verify that the record of it is whole
     #[command(subcommand)]
     Audit(Audit),
+    /// Write everything that ever ended to stdout, for `tokend restore`
+    ExportRevocations(operate::revocations::ExportArgs),
+    /// End again, in a database restored from a backup, what ended since; while no server runs
+    Restore(operate::revocations::RestoreArgs),
     #[command(flatten)]
     Client(client::Command),
     /// Print the completion script of a shell
@@ -88,6 +92,8 @@ async fn carry_out(command: Command, clock: Clock) -> Result<ExitCode, Failure> 
         Command::Keyring(command) => operate::keyring::run(command, clock).await,
         Command::Audit(Audit::Client(command)) => client::audit::run(command).await,
         Command::Audit(Audit::Verify(args)) => operate::audit::run(args, clock).await,
+        Command::ExportRevocations(args) => operate::revocations::export(args, clock).await,
+        Command::Restore(args) => operate::revocations::restore(args, clock).await,
         Command::Client(command) => client::run(command).await,
         Command::Completion { shell } => completion(&shell),
     }

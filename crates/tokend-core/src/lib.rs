@@ -7,6 +7,7 @@
 //! - [`credential`] and [`keyring`]: how secrets are made, spelled, recognized and stored.
 //! - [`workspace`], [`token`], [`caller`], [`certificate_san`]: what there is.
 //! - [`verdict`]: may this token do this, here, now?
+//! - [`ending`]: what a restored backup must not revive.
 //! - [`page_token`]: where the next page of a list starts.
 //! - [`row_mac`]: why a stored row can be believed.
 //! - [`audit`]: who did what, in chains that can't be edited.
@@ -18,6 +19,7 @@ pub mod caller;
 pub mod certificate_san;
 pub mod clock;
 pub mod credential;
+pub mod ending;
 pub mod keyring;
 pub mod labels;
 pub mod name;

@@ -179,6 +179,8 @@ pub async fn activate(store: &Store, file: &Path, kid: Kid, force: bool) -> Resu
         if age < LEARNING_TIME && !force {
             return Err(KeyLifeError::TooYoung { kid, age });
         }
+        // Told by the key that signs until now.
+        tx.ring().await?;
         if tx.activate_key(kid).await? {
             tx.audit(event(EventType::RingKeyActivated, kid)).await?;
         }

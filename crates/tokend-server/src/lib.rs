@@ -9,7 +9,7 @@
 //! do; [`refusal`] and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are
 //! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`recovery`] is for who
 //! has lost every key; [`keyring_life`] adds and retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the
-//! audit log, and cuts it.
+//! audit log, and cuts it; [`revocations_file`] and [`restore`] see to it that a restored backup revives nothing.
 
 pub mod audit_keeper;
 pub mod installation;
@@ -20,6 +20,8 @@ pub mod panics;
 pub mod random;
 pub mod recovery;
 pub mod refusal;
+pub mod restore;
+pub mod revocations_file;
 pub mod rules;
 pub mod server;
 pub mod tls;

@@ -1,8 +1,8 @@
 //! The operating system's random source, used here alone.
 
-use rand::rngs::SysError;
 #[expect(clippy::disallowed_types, reason = "the one place where randomness enters")]
 use rand::rngs::SysRng;
+use rand::{TryRng, rngs::SysError};
 use tokend_core::{
     caller::{Caller, CallerKey},
     credential::{Kid, Kind, Minted, Prefix},
@@ -32,6 +32,14 @@ pub fn generate_roots(prefix: Prefix) -> Result<RootKeys, SysError> {
 /// The source failed, or all ids are used; nothing was made.
 pub fn with_new_key(roots: &RootKeys, known: &[KnownKey]) -> Result<(RootKeys, Kid), AddKeyError<SysError>> {
     roots.with_new_key(known, &mut SysRng)
+}
+
+/// Names another epoch.
+///
+/// # Errors
+/// The source failed.
+pub fn epoch() -> Result<u64, SysError> {
+    SysRng.try_next_u64()
 }
 
 /// What a new installation starts with.

@@ -29,6 +29,7 @@ use crate::{
     limits::Limits,
     ops,
     reflection::Reflection,
+    revocations_file::{RevocationsFile, RevocationsFileError},
     services::{
         audit_log::AuditLogService, caller_admin::CallerAdminService, token_admin::TokenAdminService,
         token_verify::TokenVerifyService, workspace_admin::WorkspaceAdminService,
@@ -60,6 +61,8 @@ pub struct Settings {
     pub audit: audit_keeper::Settings,
     /// The key ring's file, read again when the database knows a key that was not in it. Nothing is read again if absent.
     pub keyring: Option<PathBuf>,
+    /// Where what ends is kept outside the database; nowhere if absent.
+    pub revocations_file: Option<PathBuf>,
 }
 
 /// Why the server does not start.
@@ -99,6 +102,9 @@ pub enum StartError {
     /// Reflection can't be set up.
     #[error("can't set up reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The file for what ends can't be kept.
+    #[error(transparent)]
+    RevocationsFile(#[from] RevocationsFileError),
     /// The transport does not start.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -119,6 +125,7 @@ pub struct Server {
     tls: Option<tls::Follower>,
     transport: transport::Settings,
     keyring: Option<PathBuf>,
+    revocations_file: Option<RevocationsFile>,
 }
 
 impl Server {
@@ -127,7 +134,7 @@ impl Server {
     /// # Errors
     /// [`StartError`], one sentence for the operator.
     pub async fn bind(settings: Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, StartError> {
-        let Settings { listen, ops_listen, tls, reflection, mut transport, limits, store, audit, keyring } = settings;
+        let Settings { listen, ops_listen, tls, reflection, mut transport, limits, store, audit, keyring, revocations_file } = settings;
         transport.check()?;
         limits.check()?;
         // The addresses first: a second server on them must not even touch the database.
@@ -146,6 +153,10 @@ impl Server {
         let refused = RefusedCalls::new(&telemetry, clock.clone());
         let failures = FailedAuthentications::new(&limits, clock.clone());
         let store = Store::open(&store, roots, clock).await?;
+        let revocations_file = match revocations_file {
+            Some(path) => Some(RevocationsFile::open(&path, &store).await?),
+            None => None,
+        };
         Ok(Self {
             authenticator: Arc::new(Authenticator { store: store.clone(), failures }),
             admission: Admission::new(limits),
@@ -160,6 +171,7 @@ impl Server {
             tls,
             transport,
             keyring,
+            revocations_file,
         })
     }
 
@@ -198,6 +210,7 @@ impl Server {
             tls,
             transport,
             keyring,
+            revocations_file,
         } = self;
         let store = context.store.clone();
         // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
@@ -230,11 +243,18 @@ impl Server {
         });
         let keeping = tokio::spawn(keeper.keep(draining.clone()));
         let watching = tokio::spawn(keyring_watch::follow(store.clone(), keyring));
+        let exported = CancellationToken::new();
+        let exporting = revocations_file.map(|file| tokio::spawn(file.follow(store.clone(), exported.clone())));
         let report = transport::serve(listener, service, transport, draining.cancelled_owned()).await;
         following.abort();
         watching.abort();
         if let Some(following_files) = following_files {
             following_files.abort();
+        }
+        // What the last calls ended is exported, too.
+        exported.cancel();
+        if let Some(exporting) = exporting {
+            let _ = exporting.await;
         }
         ops_stop.cancel();
         if let Some(ops) = ops {

@@ -29,13 +29,14 @@ mod store;
 mod verify;
 mod write;
 
+pub use database::is_in_use;
 pub use error::StoreError;
 pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use read::{
-    CallerKeyPage, CallerPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage, StoredToken, StoredWorkspace,
-    TimeCursor, TokenPage, WorkspacePage,
+    CallerKeyPage, CallerPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage, StoredEnding, StoredToken,
+    StoredWorkspace,     TimeCursor, TokenPage, WorkspacePage,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;

@@ -20,6 +20,7 @@ const MIGRATIONS: [(i64, &str, &str, &str); 4] = [
     (2, "audit", include_str!("../migrations/sqlite/0002_audit.sql"), include_str!("../migrations/postgres/0002_audit.sql")),
     (3, "tls", include_str!("../migrations/sqlite/0003_tls.sql"), include_str!("../migrations/postgres/0003_tls.sql")),
     (4, "keyring", include_str!("../migrations/sqlite/0004_keyring.sql"), include_str!("../migrations/postgres/0004_keyring.sql")),
+    (5, "endings", include_str!("../migrations/sqlite/0005_endings.sql"), include_str!("../migrations/postgres/0005_endings.sql")),
 ];
 
 /// Where applied migrations are recorded. Not sqlx's default, which another program may use.

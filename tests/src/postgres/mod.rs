@@ -15,6 +15,7 @@ use std::{
         atomic::{AtomicU32, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, error::ErrorKind, postgres::PgConnectOptions};
@@ -90,6 +91,31 @@ impl Database {
     pub fn restore(&self) {
         let restore = format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name);
         execute(server_url().expect("it is there"), &restore).expect("it can be restored");
+    }
+
+    /// Another database with what is in this one. Nobody may be connected to it.
+    pub(crate) fn copy(&self) -> Self {
+        let name = format!("{}_copy", self.name);
+        let copy = Self { url: with_database(&self.url, &name), name };
+        copy.become_copy_of(self);
+        copy
+    }
+
+    /// Puts a copy of `other` in place of this one. Nobody may be connected to either.
+    pub(crate) fn become_copy_of(&self, other: &Self) {
+        let server = server_url().expect("it is there");
+        execute(server, &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).expect("it can be dropped");
+        let create = format!("CREATE DATABASE {} TEMPLATE {}", self.name, other.name);
+        // A connection that was just closed may still be on its way out.
+        for _ in 0..100 {
+            match execute(server, &create) {
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("55006") => {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                done => return done.expect("it can be copied"),
+            }
+        }
+        panic!("somebody is connected to {}", other.name);
     }
 
     /// Everything in it: each row of each table as text, bytes in hexadecimal.

@@ -25,6 +25,7 @@ pub(super) struct File {
     pub(super) insecure_plaintext: Option<bool>,
     pub(super) allow_unsafe_durability: Option<bool>,
     pub(super) no_migrate: Option<bool>,
+    pub(super) revocations_file: Option<PathBuf>,
     pub(super) reflection: Option<bool>,
     pub(super) log: Option<Level>,
     pub(super) log_format: Option<Format>,

@@ -5,6 +5,7 @@ pub(crate) mod dev;
 pub(crate) mod init;
 pub(crate) mod keyring;
 pub(crate) mod migrate;
+pub(crate) mod revocations;
 pub(crate) mod serve;
 
 mod config;

@@ -42,6 +42,10 @@ pub(crate) struct Args {
     #[arg(long, env = "TOKEND_INSECURE_PLAINTEXT")]
     insecure_plaintext: bool,
 
+    /// A file outside the database to which everything that ends is appended, for `tokend restore`
+    #[arg(long, value_name = "FILE", env = "TOKEND_REVOCATIONS_FILE")]
+    revocations_file: Option<PathBuf>,
+
     /// Serve reflection
     #[arg(long, env = "TOKEND_REFLECTION")]
     reflection: bool,
@@ -82,6 +86,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         ops_listen,
         tls,
         insecure_plaintext,
+        revocations_file,
         reflection,
         no_migrate,
         log,
@@ -130,6 +135,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         store: storage.store,
         audit,
         keyring: Some(storage.keyring),
+        revocations_file: revocations_file.or(file.revocations_file),
     };
     let stop = stop::on_signal()?;
     let server = Server::bind(settings, roots, clock).await?;

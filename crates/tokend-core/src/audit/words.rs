@@ -31,6 +31,8 @@ pub enum EventType {
     RingKeyActivated,
     /// A key of the key ring was retired.
     RingKeyRetired,
+    /// What ended since a backup was ended again in the database restored from it.
+    InstallationRestored,
     /// A call was refused.
     CallRefused,
 }
@@ -55,6 +57,7 @@ impl EventType {
             Self::RingKeyAdded => "ring_key.added",
             Self::RingKeyActivated => "ring_key.activated",
             Self::RingKeyRetired => "ring_key.retired",
+            Self::InstallationRestored => "installation.restored",
             Self::CallRefused => "call.refused",
         }
     }

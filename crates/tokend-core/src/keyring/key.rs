@@ -40,6 +40,7 @@ pub(super) struct Key {
     row: [u8; blake3::KEY_LEN],
     page: [u8; blake3::KEY_LEN],
     audit: [u8; blake3::KEY_LEN],
+    ending: [u8; blake3::KEY_LEN],
 }
 
 impl Key {
@@ -61,6 +62,7 @@ impl Key {
             row: blake3::derive_key("tokend 2026-11-24 row MAC v1", root),
             page: blake3::derive_key("tokend 2026-11-24 page token v1", root),
             audit: blake3::derive_key("tokend 2026-11-24 audit log v1", root),
+            ending: blake3::derive_key("tokend 2026-11-24 export of endings v1", root),
         }
     }
 
@@ -70,6 +72,10 @@ impl Key {
 
     pub(super) const fn page(&self) -> &[u8; blake3::KEY_LEN] {
         &self.page
+    }
+
+    pub(super) const fn ending(&self) -> &[u8; blake3::KEY_LEN] {
+        &self.ending
     }
 
     pub(super) const fn audit(&self) -> &[u8; blake3::KEY_LEN] {

@@ -155,6 +155,11 @@ impl KeyRing {
         self.at_hand.iter().find(|key| key.kid() == kid).map(|key| key.audit())
     }
 
+    /// The subkey of exported endings, of retired keys too: an export is kept for as long as the backups are.
+    pub(crate) fn ending_key(&self, kid: Kid) -> Option<&[u8; blake3::KEY_LEN]> {
+        self.at_hand.iter().find(|key| key.kid() == kid).map(|key| key.ending())
+    }
+
     fn key(&self, kid: Kid) -> Option<&Key> {
         std::iter::once(&self.active).chain(&self.verifying).map(Arc::as_ref).find(|key| key.kid() == kid)
     }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod credential;
+mod ending;
 mod keyring;
 mod row_mac;
 mod samples;

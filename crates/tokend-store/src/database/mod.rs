@@ -69,6 +69,17 @@ pub(crate) async fn migrate(settings: &Settings) -> Result<SchemaStatus, OpenErr
     }
 }
 
+/// Tells whether other processes have an existing database open. One that opens it a moment later is not noticed.
+///
+/// # Errors
+/// [`OpenError`], one sentence for the operator.
+pub async fn is_in_use(settings: &Settings) -> Result<bool, OpenError> {
+    match Target::of(settings)? {
+        Target::Sqlite(file) => file.is_in_use().await,
+        Target::Postgres(server) => server.is_in_use().await,
+    }
+}
+
 pub(crate) async fn schema_status(settings: &Settings) -> Result<SchemaStatus, OpenError> {
     match Target::of(settings)? {
         Target::Sqlite(file) => file.schema_status().await,

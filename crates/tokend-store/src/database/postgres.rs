@@ -75,6 +75,16 @@ impl Server {
         Ok(SchemaStatus { version, needed: schema::needed() })
     }
 
+    /// Every process of ours gives its connections one name.
+    pub(super) async fn is_in_use(&self) -> Result<bool, OpenError> {
+        let mut connection = self.connect().await?;
+        let query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
+                     AND application_name = current_setting('application_name') AND pid <> pg_backend_pid())";
+        let is_in_use = sqlx::query_scalar(query).fetch_one(&mut connection).await.map_err(fault)?;
+        let _ = connection.close().await;
+        Ok(is_in_use)
+    }
+
     pub(super) fn pool(&self, settings: &Settings) -> DatabaseConnection {
         let pool = PgPoolOptions::new()
             .max_connections(connections(settings))

@@ -96,6 +96,19 @@ impl File {
         Ok(SchemaStatus { version, needed: schema::needed() })
     }
 
+    /// Leaving write-ahead logging needs the file for oneself. Opening it enters that again.
+    pub(super) async fn is_in_use(&self) -> Result<bool, OpenError> {
+        const BUSY: u32 = 5;
+        let mut connection = self.connect().await?;
+        let left = sqlx::query("PRAGMA journal_mode = DELETE").execute(&mut connection).await;
+        let _ = connection.close().await;
+        match left {
+            Ok(_) => Ok(false),
+            Err(error) if code(&error) == Some(BUSY) => Ok(true),
+            Err(error) => Err(self.fault(error)),
+        }
+    }
+
     pub(super) fn pool(&self, settings: &Settings) -> DatabaseConnection {
         let pool = SqlitePoolOptions::new()
             .max_connections(connections(settings))

@@ -10,6 +10,7 @@ pub(crate) mod audit_events;
 pub(crate) mod caller_certificate_sans;
 pub(crate) mod caller_keys;
 pub(crate) mod callers;
+pub(crate) mod endings;
 pub(crate) mod feed;
 pub(crate) mod installation;
 pub(crate) mod keyring_keys;

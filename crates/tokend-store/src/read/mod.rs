@@ -4,12 +4,14 @@
 
 mod audit;
 mod callers;
+mod endings;
 mod presented;
 mod tokens;
 mod workspaces;
 
 pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
+pub use endings::StoredEnding;
 pub use presented::{PresentedCallerKey, PresentedCertificate, PresentedToken};
 pub use tokens::{StoredToken, TokenPage};
 pub(crate) use workspaces::counted;

@@ -1,8 +1,6 @@
 use std::collections::BTreeMap;
 
-use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait};
 use tokend_core::{
     name::WorkspaceId,
     time::Timestamp,
@@ -13,6 +11,7 @@ use super::cut;
 use crate::{
     entity::{tokens, workspaces},
     error::StoreError,
+    row,
     store::{Shared, Store},
 };
 
@@ -94,15 +93,12 @@ async fn active_token_counts(
     now: Timestamp,
 ) -> Result<BTreeMap<String, u64>, StoreError> {
     const COUNT: &str = "active_tokens";
-    let not_expired =
-        Condition::any().add(tokens::Column::ExpireTime.is_null()).add(tokens::Column::ExpireTime.gt(now.unix_micros()));
     let query = tokens::Entity::find()
         .select_only()
         .column(tokens::Column::Workspace)
         .column_as(tokens::Column::Id.count(), COUNT)
         .filter(tokens::Column::Workspace.is_in(ids.iter().copied()))
-        .filter(tokens::Column::RevokeTime.is_null())
-        .filter(not_expired)
+        .filter(row::not_ended(now))
         .group_by(tokens::Column::Workspace);
     let rows = connection.query_all(&query.into_query()).await?;
     let count = |row: QueryResult| Ok((row.try_get("", "workspace")?, row.try_get::<i64>("", COUNT)?.unsigned_abs()));

@@ -18,7 +18,7 @@ pub(crate) use token::to_model as token_to_model;
 pub(crate) use workspace::{DELETED, to_model as workspace_to_model};
 
 use sea_orm::{
-    EntityTrait, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Select, TryGetable, Value,
+    ColumnTrait, Condition, EntityTrait, FromQueryResult, QueryResult, QuerySelect, QueryTrait, Select, TryGetable, Value,
     sea_query::{Expr, SelectStatement},
 };
 use tokend_core::{
@@ -28,7 +28,7 @@ use tokend_core::{
     time::Timestamp,
 };
 
-use crate::error::StoreError;
+use crate::{entity::tokens, error::StoreError};
 
 /// A table whose rows are sealed.
 pub(crate) trait Row: Sealed + Sized {
@@ -48,6 +48,13 @@ pub(crate) trait Row: Sealed + Sized {
 
     /// What the columns mean. `Err` says which column does not mean anything.
     fn from_model(model: Self::Model) -> Result<Self, String>;
+}
+
+/// Tokens that are neither revoked nor expired.
+pub(crate) fn not_ended(now: Timestamp) -> Condition {
+    let not_expired =
+        Condition::any().add(tokens::Column::ExpireTime.is_null()).add(tokens::Column::ExpireTime.gt(now.unix_micros()));
+    Condition::all().add(tokens::Column::RevokeTime.is_null()).add(not_expired)
 }
 
 /// A statement that counts the rows of another, without reading them.

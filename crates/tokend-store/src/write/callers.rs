@@ -2,6 +2,7 @@ use sea_orm::{ActiveValue::Set, ColumnTrait, EntityTrait, QueryFilter, QueryOrde
 use tokend_core::{
     caller::{Caller, CallerKey, Role},
     certificate_san::CertificateSan,
+    ending::Ending,
     name::{CallerId, CallerKeyName},
     time::Timestamp,
 };
@@ -76,6 +77,8 @@ impl WriteTx {
         let sans = caller_certificate_sans::Entity::delete_many().filter(caller_certificate_sans::Column::Caller.eq(id.as_str()));
         self.change(&sans.into_query()).await?;
         self.change(&callers::Entity::delete_by_id(id.as_str()).into_query()).await?;
+        let at = self.now().await?;
+        self.ends(Ending::Caller { id: id.clone(), create_time: caller.create_time, at });
         Ok(Some(caller.into_inner()))
     }
 
@@ -137,6 +140,10 @@ impl WriteTx {
             .filter(caller_keys::Column::Id.eq(key.name.id.as_bytes().to_vec()))
             .filter(caller_keys::Column::Mac.eq(read.mac.to_bytes().to_vec()))
             .filter(caller_keys::Column::RevokeTime.is_null());
-        Ok(self.change(&update.into_query()).await?.then(|| Locked::new(key, mac)))
+        if !self.change(&update.into_query()).await? {
+            return Ok(None);
+        }
+        self.ends(Ending::CallerKey { name: key.name.clone(), at });
+        Ok(Some(Locked::new(key, mac)))
     }
 }

@@ -2,7 +2,7 @@
 
 use sea_orm::{
     ActiveValue::Set,
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Value,
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Value,
     sea_query::{Alias, Asterisk, Expr, ExprTrait, Func, LockType, Order, Query, SelectStatement},
 };
 use tokend_core::{
@@ -289,13 +289,10 @@ async fn live(connection: &impl ConnectionTrait, mut live: SelectStatement) -> R
 fn live_tokens(kid: Kid, now: Timestamp) -> SelectStatement {
     let mut deleted = Query::select();
     deleted.column(workspaces::Column::Id).from(workspaces::Entity).and_where(workspaces::Column::State.eq(row::DELETED));
-    let not_expired =
-        Condition::any().add(tokens::Column::ExpireTime.is_null()).add(tokens::Column::ExpireTime.gt(now.unix_micros()));
     tokens::Entity::find()
         .select_only()
         .filter(tokens::Column::Kid.eq(kid.to_string()))
-        .filter(tokens::Column::RevokeTime.is_null())
-        .filter(not_expired)
+        .filter(row::not_ended(now))
         .filter(tokens::Column::Workspace.not_in_subquery(deleted))
         .into_query()
 }

@@ -18,6 +18,7 @@
 
 pub(crate) mod audit;
 mod callers;
+mod endings;
 mod keys;
 mod requests;
 mod tokens;
@@ -30,7 +31,7 @@ use std::{
     ops::Deref,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
 };
@@ -41,6 +42,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement},
 };
 use tokend_core::{
+    ending::Ending,
     keyring::{KeyRing, WrongKeys},
     revision::Revision,
     row_mac::{RowMac, Sealed},
@@ -67,6 +69,8 @@ pub struct WriteTx {
     tx: DatabaseTransaction,
     /// What rows are judged and sealed with: the keys as this transaction finds them.
     judge: OnceCell<Judge>,
+    /// What ended for good.
+    endings: Mutex<Vec<Ending>>,
     /// SQLite: the latest time, in microseconds, that the transaction is to store.
     floor: AtomicI64,
     /// Set when a statement failed. PostgreSQL then answers COMMIT by rolling back, without calling that an error.
@@ -95,7 +99,7 @@ pub enum Insert {
 }
 
 impl Store {
-    /// Makes changes that end no verdict: `work` in one transaction, committed if it returns `Ok`, rolled back if not. Dropping the
+    /// Makes changes that end no verdict (one that does is refused): `work` in one transaction, committed if it returns `Ok`, rolled back if not. Dropping the
     /// returned future stops nothing.
     ///
     /// # Errors
@@ -108,6 +112,9 @@ impl Store {
     {
         self.run(|shared| async move {
             let (value, tx) = WriteTx::perform(shared, KeysLock::Shared, work).await?;
+            if tx.has_endings() {
+                return Err(StoreError::refused(EndingWithoutRevision).into());
+            }
             tx.store_time().await?;
             tx.commit().await?;
             Ok(value)
@@ -129,6 +136,7 @@ impl Store {
         self.run(|shared| async move {
             let (value, tx) = WriteTx::perform(shared, KeysLock::Shared, work).await?;
             let revision = tx.advance_revision().await?;
+            tx.store_endings(revision.epoch).await?;
             tx.commit().await?;
             Ok((value, revision))
         })
@@ -196,6 +204,7 @@ impl WriteTx {
             shared,
             tx,
             judge: OnceCell::new(),
+            endings: Mutex::default(),
             floor: AtomicI64::new(i64::MIN),
             failed: AtomicBool::new(false),
             _turn: turn,
@@ -323,6 +332,11 @@ impl WriteTx {
 #[derive(Debug, thiserror::Error)]
 #[error("a statement failed, and the transaction was to be committed nevertheless")]
 struct FailureIgnored;
+
+/// Others would not learn of it.
+#[derive(Debug, thiserror::Error)]
+#[error("a verdict was to be ended without a revision")]
+struct EndingWithoutRevision;
 
 impl<T> Locked<T> {
     pub(crate) const fn new(row: T, mac: RowMac) -> Self {

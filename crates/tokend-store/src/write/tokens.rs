@@ -3,6 +3,7 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 use tokend_core::{
+    ending::Ending,
     name::TokenName,
     token::{Revocation, Token},
 };
@@ -72,6 +73,12 @@ impl WriteTx {
             .filter(tokens::Column::Id.eq(token.name.id.as_bytes().to_vec()))
             .filter(tokens::Column::Mac.eq(read.mac.to_bytes().to_vec()))
             .filter(tokens::Column::RevokeTime.is_null());
-        Ok(self.change(&update.into_query()).await?.then(|| Locked::new(token, mac)))
+        if !self.change(&update.into_query()).await? {
+            return Ok(None);
+        }
+        if let Some(revocation) = token.revocation.clone() {
+            self.ends(Ending::Token { name: token.name.clone(), revocation });
+        }
+        Ok(Some(Locked::new(token, mac)))
     }
 }

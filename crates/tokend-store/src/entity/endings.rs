@@ -1,0 +1,19 @@
+//! What ended for good, one line each, in the order of commits.
+
+use sea_orm::entity::prelude::*;
+
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "endings")]
+pub struct Model {
+    /// Counts from 1, without a gap.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub position: i64,
+    pub epoch: i64,
+    /// As it is exported, with its MAC.
+    pub line: String,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

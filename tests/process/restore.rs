@@ -1,0 +1,275 @@
+//! A restored backup revives nothing: what ended since is kept outside the database, and is ended again before a server runs.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::PathBuf,
+};
+
+use tokend_client::v1::{Decision, DeleteCallerRequest, DenyReason, ListWorkspacesRequest, RevokeCallerKeyRequest, Role};
+use tokend_tests::{Backup, Finished, Installation, Process, Server, eventually, on_both_databases, question, token_in};
+use tonic::Code;
+
+on_both_databases!(
+    nothing_that_ended_comes_back,
+    without_an_export_every_token_ends,
+    a_crash_between_the_change_and_the_export_loses_nothing,
+    an_export_that_can_not_be_relied_on_changes_nothing,
+    two_servers_do_not_share_a_file,
+    a_database_in_use_is_left_alone,
+);
+
+fn file(installation: &Installation) -> PathBuf {
+    installation.directory().join("revocations")
+}
+
+fn lines(installation: &Installation) -> Vec<String> {
+    fs::read_to_string(file(installation)).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+async fn serve(installation: &Installation, admin_key: &str) -> Server {
+    installation.serve_with(admin_key, ["--revocations-file", &file(installation).to_string_lossy()]).await
+}
+
+async fn restore(installation: &Installation) -> Finished {
+    installation.run_on_data(["restore", "--revocations", &file(installation).to_string_lossy()]).await
+}
+
+async fn exported(installation: &Installation, name: &str) {
+    eventually("what ended is exported", async || lines(installation).iter().any(|line| line.contains(name)).then_some(())).await;
+}
+
+async fn delete_caller(server: &Server, id: &str) {
+    let request = DeleteCallerRequest { name: format!("callers/{id}"), no_wait: false };
+    server.admin().caller_admin().delete_caller(request).await.expect("it is deleted");
+}
+
+async fn is_known(server: &Server, key: &str) -> bool {
+    let client = server.client(key).await;
+    match client.workspace_admin().list_workspaces(ListWorkspacesRequest::default()).await {
+        Ok(_) => true,
+        Err(status) => {
+            assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
+            false
+        }
+    }
+}
+
+async fn nothing_that_ended_comes_back(installation: Installation) {
+    let admin_key = installation.init().await;
+    let server = serve(&installation, &admin_key).await;
+    let acme = server.workspace("acme").await;
+    let (ended, alive) = (server.token(token_in(&acme)).await, server.token(token_in(&acme)).await);
+    let early = server.token(token_in(&acme)).await;
+    server.revoke(&early.public.name).await;
+    let gate = server.caller("gate", Role::Auditor).await;
+    // Deleted before the backup, and made again: the deletion is of another.
+    server.caller("phoenix", Role::Auditor).await;
+    delete_caller(&server, "phoenix").await;
+    let phoenix = server.caller("phoenix", Role::Auditor).await;
+    let other = server.caller("other", Role::Auditor).await;
+    assert!(server.stop().await.status.success());
+    let yesterday = Backup::of(&installation).await;
+
+    let server = serve(&installation, &admin_key).await;
+    let lost = server.token(token_in(&acme)).await;
+    server.revoke(&ended.public.name).await;
+    delete_caller(&server, "gate").await;
+    let revoke = RevokeCallerKeyRequest { name: other.public.clone(), no_wait: false };
+    server.admin().caller_admin().revoke_caller_key(revoke).await.expect("it is revoked");
+    assert!(server.stop().await.status.success(), "what is left is exported before it ends");
+    assert_eq!(lines(&installation).len(), 5, "{:#?}", lines(&installation));
+    let told = installation.run_on_data(["export-revocations"]).await.succeeded();
+    assert_eq!(told.lines().collect::<Vec<_>>(), lines(&installation), "on demand, it is the same");
+
+    yesterday.restore(&installation).await;
+    // With the file at hand a server notices. Without it, it would let in what had ended.
+    let mut careless = installation.command_on_data(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
+    careless.arg("--revocations-file").arg(file(&installation));
+    let sentence = Process::spawn(careless, "").finish().await.failed_with_a_sentence();
+    assert!(sentence.contains("tokend restore"), "{sentence}");
+    let blind = installation.serve(&admin_key).await;
+    let verdict = blind.verdict(question(&ended.secret, &acme, &[])).await;
+    assert_eq!(verdict.decision(), Decision::Allow, "else this test would show nothing");
+    assert!(is_known(&blind, &gate.secret).await && is_known(&blind, &other.secret).await);
+    let old_epoch = verdict.revision.expect("it is told").epoch;
+    assert!(blind.stop().await.status.success());
+
+    // Doing it again changes nothing more.
+    let told = [restore(&installation).await, restore(&installation).await].map(|finished| {
+        assert!(finished.status.success(), "{finished:#?}");
+        finished.stderr
+    });
+    assert!(
+        told[0].contains("1 tokens, 1 callers, 1 caller keys") && told[1].contains("0 tokens, 0 callers, 0 caller keys"),
+        "{told:?}"
+    );
+    let server = serve(&installation, &admin_key).await;
+    for (token, reason) in [(&ended, DenyReason::Revoked), (&early, DenyReason::Revoked), (&lost, DenyReason::Unrecognized)] {
+        let verdict = server.verdict(question(&token.secret, &acme, &[])).await;
+        assert_eq!((verdict.decision(), verdict.deny_reason()), (Decision::Deny, reason));
+    }
+    let verdict = server.verdict(question(&alive.secret, &acme, &[])).await;
+    assert_eq!(verdict.decision(), Decision::Allow);
+    assert_ne!(verdict.revision.expect("it is told").epoch, old_epoch, "revisions told before stand for nothing any more");
+    assert!(!is_known(&server, &gate.secret).await && !is_known(&server, &other.secret).await);
+    assert!(is_known(&server, &phoenix.secret).await, "it was another that had been deleted");
+    assert_eq!(server.get_token(&ended.public.name).await.revoke_reason, "it leaked", "it is revoked as it had been");
+
+    // And the next restore knows of both times.
+    server.revoke(&alive.public.name).await;
+    exported(&installation, &alive.public.name).await;
+    assert!(server.stop().await.status.success());
+    yesterday.restore(&installation).await;
+    let told = restore(&installation).await;
+    assert!(told.status.success() && told.stderr.contains("2 tokens, 1 callers, 1 caller keys"), "{told:#?}");
+    let server = serve(&installation, &admin_key).await;
+    for token in [&ended, &alive] {
+        assert_eq!(server.verdict(question(&token.secret, &acme, &[])).await.deny_reason(), DenyReason::Revoked);
+    }
+}
+
+async fn without_an_export_every_token_ends(installation: Installation) {
+    let server = installation.start().await;
+    let admin_key = server.admin_key().to_owned();
+    let (acme, globex) = (server.workspace("acme").await, server.workspace("globex").await);
+    let mut tokens = Vec::new();
+    // More than one batch.
+    for number in 0..130 {
+        let parent = if number % 3 == 0 { &globex } else { &acme };
+        tokens.push((parent.clone(), server.token(token_in(parent)).await));
+    }
+    server.revoke(&tokens[0].1.public.name).await;
+    assert!(server.stop().await.status.success());
+    let backup = Backup::of(&installation).await;
+    backup.restore(&installation).await;
+    let sentence = installation.run_on_data(["restore"]).await.failed_with_a_sentence();
+    assert!(sentence.contains("129 tokens") && sentence.contains("--revoke-all"), "{sentence}");
+    // Crashed in the middle, it is done again.
+    let restoring = Process::spawn(installation.command_on_data(["restore", "--revoke-all"]), "");
+    eventually("it has begun", async || has_begun(&installation).await.then_some(())).await;
+    restoring.kill();
+    let told = installation.run_on_data(["restore", "--revoke-all"]).await;
+    assert!(told.status.success(), "{told:#?}");
+    let told = installation.run_on_data(["restore", "--revoke-all"]).await;
+    assert!(told.status.success() && told.stderr.contains(" 0 tokens"), "{told:#?}");
+    let server = installation.serve(&admin_key).await;
+    for (parent, token) in &tokens {
+        assert_eq!(server.verdict(question(&token.secret, parent, &[])).await.deny_reason(), DenyReason::Revoked);
+    }
+    let new = server.token(token_in(&acme)).await;
+    assert_eq!(server.verdict(question(&new.secret, &acme, &[])).await.decision(), Decision::Allow);
+}
+
+/// Whether a restore has committed its first batch, or is about to.
+async fn has_begun(installation: &Installation) -> bool {
+    if installation.postgres().is_some() {
+        let revoked = installation.texts("SELECT count(*)::text FROM tokens WHERE revoke_time IS NOT NULL").await;
+        return revoked != ["1"];
+    }
+    // Another connection would count as a server.
+    fs::metadata(installation.data_dir().join("tokend.db-wal")).is_ok_and(|log| log.len() > 64 * 1024)
+}
+
+async fn a_crash_between_the_change_and_the_export_loses_nothing(installation: Installation) {
+    let admin_key = installation.init().await;
+    // What ends while no server exports is not lost either.
+    let server = installation.serve(&admin_key).await;
+    let acme = server.workspace("acme").await;
+    let mut names = Vec::new();
+    for _ in 0..5 {
+        names.push(server.token(token_in(&acme)).await.public.name);
+    }
+    server.revoke(&names[0]).await;
+    assert!(server.stop().await.status.success());
+    for name in &names[1..] {
+        let server = serve(&installation, &admin_key).await;
+        server.revoke(name).await;
+        // At once: seldom is it in the file by now.
+        server.kill();
+        // As if the machine had failed in the middle of a line.
+        let mut torn = OpenOptions::new().append(true).create(true).open(file(&installation)).expect("it can be opened");
+        torn.write_all(b"{\"version\":1,\"epo").expect("it can be written");
+    }
+    let server = serve(&installation, &admin_key).await;
+    exported(&installation, &names[4]).await;
+    let lines = lines(&installation);
+    assert_eq!(lines.len(), names.len(), "each once: {lines:#?}");
+    for (line, name) in lines.iter().zip(&names) {
+        let line: serde_json::Value = serde_json::from_str(line).expect("whole lines of JSON");
+        let line = &line["ending"];
+        assert_eq!((line["name"].as_str(), line["kind"].as_str()), (Some(name.as_str()), Some("token.revoked")));
+    }
+    // A file that is taken away is begun anew, with everything.
+    assert!(server.stop().await.status.success());
+    fs::remove_file(file(&installation)).expect("it is there");
+    let server = serve(&installation, &admin_key).await;
+    exported(&installation, &names[4]).await;
+    assert!(server.stop().await.status.success());
+    assert_eq!(self::lines(&installation), lines);
+}
+
+async fn an_export_that_can_not_be_relied_on_changes_nothing(installation: Installation) {
+    let admin_key = installation.init().await;
+    let server = serve(&installation, &admin_key).await;
+    let acme = server.workspace("acme").await;
+    let mut tokens = Vec::new();
+    for _ in 0..4 {
+        tokens.push(server.token(token_in(&acme)).await);
+    }
+    assert!(server.stop().await.status.success());
+    let backup = Backup::of(&installation).await;
+    let server = serve(&installation, &admin_key).await;
+    for token in &tokens[..3] {
+        server.revoke(&token.public.name).await;
+    }
+    assert!(server.stop().await.status.success());
+    backup.restore(&installation).await;
+
+    let whole = lines(&installation);
+    assert_eq!(whole.len(), 3);
+    let with = |lines: &[String]| fs::write(file(&installation), lines.concat()).expect("it can be written");
+    let ended = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>();
+    let other_name = whole[1].replace(&tokens[1].public.name, &tokens[3].public.name);
+    assert_ne!(other_name, whole[1]);
+    for (lines, told) in [
+        (ended(&[&whole[0], &other_name, &whole[2]]), "line 2"),
+        (ended(&[&whole[0], "garbage"]), "line 2"),
+        (ended(&[&whole[0], &whole[2]]), "missing before line 2"),
+        (ended(&[&whole[1], &whole[2]]), "missing before line 1"),
+        (ended(&[&whole[0], &whole[0]]), "missing before line 2"),
+        (ended(&[&whole[0].replace("\"version\":1", "\"version\":2")]), "later version"),
+    ] {
+        with(&lines);
+        let sentence = restore(&installation).await.failed_with_a_sentence();
+        assert!(sentence.contains(told), "{sentence}");
+    }
+    let blind = installation.serve(&admin_key).await;
+    assert_eq!(blind.verdict(question(&tokens[0].secret, &acme, &[])).await.decision(), Decision::Allow, "nothing was changed");
+    assert!(blind.stop().await.status.success());
+    with(&ended(&[&whole[0], &whole[1], &whole[2]]));
+    assert!(restore(&installation).await.status.success());
+    let server = installation.serve(&admin_key).await;
+    assert_eq!(server.verdict(question(&tokens[0].secret, &acme, &[])).await.deny_reason(), DenyReason::Revoked);
+    assert_eq!(server.verdict(question(&tokens[3].secret, &acme, &[])).await.decision(), Decision::Allow);
+}
+
+async fn two_servers_do_not_share_a_file(installation: Installation) {
+    let admin_key = installation.init().await;
+    let _server = serve(&installation, &admin_key).await;
+    let mut second = installation.command_on_data(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
+    second.arg("--revocations-file").arg(file(&installation));
+    let sentence = Process::spawn(second, "").finish().await.failed_with_a_sentence();
+    assert!(sentence.contains("another server writes"), "{sentence}");
+}
+
+async fn a_database_in_use_is_left_alone(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let token = server.token(token_in(&acme)).await;
+    let sentence = installation.run_on_data(["restore", "--revoke-all"]).await.failed_with_a_sentence();
+    assert!(sentence.contains("stop every server"), "{sentence}");
+    assert_eq!(server.verdict(question(&token.secret, &acme, &[])).await.decision(), Decision::Allow);
+    // Nor was the server hurt.
+    server.token(token_in(&acme)).await;
+}
