@@ -116,6 +116,11 @@ async fn nothing_that_ended_comes_back(installation: Installation) {
     assert!(is_known(&server, &phoenix.secret).await, "it was another that had been deleted");
     assert_eq!(server.get_token(&ended.public.name).await.revoke_reason, "it leaked", "it is revoked as it had been");
 
+    let told = "SELECT type FROM audit_events WHERE detail LIKE '%ended again' OR detail LIKE 'restored%' ORDER BY chain, sequence";
+    let told = installation.texts(told).await;
+    let restored = "installation.restored";
+    assert_eq!(told, ["caller.deleted", "caller_key.revoked", restored, restored, "token.revoked"], "all on record");
+
     // And the next restore knows of both times.
     server.revoke(&alive.public.name).await;
     exported(&installation, &alive.public.name).await;
