@@ -36,7 +36,7 @@ pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use read::{
     CallerKeyPage, CallerPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage, StoredEnding, StoredToken,
-    StoredWorkspace,     TimeCursor, TokenPage, WorkspacePage,
+    StoredWorkspace, TimeCursor, TokenPage, WorkspacePage,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;
