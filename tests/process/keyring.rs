@@ -156,7 +156,11 @@ async fn a_key_from_its_adding_to_its_end(installation: Installation) {
     let listed = admin.token_admin().list_tokens(list).await.expect("it is listed").into_inner().tokens;
     assert!(listed.iter().any(|token| token.name == old.public.name), "{listed:?}");
     let told = "SELECT type || ' ' || detail FROM audit_events WHERE chain = '-' AND type LIKE 'ring_key.%' ORDER BY sequence";
-    assert_eq!(installation.texts(told).await, ["ring_key.added key 1", "ring_key.activated key 1", "ring_key.retired key 0"], "all on record");
+    assert_eq!(
+        installation.texts(told).await,
+        ["ring_key.added key 1", "ring_key.activated key 1", "ring_key.retired key 0"],
+        "all on record"
+    );
     assert!(server.stop().await.status.success());
     let server = installation.serve(&made.secret).await;
     assert_eq!(verdict(&server, &new).await.decision(), Decision::Allow);

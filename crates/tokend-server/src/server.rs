@@ -134,7 +134,8 @@ impl Server {
     /// # Errors
     /// [`StartError`], one sentence for the operator.
     pub async fn bind(settings: Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, StartError> {
-        let Settings { listen, ops_listen, tls, reflection, mut transport, limits, store, audit, keyring, revocations_file } = settings;
+        let Settings { listen, ops_listen, tls, reflection, mut transport, limits, store, audit, keyring, revocations_file } =
+            settings;
         transport.check()?;
         limits.check()?;
         // The addresses first: a second server on them must not even touch the database.
