@@ -119,7 +119,7 @@ impl Bench {
                     tx.audit(event(chain, EventType::TokenRevoked, name, row)).await
                 };
                 self.store
-                    .write::<_, StoreError, _>(move |tx| Box::pin(async move { make(tx).await }))
+                    .write_advancing::<_, StoreError, _>(move |tx| Box::pin(async move { make(tx).await }))
                     .await
                     .expect("it is stored");
                 let make = async |tx: &WriteTx| {
