@@ -8,6 +8,7 @@
 //! - [`workspace`], [`token`], [`caller`], [`certificate_san`]: what there is.
 //! - [`verdict`]: may this token do this, here, now?
 //! - [`ending`]: what a restored backup must not revive.
+//! - [`filter`]: which tokens of a list are wanted.
 //! - [`page_token`]: where the next page of a list starts.
 //! - [`row_mac`]: why a stored row can be believed.
 //! - [`audit`]: who did what, in chains that can't be edited.
@@ -20,6 +21,7 @@ pub mod certificate_san;
 pub mod clock;
 pub mod credential;
 pub mod ending;
+pub mod filter;
 pub mod keyring;
 pub mod labels;
 pub mod name;

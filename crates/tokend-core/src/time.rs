@@ -1,9 +1,17 @@
 //! Points in time as the database stores them.
 
-use std::time::Duration;
+use std::{fmt, str::FromStr, time::Duration};
+
+use jiff::{
+    SignedDuration,
+    civil::{DateTime, date},
+    fmt::temporal::Pieces,
+};
 
 /// Microseconds in a second.
 const MICROS_PER_SECOND: i64 = 1_000_000;
+
+const EPOCH: DateTime = date(1970, 1, 1).at(0, 0, 0, 0);
 
 /// A point in time: microseconds since the Unix epoch, UTC, without leap seconds.
 ///
@@ -16,6 +24,11 @@ pub struct Timestamp(i64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a time must lie in the years 0001 to 9999")]
 pub struct TimeOutOfRange;
+
+/// Text that is no time, or one that could not be kept exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be in RFC 3339 with its offset, in the years 0001 to 9999 and in whole microseconds, such as 2027-01-31T12:00:00Z")]
+pub struct MalformedTime;
 
 impl Timestamp {
     /// 0001-01-01T00:00:00Z.
@@ -87,9 +100,77 @@ impl Timestamp {
     }
 }
 
+/// Reads a time of RFC 3339 with its offset. Digits past the microseconds must be zeros.
+impl FromStr for Timestamp {
+    type Err = MalformedTime;
+
+    fn from_str(text: &str) -> Result<Self, MalformedTime> {
+        // Not as jiff's timestamp, which ends a day before the year 9999 does.
+        let pieces = Pieces::parse(text).map_err(|_| MalformedTime)?;
+        let (time, offset) = pieces.time().zip(pieces.to_numeric_offset()).ok_or(MalformedTime)?;
+        // A zone's name may contradict the offset.
+        if pieces.time_zone_annotation().is_some() || time.subsec_nanosecond() % 1_000 != 0 {
+            return Err(MalformedTime);
+        }
+        let since = pieces.date().to_datetime(time).duration_since(EPOCH) - SignedDuration::from_secs(offset.seconds().into());
+        let micros = i64::try_from(since.as_micros()).map_err(|_| MalformedTime)?;
+        Self::from_unix_micros(micros).map_err(|_| MalformedTime)
+    }
+}
+
+/// RFC 3339 in UTC, with as many digits behind the second as there are.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Saturates nowhere: every timestamp lies in the years that jiff knows.
+        write!(f, "{}Z", EPOCH.saturating_add(SignedDuration::from_micros(self.0)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rfc_3339_both_ways() {
+        for (text, micros) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("1969-12-31T23:59:59.5Z", -500_000),
+            ("2027-01-31T12:00:00.000001Z", 1_801_396_800_000_001),
+            ("0001-01-01T00:00:00Z", Timestamp::MIN.0),
+            ("9999-12-31T23:59:59.999999Z", Timestamp::MAX.0),
+        ] {
+            assert_eq!(text.parse(), Ok(Timestamp(micros)), "{text}");
+            assert_eq!(Timestamp(micros).to_string(), text);
+        }
+        for (text, same) in [
+            ("2027-01-31T14:30:00+02:30", "2027-01-31T12:00:00Z"),
+            ("2027-01-31T00:00:00-12:00", "2027-01-31T12:00:00Z"),
+            ("2027-01-31t12:00:00.123456000z", "2027-01-31T12:00:00.123456Z"),
+        ] {
+            assert_eq!(text.parse().map(|time: Timestamp| time.to_string()).as_deref(), Ok(same), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_time_or_would_be_cut_is_refused() {
+        for bad in [
+            "",
+            "2027-01-31",
+            "2027-01-31T12:00:00",
+            "2027-02-30T12:00:00Z",
+            "2027-01-31T25:00:00Z",
+            "2027-01-31T12:00:00.0000001Z",
+            "2027-01-31T12:00:00Z[UTC]",
+            "2027-01-31T12:00:00+01:00[Europe/Berlin]",
+            "0001-01-01T00:00:00+00:01",
+            "9999-12-31T23:59:59-00:01",
+            "10000-01-01T00:00:00Z",
+            "1801396800",
+            "tomorrow",
+        ] {
+            assert_eq!(bad.parse::<Timestamp>(), Err(MalformedTime), "{bad}");
+        }
+    }
 
     #[test]
     fn bounds_are_inclusive_and_nothing_wraps() {

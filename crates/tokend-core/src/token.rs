@@ -75,6 +75,28 @@ pub enum TokenState {
     Suspended,
 }
 
+impl TokenState {
+    /// Every state.
+    pub const ALL: [Self; 4] = [Self::Active, Self::Expired, Self::Revoked, Self::Suspended];
+
+    /// The word in the contract, without its prefix.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "ACTIVE",
+            Self::Expired => "EXPIRED",
+            Self::Revoked => "REVOKED",
+            Self::Suspended => "SUSPENDED",
+        }
+    }
+
+    /// The state of that word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
 impl Expiry {
     /// The time, if there is one.
     #[must_use]

@@ -3,6 +3,7 @@
 mod audit;
 mod credential;
 mod ending;
+mod filter;
 mod keyring;
 mod row_mac;
 mod samples;

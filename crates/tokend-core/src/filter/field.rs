@@ -1,0 +1,141 @@
+use std::{collections::BTreeMap, fmt::Display};
+
+use super::{
+    Order, Restriction, Sign,
+    lexer::{Operator, Value},
+};
+use crate::{labels::Labels, name::CallerId, resource::Resource, time::Timestamp, token::TokenState};
+
+/// What a filter can ask for.
+pub(super) enum Field<'a> {
+    State,
+    Scopes,
+    /// The label of this key.
+    Label(&'a str),
+    Creator,
+    CreateTime,
+    ExpireTime,
+    Resource,
+}
+
+/// Which part of a restriction does not fit, and what would.
+pub(super) enum Wrong {
+    Field(&'static str),
+    /// A field of this name has no values yet.
+    NotKept(&'static str),
+    Operator(&'static str),
+    Value(String),
+}
+
+/// A value that stands for whatever there may be.
+const ANY: &str = "*";
+/// The end of a token that has none.
+const NEVER: &str = "never";
+
+impl<'a> Field<'a> {
+    pub(super) fn named(name: &'a str) -> Result<Self, Wrong> {
+        match name {
+            "state" => Ok(Self::State),
+            "scopes" => Ok(Self::Scopes),
+            "creator" => Ok(Self::Creator),
+            "create_time" => Ok(Self::CreateTime),
+            "expire_time" => Ok(Self::ExpireTime),
+            "resource" => Ok(Self::Resource),
+            "last_used_time" => Err(Wrong::NotKept("last_used_time")),
+            "unused" => Err(Wrong::NotKept("unused")),
+            _ => match name.strip_prefix("labels.") {
+                Some(key) if label(key, "").is_ok() => Ok(Self::Label(key)),
+                Some(_) => Err(Wrong::Field("labels. and the key of a label")),
+                None => Err(Wrong::Field(
+                    "state, scopes, labels.KEY, creator, create_time, expire_time, resource or an opening parenthesis",
+                )),
+            },
+        }
+    }
+
+    /// What may follow, for people.
+    pub(super) const fn operators(&self) -> &'static str {
+        match self {
+            Self::State => "=, != or : after state",
+            Self::Scopes => "=, != or : after scopes",
+            Self::Label(_) => "=, != or : after the label's key",
+            Self::Creator => "=, != or : after creator",
+            Self::CreateTime => "=, !=, <, <=, > or >= after create_time",
+            Self::ExpireTime => "=, !=, <, <=, > or >= after expire_time, or :*",
+            Self::Resource => "=, != or : after resource",
+        }
+    }
+
+    /// What the field, an operator and a value say together.
+    pub(super) fn restriction(&self, operator: Operator, value: &Value<'_>) -> Result<Restriction, Wrong> {
+        let text = &*value.text;
+        // The operator stands first: it is told first, too.
+        match self {
+            Self::State => Ok(Restriction::State(self.sign(operator)?, state(text)?)),
+            Self::Scopes => Ok(Restriction::Scope(self.sign(operator)?, checked("a scope", text.parse())?)),
+            Self::Creator => Ok(Restriction::Creator(self.sign(operator)?, checked("a caller", CallerId::from_name(text))?)),
+            Self::CreateTime => Ok(Restriction::CreateTime(self.order(operator)?, time(text)?)),
+            Self::ExpireTime => match (operator, text) {
+                (Operator::Has, ANY) => Ok(Restriction::NeverExpires(Sign::IsNot)),
+                (Operator::Equal, NEVER) => Ok(Restriction::NeverExpires(Sign::Is)),
+                (Operator::NotEqual, NEVER) => Ok(Restriction::NeverExpires(Sign::IsNot)),
+                (operator, text) => Ok(Restriction::ExpireTime(self.order(operator)?, time(text)?)),
+            },
+            Self::Resource => {
+                let sign = self.sign(operator)?;
+                let resource = checked("a resource", Resource::new(text.to_owned()))?;
+                Ok(if operator == Operator::Has { Restriction::Under(resource) } else { Restriction::Resource(sign, resource) })
+            }
+            Self::Label(key) => {
+                let (key, sign) = ((*key).to_owned(), self.sign(operator)?);
+                if !value.is_quoted && text.contains(ANY) {
+                    return match (operator, text) {
+                        (Operator::Has, ANY) => Ok(Restriction::HasLabel(key)),
+                        _ => Err(Wrong::Value("a value without *, or in quotes: there are no wildcards".to_owned())),
+                    };
+                }
+                checked("a label", label(&key, text))?;
+                Ok(Restriction::Label { key, sign, value: text.to_owned() })
+            }
+        }
+    }
+
+    /// What compares values that have no order. `:` on a single value is `=`.
+    const fn sign(&self, operator: Operator) -> Result<Sign, Wrong> {
+        match operator {
+            Operator::Equal | Operator::Has => Ok(Sign::Is),
+            Operator::NotEqual => Ok(Sign::IsNot),
+            Operator::Less | Operator::AtMost | Operator::Greater | Operator::AtLeast => Err(Wrong::Operator(self.operators())),
+        }
+    }
+
+    const fn order(&self, operator: Operator) -> Result<Order, Wrong> {
+        match operator {
+            Operator::Equal => Ok(Order::Equal),
+            Operator::NotEqual => Ok(Order::NotEqual),
+            Operator::Less => Ok(Order::Less),
+            Operator::AtMost => Ok(Order::AtMost),
+            Operator::Greater => Ok(Order::Greater),
+            Operator::AtLeast => Ok(Order::AtLeast),
+            Operator::Has => Err(Wrong::Operator(self.operators())),
+        }
+    }
+}
+
+fn state(text: &str) -> Result<TokenState, Wrong> {
+    let word = text.strip_prefix("STATE_").unwrap_or(text);
+    TokenState::from_word(word).ok_or_else(|| Wrong::Value("ACTIVE, EXPIRED, REVOKED or SUSPENDED".to_owned()))
+}
+
+fn time(text: &str) -> Result<Timestamp, Wrong> {
+    checked("a time", text.parse())
+}
+
+fn label(key: &str, value: &str) -> Result<Labels, impl Display + use<>> {
+    Labels::new(BTreeMap::from([(key.to_owned(), value.to_owned())]))
+}
+
+/// What is expected is `what`, and the error tells what it must be like.
+fn checked<T, E: Display>(what: &str, value: Result<T, E>) -> Result<T, Wrong> {
+    value.map_err(|error| Wrong::Value(format!("{what}, which {error}")))
+}

@@ -1,0 +1,87 @@
+//! Filters of token lists: a small subset of [AIP-160](https://google.aip.dev/160).
+//!
+//! ```text
+//! expression  = factor { "AND" factor }
+//! factor      = term { "OR" term }              OR binds tighter than AND
+//! term        = "(" expression ")" | restriction
+//! restriction = field operator value
+//! ```
+//!
+//! | field | operators | value |
+//! |---|---|---|
+//! | `state` | `=` `!=` `:` | `ACTIVE`, `EXPIRED`, `REVOKED`, `SUSPENDED`, with or without `STATE_` before it |
+//! | `scopes` | `=` `:` granted, `!=` not granted | a scope's name |
+//! | `labels.KEY` | `=` `:` has that value, `!=` has not | up to 128 characters; `labels.KEY:*` is any value |
+//! | `creator` | `=` `!=` `:` | a caller's name |
+//! | `create_time` | `=` `!=` `<` `<=` `>` `>=` | a time in RFC 3339, in whole microseconds |
+//! | `expire_time` | the same | likewise; `= never`, `!= never` and `expire_time:*`, which is `!= never` |
+//! | `resource` | `=` `!=` exactly, `:` at or below | a resource |
+//!
+//! `!=` is true wherever `=` is not: `labels.team != web` is true of tokens without that label, too. What compares by order is false of a
+//! token that never ends. A value is a word without white space and `( ) < > = ! , " '`, or any text in double or single quotes, where a
+//! backslash goes before a quote or a backslash; there are no wildcards. Keywords are in capitals. White space separates, and is needed
+//! only around keywords.
+//!
+//! A filter has at most [`MAX_LEN`](TokenFilter::MAX_LEN) bytes, [`MAX_RESTRICTIONS`](TokenFilter::MAX_RESTRICTIONS) restrictions and
+//! [`MAX_DEPTH`](TokenFilter::MAX_DEPTH) parentheses one in another, so that reading and evaluating it is cheap.
+//!
+//! Text goes through the lexer and the parser to an [`Expression`] of typed [`Restriction`]s; what is printed parses to the same again.
+
+mod error;
+mod field;
+mod lexer;
+mod parser;
+mod print;
+mod restriction;
+
+pub use error::FilterError;
+pub use restriction::{Order, Restriction, Sign};
+
+use crate::{time::Timestamp, token::Token, workspace::WorkspaceState};
+
+/// Which tokens of a list are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenFilter(Expression);
+
+/// What a filter says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expression {
+    /// Every one of these, two at least, is true.
+    All(Vec<Self>),
+    /// One of these, two at least, is true.
+    Any(Vec<Self>),
+    /// This is true.
+    One(Restriction),
+}
+
+impl TokenFilter {
+    /// Most bytes of its text.
+    pub const MAX_LEN: usize = 4_096;
+    /// Most restrictions.
+    pub const MAX_RESTRICTIONS: usize = 64;
+    /// Most parentheses one in another.
+    pub const MAX_DEPTH: usize = 16;
+
+    /// What it says.
+    #[must_use]
+    pub const fn expression(&self) -> &Expression {
+        &self.0
+    }
+
+    /// Whether it is true of `token` as it is at `now` in a workspace of that state.
+    #[must_use]
+    pub fn matches(&self, token: &Token, workspace: WorkspaceState, now: Timestamp) -> bool {
+        let state = token.state(workspace, now);
+        self.0.is_true(&|restriction| restriction.is_true_of(token, state))
+    }
+}
+
+impl Expression {
+    fn is_true(&self, of: &impl Fn(&Restriction) -> bool) -> bool {
+        match self {
+            Self::All(all) => all.iter().all(|part| part.is_true(of)),
+            Self::Any(any) => any.iter().any(|part| part.is_true(of)),
+            Self::One(restriction) => of(restriction),
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! The one spelling of a filter that is printed, whichever of them was read.
+
+use std::fmt;
+
+use super::{Expression, Order, Restriction, Sign, TokenFilter};
+
+impl fmt::Display for TokenFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Expression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (parts, keyword) = match self {
+            Self::One(restriction) => return restriction.fmt(f),
+            Self::All(parts) => (parts, " AND "),
+            Self::Any(parts) => (parts, " OR "),
+        };
+        for (index, part) in parts.iter().enumerate() {
+            f.write_str(if index > 0 { keyword } else { "" })?;
+            match part {
+                Self::One(restriction) => restriction.fmt(f)?,
+                // Also where OR binds tighter anyway: few readers know that it does.
+                Self::All(_) | Self::Any(_) => write!(f, "({part})")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Restriction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::State(sign, state) => write!(f, "state {sign} {}", state.as_str()),
+            Self::Scope(Sign::Is, scope) => write!(f, "scopes:{scope}"),
+            Self::Scope(Sign::IsNot, scope) => write!(f, "scopes != {scope}"),
+            Self::Label { key, sign, value } => write!(f, "labels.{key} {sign} {}", Quoted(value)),
+            Self::HasLabel(key) => write!(f, "labels.{key}:*"),
+            Self::Creator(sign, creator) => write!(f, "creator {sign} {}", creator.name()),
+            Self::CreateTime(order, time) => write!(f, "create_time {order} {time}"),
+            Self::ExpireTime(order, time) => write!(f, "expire_time {order} {time}"),
+            Self::NeverExpires(sign) => write!(f, "expire_time {sign} never"),
+            Self::Resource(sign, resource) => write!(f, "resource {sign} {resource}"),
+            Self::Under(resource) => write!(f, "resource:{resource}"),
+        }
+    }
+}
+
+impl fmt::Display for Sign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Is => "=",
+            Self::IsNot => "!=",
+        })
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Less => "<",
+            Self::AtMost => "<=",
+            Self::Greater => ">",
+            Self::AtLeast => ">=",
+        })
+    }
+}
+
+/// A value between quotes, as the lexer reads it.
+struct Quoted<'a>(&'a str);
+
+impl fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.replace('\\', "\\\\").replace('"', "\\\""))
+    }
+}
