@@ -21,6 +21,7 @@ mod wire;
 mod audit_log;
 mod callers;
 mod create_token;
+mod filters;
 mod names;
 mod paging;
 mod presented;

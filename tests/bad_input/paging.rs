@@ -57,16 +57,6 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     let mut tokens = Rows::of(TOKENS, ListTokensRequest { parent: values.acme.clone(), ..Default::default() });
     let mut parent = tokens.field("parent", |request, value: String| request.parent = value);
     chosen_names(&mut parent, values, "workspaces", &values.acme, &not_found(ErrorReason::WorkspaceNotFound));
-    let mut filter = tokens.field("filter", |request, value: String| request.filter = value);
-    filter.good(Aspect::Empty, "none", "");
-    filter.bad(Aspect::TooLarge, "60,000 characters", "x".repeat(60_000));
-    for text in [" ", "x", "state = ACTIVE", "state = ", "((((", "\"", "labels.team:web AND", "1=1", "*"] {
-        filter.bad(Aspect::IllFormed, text, text);
-    }
-    filter.bad(Aspect::Secret, "a token", values.token.secret.as_str());
-    filter.twice("x", "", Expect::Accepted);
-    filter.twice("", "x", fields(&["filter"]));
-    filter.hostile_is_bad(&["{}"]);
     page_sizes(&mut tokens, |request, value| request.page_size = value);
     page_tokens(&mut tokens, values, |request, value| request.page_token = value);
 

@@ -228,6 +228,20 @@ class ListTokens(Test):
         listed = [one.name for page in self.pages(between=self.new_token, page_size=2) for one in page.tokens]
         self.assertEqual(listed, names[::-1], "none skipped, none told twice")
 
+    def test_a_filter_tells_which_of_them(self):
+        web = [self.new_token(labels={"team": "web"}).token.name for _ in range(4)]
+        mobile = self.new_token(labels={"team": "mobile"}, resource=f"{self.workspace}/projects/app").token.name
+        self.revoke(web[1])
+        names = lambda **fields: [one.name for page in self.pages(**fields) for one in page.tokens]
+        self.assertEqual(names(filter="labels.team = web AND state = ACTIVE", page_size=2), [web[3], web[2], web[0]])
+        self.assertEqual(names(filter="state=STATE_REVOKED OR labels.team=\"mobile\""), [mobile, web[1]])
+        self.assertEqual(names(filter=f"resource:{self.workspace}/projects"), [mobile])
+        self.assertEqual(self.page(filter="labels.team = web", page_size=1).total_size, 4)
+        page_token = self.page(filter="labels.team = web", page_size=1).next_page_token
+        for other in ["", "labels.team = mobile"]:
+            with self.refused_field("page_token"):
+                self.page(page_token, filter=other)
+
     def test_a_page_token_is_good_for_one_question(self):
         for _ in range(3):
             self.new_token()
@@ -258,8 +272,9 @@ class ListTokens(Test):
     def test_fields_that_do_not_fit(self):
         with self.refused_field("page_size"):
             self.page(page_size=-1)
-        with self.refused_field("filter"):
-            self.page(filter="state=ACTIVE")
+        with self.refused_field("filter") as told:
+            self.page(filter="state=ALIVE")
+        self.assertIn("at character 7", f"{told[0].descriptions}", "the place")
         with self.refused_field("parent", "filter", "page_size"):
             self.page(parent="workspaces/-", filter="x", page_size=-(2**31))
         with self.refused("NOT_FOUND", "WORKSPACE_NOT_FOUND"):

@@ -19,6 +19,7 @@ mod identify_token;
 mod last_admin;
 mod list_scopes;
 mod list_tokens;
+mod list_tokens_filter;
 mod list_workspaces;
 mod reflection;
 mod replicas;

@@ -6,6 +6,7 @@ mod audit;
 mod audit_tampering;
 mod closing;
 mod concurrency;
+mod filters;
 mod keys;
 mod lanes;
 mod lists;

@@ -16,6 +16,8 @@ pub(crate) struct List<'a> {
     pub(crate) rpc: &'static str,
     /// The parent's resource name; empty where the list has none.
     pub(crate) parent: &'a str,
+    /// The filter as it is printed; empty without one.
+    pub(crate) filter: &'a str,
 }
 
 impl List<'_> {
@@ -35,7 +37,7 @@ impl List<'_> {
     }
 
     fn question(&self) -> Question<'_> {
-        Question { caller: self.caller.id.as_str(), list: self.rpc, parent: self.parent, filter: "" }
+        Question { caller: self.caller.id.as_str(), list: self.rpc, parent: self.parent, filter: self.filter }
     }
 }
 

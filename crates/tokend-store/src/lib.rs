@@ -9,8 +9,8 @@
 //! - **Time is the database's.** PostgreSQL's clock, read in the statement that needs it; on SQLite the machine's, held at or above
 //!   the last time stored.
 //!
-//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `write`, `row`, `entity`, `keys`, `checkpoint`, `verify`,
-//! `installation`, `database`, `schema`.
+//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `narrowing`, `write`, `row`, `entity`, `keys`, `checkpoint`,
+//! `verify`, `installation`, `database`, `schema`.
 
 mod checkpoint;
 mod database;
@@ -20,6 +20,7 @@ mod home;
 mod installation;
 mod keys;
 mod lane;
+mod narrowing;
 mod open_error;
 mod read;
 mod row;
@@ -35,8 +36,8 @@ pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use read::{
-    CallerKeyPage, CallerPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage, StoredEnding, StoredToken,
-    StoredWorkspace, TimeCursor, TokenPage, WorkspacePage,
+    CallerKeyPage, CallerPage, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, PresentedCallerKey, PresentedCertificate,
+    PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage, TokenPlace, WorkspacePage,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;

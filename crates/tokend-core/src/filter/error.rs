@@ -19,7 +19,7 @@ pub enum FilterError {
         position: usize,
     },
     /// A field that tokens are to have and that is not kept yet.
-    #[error("asks at character {position} for {field}, which is not kept yet: this version of the service does not record usage")]
+    #[error("names {field} at character {position}, which is not kept yet: this version of the service does not record usage")]
     NotKept {
         /// Where it stands.
         position: usize,
@@ -27,7 +27,7 @@ pub enum FilterError {
         field: &'static str,
     },
     /// Something else stands where this should.
-    #[error("can't be read at character {position}: expected {expected}, found {found}")]
+    #[error("is malformed at character {position}: expected {expected}, found {found}")]
     Unexpected {
         /// Where it stands.
         position: usize,

@@ -37,7 +37,7 @@ impl Model {
 
     /// A spelling of it. `style` chooses blanks, quotes and needless parentheses.
     fn spelled(&self, style: &mut impl Iterator<Item = u8>) -> String {
-        let chance = |style: &mut dyn Iterator<Item = u8>| style.next().unwrap_or(0) % 4 == 0;
+        let chance = |style: &mut dyn Iterator<Item = u8>| style.next().unwrap_or(0).is_multiple_of(4);
         let text = match self {
             Self::One { field, operator, value } => {
                 let blank = ["", " ", "\t\n"][usize::from(style.next().unwrap_or(0)) % 3];
@@ -316,16 +316,16 @@ fn a_refusal_tells_the_place_and_what_belongs_there() {
     }
     assert_eq!(
         refusal("create_time > 2027-01-31"),
-        "can't be read at character 15: expected a time, which must be in RFC 3339 with its offset, in the years 0001 to 9999 and in \
+        "is malformed at character 15: expected a time, which must be in RFC 3339 with its offset, in the years 0001 to 9999 and in \
          whole microseconds, such as 2027-01-31T12:00:00Z, found \"2027-01-31\""
     );
     assert_eq!(
         refusal("resource:projects/web"),
-        "can't be read at character 10: expected a resource, which must start with workspaces/{workspace}, found \"projects/web\""
+        "is malformed at character 10: expected a resource, which must start with workspaces/{workspace}, found \"projects/web\""
     );
     assert_eq!(
         refusal("creator = ci"),
-        "can't be read at character 11: expected a caller, which must be a name of the form callers/{id}, found \"ci\""
+        "is malformed at character 11: expected a caller, which must be a name of the form callers/{id}, found \"ci\""
     );
 }
 

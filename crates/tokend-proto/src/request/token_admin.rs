@@ -6,6 +6,7 @@ use prost::Message;
 use tokend_core::{
     address::{AllowedAddresses, MalformedNetwork, Networks, parse_network},
     credential::Secret,
+    filter::TokenFilter,
     labels::Labels,
     name::{TokenName, WorkspaceId},
     request_id::{BodyDigest, Retryable},
@@ -80,6 +81,8 @@ pub struct RevokeToken {
 pub struct ListTokens {
     /// Of which workspace.
     pub workspace: WorkspaceId,
+    /// Which of them; all without one.
+    pub filter: Option<TokenFilter>,
     /// Which page.
     pub page: Page,
 }
@@ -172,11 +175,9 @@ impl ListTokens {
         let v1::ListTokensRequest { parent, filter, page_size, page_token } = message;
         let mut fields = Fields::default();
         let workspace = fields.check("parent", WorkspaceId::from_name(&parent));
-        if !filter.is_empty() {
-            fields.refuse("filter", "is not served yet; leave it empty");
-        }
+        let filter = if filter.is_empty() { Some(None) } else { fields.check("filter", filter.parse()).map(Some) };
         let page = Page::from_fields(&mut fields, page_size, page_token);
-        fields.finish(workspace.zip(page).map(|(workspace, page)| Self { workspace, page }))
+        fields.finish(workspace.zip(filter).zip(page).map(|((workspace, filter), page)| Self { workspace, filter, page }))
     }
 }
 

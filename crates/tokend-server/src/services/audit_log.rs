@@ -41,7 +41,7 @@ impl v1::audit_log_server::AuditLog for AuditLogService {
         let ListAuditEvents { chain, page } = ListAuditEvents::from_message(message).map_err(Refusal::from)?;
         let parent = chain.parent();
         let keys = self.context.store.keys();
-        let list = List { ring: &keys, caller: &caller, rpc: "ListAuditEvents", parent: &parent };
+        let list = List { ring: &keys, caller: &caller, rpc: "ListAuditEvents", parent: &parent, filter: "" };
         let before = list.position(&page, sequence_position).map_err(Refusal::from)?;
         let RecordPage { records, next } = audit_log::list(&self.context, &chain, before, page.size).await?;
         // What can't be read was logged; it hides nothing else.

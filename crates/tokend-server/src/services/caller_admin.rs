@@ -42,7 +42,7 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         let (Act { caller, .. }, message) = admitted(request)?;
         let ListCallers { page } = ListCallers::from_message(message).map_err(Refusal::from)?;
         let keys = self.0.store.keys();
-        let list = List { ring: &keys, caller: &caller, rpc: "ListCallers", parent: "" };
+        let list = List { ring: &keys, caller: &caller, rpc: "ListCallers", parent: "", filter: "" };
         let after = list.position(&page, id_position).map_err(Refusal::from)?;
         let (stored, next) = callers::list(&self.0, after, page.size).await?;
         let ids: Vec<_> = stored.iter().map(|caller| caller.id.to_string()).collect();
@@ -60,7 +60,7 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         let ListCallerKeys { caller: parent, page } = ListCallerKeys::from_message(message).map_err(Refusal::from)?;
         let parent_name = parent.name();
         let keys = self.0.store.keys();
-        let list = List { ring: &keys, caller: &caller, rpc: "ListCallerKeys", parent: &parent_name };
+        let list = List { ring: &keys, caller: &caller, rpc: "ListCallerKeys", parent: &parent_name, filter: "" };
         let after = list.position(&page, TimeCursor::from_bytes).map_err(Refusal::from)?;
         let CallerKeyPage { keys, next, now } = callers::list_keys(&self.0, parent, after, page.size).await?;
         // What can't be read was logged; it hides nothing else.

@@ -5,7 +5,7 @@ use tokend_proto::{
     v1,
     view::{TokenView, scopes_message, secret_text},
 };
-use tokend_store::{StoredToken, TimeCursor, TokenPage};
+use tokend_store::{StoredToken, TimeCursor, TokenPage, TokenPlace};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
@@ -43,23 +43,16 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
     async fn list_tokens(&self, request: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensResponse>, Status> {
         let (Act { caller, .. }, message) = admitted(request)?;
         sees_workspace(&caller, &message.parent)?;
-        let ListTokens { workspace, page } = ListTokens::from_message(message).map_err(Refusal::from)?;
-        let parent = workspace.name();
+        let ListTokens { workspace, filter, page } = ListTokens::from_message(message).map_err(Refusal::from)?;
+        let (parent, asked) = (workspace.name(), filter.as_ref().map(ToString::to_string).unwrap_or_default());
         let keys = self.0.store.keys();
-        let list = List { ring: &keys, caller: &caller, rpc: "ListTokens", parent: &parent };
-        let after = list.position(&page, TimeCursor::from_bytes).map_err(Refusal::from)?;
-        let TokenPage { tokens, next, total_size, workspace_state, now } =
-            tokens::list(&self.0, workspace, after, page.size).await?;
-        // What can't be read was logged; it hides nothing else.
-        let stored: Vec<_> = tokens.into_iter().flatten().map(|token| StoredToken { token, workspace_state, now }).collect();
-        let (tokens, was_cut) = fit(stored.iter().map(|stored| self.message(stored)));
-        let last = stored.get(tokens.len().wrapping_sub(1)).filter(|_| was_cut);
-        let next = last.map(|last| TimeCursor::new(last.token.create_time, last.token.name.id)).or(next);
-        Ok(Response::new(v1::ListTokensResponse {
-            tokens,
-            next_page_token: list.next_page_token(next.map(|next| next.to_bytes()).as_deref()),
-            total_size: i64::try_from(total_size).unwrap_or(i64::MAX),
-        }))
+        let list = List { ring: &keys, caller: &caller, rpc: "ListTokens", parent: &parent, filter: &asked };
+        let after = list.position(&page, TokenPlace::from_bytes).map_err(Refusal::from)?;
+        let page = tokens::list(&self.0, workspace, filter, after, page.size).await?;
+        let total_size = i64::try_from(page.total_size).unwrap_or(i64::MAX);
+        let (tokens, next) = self.fitting(page);
+        let next_page_token = list.next_page_token(next.map(|next| next.to_bytes()).as_deref());
+        Ok(Response::new(v1::ListTokensResponse { tokens, next_page_token, total_size }))
     }
 
     async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::RevokeTokenResponse>, Status> {
@@ -86,6 +79,17 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
 }
 
 impl TokenAdminService {
+    /// As much of a page as an answer can hold, and where the next one starts.
+    fn fitting(&self, page: TokenPage) -> (Vec<v1::Token>, Option<TokenPlace>) {
+        let TokenPage { tokens, next, total_size, workspace_state, now } = page;
+        // What can't be read was logged; it hides nothing else.
+        let stored: Vec<_> = tokens.into_iter().flatten().map(|token| StoredToken { token, workspace_state, now }).collect();
+        let (tokens, was_cut) = fit(stored.iter().map(|stored| self.message(stored)));
+        let last = stored.get(tokens.len().wrapping_sub(1)).filter(|_| was_cut);
+        let next = last.map(|last| TimeCursor::new(last.token.create_time, last.token.name.id)).or(next);
+        (tokens, next.map(|cursor| TokenPlace { cursor, total_size }))
+    }
+
     fn message(&self, stored: &StoredToken) -> v1::Token {
         let StoredToken { token, workspace_state, now } = stored;
         TokenView { token, workspace: *workspace_state, now: *now, prefix: self.0.store.keys().prefix() }.into()

@@ -46,7 +46,7 @@ impl v1::workspace_admin_server::WorkspaceAdmin for WorkspaceAdminService {
         let (Act { caller, .. }, message) = admitted(request)?;
         let ListWorkspaces { page } = ListWorkspaces::from_message(message).map_err(Refusal::from)?;
         let keys = self.0.store.keys();
-        let list = List { ring: &keys, caller: &caller, rpc: "ListWorkspaces", parent: "" };
+        let list = List { ring: &keys, caller: &caller, rpc: "ListWorkspaces", parent: "", filter: "" };
         let after = list.position(&page, id_position).map_err(Refusal::from)?;
         let (stored, next) = workspaces::list(&self.0, &caller, after, page.size).await?;
         Ok(Response::new(v1::ListWorkspacesResponse {

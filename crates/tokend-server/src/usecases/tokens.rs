@@ -4,6 +4,7 @@ use tokend_core::{
     audit::{Chain, Event, EventType},
     caller::Caller,
     credential::{Kind, Minted, NotAuthentic, Secret, SecretDigest, Unrecognized},
+    filter::TokenFilter,
     name::{TokenName, WorkspaceId},
     request_id::Retryable,
     revision::Revision,
@@ -15,7 +16,7 @@ use tokend_proto::{
     field::FieldViolations,
     request::token_admin::{ChosenExpiry, CreateToken, GetToken, IdentifyToken, RevokeToken},
 };
-use tokend_store::{Insert, PresentedToken, RecordedRequest, RequestKey, StoreError, StoredToken, TimeCursor, TokenPage, WriteTx};
+use tokend_store::{Insert, PresentedToken, RecordedRequest, RequestKey, StoreError, StoredToken, TokenPage, TokenPlace, WriteTx};
 
 use super::Context;
 use crate::{access::Act, refusal::Refusal};
@@ -73,14 +74,18 @@ pub(crate) async fn get(context: &Context, request: GetToken) -> Result<StoredTo
     context.store.token(&name).await?.ok_or(Refusal::TokenNotFound(name))
 }
 
-/// A page of a workspace's tokens, the newest first.
+/// A page of a workspace's tokens, the newest first: all of them, or those that `filter` is true of.
 pub(crate) async fn list(
     context: &Context,
     workspace: WorkspaceId,
-    after: Option<TimeCursor>,
+    filter: Option<TokenFilter>,
+    after: Option<TokenPlace>,
     limit: u16,
 ) -> Result<TokenPage, Refusal> {
-    let page = context.store.list_tokens(&workspace, after, limit.into()).await?;
+    let page = match filter {
+        None => context.store.list_tokens(&workspace, after.map(|place| place.cursor), limit.into()).await?,
+        Some(filter) => context.store.filtered_tokens(&workspace, filter, after, limit.into()).await?,
+    };
     page.ok_or(Refusal::WorkspaceNotFound(workspace))
 }
 

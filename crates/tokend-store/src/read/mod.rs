@@ -5,6 +5,7 @@
 mod audit;
 mod callers;
 mod endings;
+mod filtered_tokens;
 mod presented;
 mod tokens;
 mod workspaces;
@@ -12,6 +13,7 @@ mod workspaces;
 pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
 pub use endings::StoredEnding;
+pub use filtered_tokens::{MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, TokenPlace};
 pub use presented::{PresentedCallerKey, PresentedCertificate, PresentedToken};
 pub use tokens::{StoredToken, TokenPage};
 pub(crate) use workspaces::counted;
@@ -60,6 +62,12 @@ impl TimeCursor {
     fn comes_before<C: ColumnTrait>(self, key: [C; 2]) -> Expr {
         let place: [Expr; 2] = [self.micros.into(), self.id.into()];
         Expr::tuple(key.map(Expr::col)).lt(Expr::tuple(place))
+    }
+
+    /// Rows that come up to this place, newest first, it included.
+    fn up_to_here<C: ColumnTrait>(self, key: [C; 2]) -> Expr {
+        let place: [Expr; 2] = [self.micros.into(), self.id.into()];
+        Expr::tuple(key.map(Expr::col)).gte(Expr::tuple(place))
     }
 
     fn of(row: &QueryResult) -> Result<Self, StoreError> {

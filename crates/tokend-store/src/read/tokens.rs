@@ -31,7 +31,7 @@ pub struct TokenPage {
     pub tokens: Vec<Result<Token, StoreError>>,
     /// Where the next page starts, if there is one.
     pub next: Option<TimeCursor>,
-    /// How many tokens the workspace has on all pages: a kept counter.
+    /// How many tokens there are on all pages: without a filter a kept counter.
     pub total_size: u64,
     /// The state of the workspace.
     pub workspace_state: WorkspaceState,
@@ -86,13 +86,7 @@ async fn list_tokens(
     after: Option<TimeCursor>,
     limit: u64,
 ) -> Result<Option<TokenPage>, StoreError> {
-    let mut query = workspaces::Entity::find_by_id(workspace.as_str()).into_query();
-    shared.select_now(&mut query);
-    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
-    let now = shared.read_now(&found)?;
-    let workspace_state = shared.judge().read::<Workspace>(&found, "")?.state;
-    let total_size = u64::try_from(found.try_get::<i64>("", "token_count")?).unwrap_or(0);
-
+    let Some(listed) = workspace_of_list(shared, workspace).await? else { return Ok(None) };
     let mut query = tokens::Entity::find().filter(tokens::Column::Workspace.eq(workspace.as_str()));
     if let Some(after) = after {
         query = query.filter(after.comes_before([tokens::Column::CreateTime, tokens::Column::Id]));
@@ -100,5 +94,25 @@ async fn list_tokens(
     let query = query.order_by_desc(tokens::Column::CreateTime).order_by_desc(tokens::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, TimeCursor::of)?;
+    let ListedWorkspace { state: workspace_state, token_count: total_size, now } = listed;
     Ok(Some(TokenPage { tokens: shared.judge().each(&rows)?, next, total_size, workspace_state, now }))
+}
+
+/// What a list of tokens tells of their workspace.
+pub(super) struct ListedWorkspace {
+    pub(super) state: WorkspaceState,
+    /// A kept counter.
+    pub(super) token_count: u64,
+    /// Database time.
+    pub(super) now: Timestamp,
+}
+
+pub(super) async fn workspace_of_list(shared: &Shared, id: &WorkspaceId) -> Result<Option<ListedWorkspace>, StoreError> {
+    let mut query = workspaces::Entity::find_by_id(id.as_str()).into_query();
+    shared.select_now(&mut query);
+    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
+    let now = shared.read_now(&found)?;
+    let state = shared.judge().read::<Workspace>(&found, "")?.state;
+    let token_count = u64::try_from(found.try_get::<i64>("", "token_count")?).unwrap_or(0);
+    Ok(Some(ListedWorkspace { state, token_count, now }))
 }

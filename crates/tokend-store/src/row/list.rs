@@ -40,6 +40,13 @@ pub(super) fn write_map<'a>(entries: impl Iterator<Item = (&'a str, &'a str)>) -
     serde_json::Value::Object(entries.collect()).to_string()
 }
 
+/// A piece of what [`write_map`] writes that stands there exactly if the map has that key, and that value if one is given: a quote within
+/// a text follows a backslash, and only a key is followed by a colon.
+pub(crate) fn map_entry(key: &str, value: Option<&str>) -> String {
+    let key = serde_json::Value::from(key);
+    value.map_or_else(|| format!("{key}:"), |value| format!("{key}:{}", serde_json::Value::from(value)))
+}
+
 /// Reads free texts by key.
 pub(super) fn read_map(text: &str) -> Result<BTreeMap<String, String>, String> {
     serde_json::from_str(text).map_err(|error| format!("must be a JSON object of texts: {error}"))

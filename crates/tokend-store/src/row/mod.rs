@@ -14,6 +14,7 @@ mod workspace;
 pub(crate) use caller::to_model as caller_to_model;
 pub(crate) use caller_key::to_model as caller_key_to_model;
 pub(crate) use judge::{Judge, RefusedRows};
+pub(crate) use list::map_entry;
 pub(crate) use token::to_model as token_to_model;
 pub(crate) use workspace::{DELETED, to_model as workspace_to_model};
 
@@ -68,7 +69,8 @@ pub(crate) fn count(found: Option<QueryResult>) -> Result<u64, StoreError> {
     Ok(u64::try_from(count).unwrap_or(0))
 }
 
-const COUNT: &str = "count";
+/// The column of a count.
+pub(crate) const COUNT: &str = "count";
 
 /// Reads one column's value, naming the column when that fails.
 pub(crate) fn column<T, E: std::fmt::Display>(name: &str, value: Result<T, E>) -> Result<T, String> {

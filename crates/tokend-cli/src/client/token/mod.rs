@@ -49,7 +49,10 @@ pub(crate) struct ListArgs {
     /// The workspace whose tokens to list
     #[arg(long, value_parser = names::workspace)]
     workspace: String,
-    /// List only tokens that this matches
+    /// List only tokens of which this is true, such as 'state = ACTIVE AND expire_time = never'
+    ///
+    /// Fields: state, scopes, labels.KEY, creator, create_time, expire_time, resource. Operators: = != < <= > >= and : (has; of a
+    /// resource: at or below). AND and OR join comparisons, OR tighter than AND; parentheses group them.
     #[arg(long)]
     filter: Option<String>,
     #[command(flatten)]

@@ -1,0 +1,121 @@
+//! Filters in the database's words, so that it reads few rows that the core then has no use for.
+//!
+//! A narrowing finds every row that the filter is true of, and for rows that tokend wrote, no other: what is counted relies on that,
+//! what is told does not. Each condition is true or false of a row, never unknown, so that its opposite finds exactly the others.
+
+use sea_orm::{
+    ColumnTrait, Condition,
+    sea_query::{BinOper, Expr, ExprTrait, Func},
+};
+use tokend_core::{
+    filter::{Expression, Order, Restriction, Sign, TokenFilter},
+    scope::ScopeName,
+    time::Timestamp,
+    token::TokenState,
+    workspace::WorkspaceState,
+};
+
+use crate::{entity::tokens::Column, row::map_entry};
+
+/// Of which moment and workspace a filter asks, and which database.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Narrowing {
+    pub(crate) workspace: WorkspaceState,
+    pub(crate) now: Timestamp,
+    pub(crate) is_sqlite: bool,
+}
+
+impl Narrowing {
+    /// What is to be true of the columns of tokens of that workspace.
+    pub(crate) fn of(self, filter: &TokenFilter) -> Condition {
+        self.expression(filter.expression())
+    }
+
+    fn expression(self, expression: &Expression) -> Condition {
+        match expression {
+            Expression::All(parts) => parts.iter().map(|part| self.expression(part)).fold(Condition::all(), Condition::add),
+            Expression::Any(parts) => parts.iter().map(|part| self.expression(part)).fold(Condition::any(), Condition::add),
+            Expression::One(restriction) => self.restriction(restriction),
+        }
+    }
+
+    fn restriction(self, restriction: &Restriction) -> Condition {
+        match restriction {
+            Restriction::State(sign, state) => signed(*sign, self.is_in(*state)),
+            Restriction::Scope(sign, scope) => signed(*sign, self.has_scope(scope)),
+            Restriction::Label { key, sign, value } => signed(*sign, self.holds(Column::Labels, &map_entry(key, Some(value)))),
+            Restriction::HasLabel(key) => one(self.holds(Column::Labels, &map_entry(key, None))),
+            Restriction::Creator(sign, creator) => signed(*sign, one(Column::Creator.eq(creator.as_str()))),
+            Restriction::CreateTime(order, time) => one(ordered(Column::CreateTime, *order, *time)),
+            Restriction::ExpireTime(order, time) => {
+                let compared = ordered(Column::ExpireTime, *order, *time);
+                match order {
+                    Order::NotEqual => Condition::any().add(Column::ExpireTime.is_null()).add(compared),
+                    _ => one(Column::ExpireTime.is_not_null()).add(compared),
+                }
+            }
+            Restriction::NeverExpires(sign) => signed(*sign, one(Column::ExpireTime.is_null())),
+            Restriction::Resource(sign, resource) => signed(*sign, one(Column::Resource.eq(resource.as_str()))),
+            // Not as a range of texts, which would hang on how the database sorts them; there is no index that it could use.
+            Restriction::Under(resource) => Condition::any()
+                .add(Column::Resource.eq(resource.as_str()))
+                .add(self.place(Expr::col(Column::Resource), &format!("{resource}/")).eq(1)),
+        }
+    }
+
+    /// As `Token::state` has it.
+    fn is_in(self, state: TokenState) -> Condition {
+        let not_revoked = || one(Column::RevokeTime.is_null());
+        let now = self.now.unix_micros();
+        match (state, self.workspace) {
+            (TokenState::Revoked, WorkspaceState::Deleted { .. }) => one(Expr::cust("1 = 1")),
+            (TokenState::Revoked, _) => one(Column::RevokeTime.is_not_null()),
+            (TokenState::Expired, WorkspaceState::Active | WorkspaceState::Suspended { .. }) => {
+                not_revoked().add(Column::ExpireTime.is_not_null()).add(Column::ExpireTime.lte(now))
+            }
+            (TokenState::Active, WorkspaceState::Active) | (TokenState::Suspended, WorkspaceState::Suspended { .. }) => {
+                not_revoked().add(Condition::any().add(Column::ExpireTime.is_null()).add(Column::ExpireTime.gt(now)))
+            }
+            (TokenState::Active | TokenState::Expired | TokenState::Suspended, _) => one(Expr::cust("1 = 0")),
+        }
+    }
+
+    /// Scopes stand with a space between.
+    fn has_scope(self, scope: &ScopeName) -> Condition {
+        const JOIN: BinOper = BinOper::Custom("||");
+        let scopes = Expr::val(" ").binary(JOIN, Expr::col(Column::Scopes)).binary(JOIN, Expr::val(" "));
+        one(self.place(scopes, &format!(" {scope} ")).gt(0))
+    }
+
+    fn holds(self, column: Column, text: &str) -> Expr {
+        self.place(Expr::col(column), text).gt(0)
+    }
+
+    /// Where `part` stands in `text`, counted from 1; 0 if it does not.
+    fn place(self, text: Expr, part: &str) -> Expr {
+        Func::cust(if self.is_sqlite { "instr" } else { "strpos" }).args([text, part.into()]).into()
+    }
+}
+
+fn one(condition: impl Into<Condition>) -> Condition {
+    Condition::all().add(condition)
+}
+
+fn signed(sign: Sign, condition: impl Into<Condition>) -> Condition {
+    match sign {
+        Sign::Is => one(condition),
+        Sign::IsNot => one(condition).not(),
+    }
+}
+
+fn ordered(column: Column, order: Order, time: Timestamp) -> Expr {
+    let micros = time.unix_micros();
+    match order {
+        Order::Equal => column.eq(micros),
+        Order::NotEqual => column.ne(micros),
+        Order::Less => column.lt(micros),
+        Order::AtMost => column.lte(micros),
+        Order::Greater => column.gt(micros),
+        Order::AtLeast => column.gte(micros),
+    }
+}

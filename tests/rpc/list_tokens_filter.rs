@@ -1,0 +1,231 @@
+//! `TokenAdmin.ListTokens` with a `filter`: those of a workspace's tokens that it is true of.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokend_client::v1::{
+    CreateCallerRequest, CreateTokenRequest, ErrorReason, ListTokensRequest, ListTokensResponse, Role, Selection, Token,
+    create_token_request::Expiry,
+};
+use tokend_core::time::Timestamp;
+use tokend_tests::{Installation, Process, Refused, Server, after, on_both_databases, refusal, token_in};
+use tonic::Code;
+
+on_both_databases!(
+    each_field_finds_its_tokens,
+    what_is_joined_binds_as_the_contract_says,
+    states_are_those_of_the_moment,
+    pages_go_on_within_the_same_filter,
+    a_filter_that_cannot_be_read_is_told_where,
+    a_stranger_learns_nothing,
+    the_command_line_takes_filters,
+);
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+async fn list(server: &Server, parent: &str, filter: &str) -> ListTokensResponse {
+    let request = ListTokensRequest { parent: parent.to_owned(), filter: filter.to_owned(), ..Default::default() };
+    server.admin().token_admin().list_tokens(request).await.unwrap_or_else(|status| panic!("{filter}: {status}")).into_inner()
+}
+
+/// The display names of the tokens that a filter is true of, oldest first, with blanks between.
+async fn names(server: &Server, filter: &str) -> String {
+    let page = list(server, "workspaces/acme", filter).await;
+    assert_eq!(page.total_size, page.tokens.len() as i64, "{filter}");
+    let names: Vec<_> = page.tokens.iter().rev().map(|token| token.display_name.as_str()).collect();
+    names.join(" ")
+}
+
+fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+    labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+fn rfc3339(time: Option<&prost_types::Timestamp>) -> String {
+    let time = time.expect("it is told");
+    Timestamp::from_unix_seconds(time.seconds, time.nanos.cast_unsigned()).expect("a time").to_string()
+}
+
+/// Tokens `a` to `e` of `acme`, and one of another workspace that nothing finds.
+async fn fill(server: &Server) -> Vec<Token> {
+    let (acme, other) = (server.workspace("acme").await, server.workspace("other").await);
+    let base = |name: &str| CreateTokenRequest { display_name: name.to_owned(), ..token_in(&acme) };
+    let scopes = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+    let below = |path: &str| format!("{acme}/projects/{path}");
+    let mut made = Vec::new();
+    for request in [
+        CreateTokenRequest { labels: labels(&[("team", "web")]), ..base("a") },
+        CreateTokenRequest { labels: labels(&[("team", "web \"1\"")]), resource: below("web"), ..base("b") },
+        CreateTokenRequest { scopes: scopes(&["repository", "webhook"]), resource: below("web/repositories/x"), ..base("c") },
+        CreateTokenRequest { labels: labels(&[("team", ""), ("x", "web")]), resource: below("web2"), ..base("d") },
+        CreateTokenRequest { expiry: Some(Expiry::NoExpiry(true)), ..base("e") },
+    ] {
+        made.push(server.token(request).await.public);
+    }
+    let elsewhere = CreateTokenRequest { labels: labels(&[("team", "web")]), display_name: "z".to_owned(), ..token_in(&other) };
+    server.token(elsewhere).await;
+    made
+}
+
+async fn each_field_finds_its_tokens(installation: Installation) {
+    let server = installation.start().await;
+    let tokens = fill(&server).await;
+    server.revoke(&tokens[1].name).await;
+    let time = |index: usize| rfc3339(tokens[index].create_time.as_ref());
+    let end = |index: usize| rfc3339(tokens[index].expire_time.as_ref());
+    for (filter, found) in [
+        ("state = ACTIVE", "a c d e"),
+        ("state:STATE_REVOKED", "b"),
+        ("state != 'STATE_ACTIVE'", "b"),
+        ("state = SUSPENDED", ""),
+        ("scopes:repository", "c"),
+        ("scopes = repository:write", "a b d e"),
+        ("scopes != webhook", "a b d e"),
+        ("labels.team = web", "a"),
+        (r#"labels.team:"web \"1\"""#, "b"),
+        ("labels.team = ''", "d"),
+        ("labels.team:*", "a b d"),
+        ("labels.team != web", "b c d e"),
+        ("labels.x = web", "d"),
+        ("expire_time = never", "e"),
+        ("expire_time:*", "a b c d"),
+        ("expire_time > 9999-12-31T00:00:00Z", ""),
+        ("expire_time < 9999-12-31T00:00:00Z", "a b c d"),
+        ("expire_time != 9999-12-31T00:00:00Z", "a b c d e"),
+        ("resource = workspaces/acme/projects/web", "b"),
+        ("resource:workspaces/acme/projects/web", "b c"),
+        ("resource:workspaces/acme", "a b c d e"),
+        ("resource != workspaces/acme", "b c d"),
+        ("resource:workspaces/other", ""),
+        (&format!("creator = {}", tokens[0].creator), "a b c d e"),
+        ("creator = callers/nobody", ""),
+        (&format!("create_time > {}", time(2)), "d e"),
+        (&format!("create_time <= {}", time(2)), "a b c"),
+        (&format!("create_time = {}", time(2)), "c"),
+        (&format!("create_time != \"{}\"", time(2)), "a b d e"),
+        (&format!("expire_time >= {}", end(1)), "b c d"),
+        (&format!("expire_time < {}", end(1)), "a"),
+    ] {
+        assert_eq!(names(&server, filter).await, found, "{filter}");
+    }
+}
+
+async fn what_is_joined_binds_as_the_contract_says(installation: Installation) {
+    let server = installation.start().await;
+    fill(&server).await;
+    for (filter, found) in [
+        ("scopes:webhook AND expire_time = never", ""),
+        ("scopes:webhook OR expire_time = never", "c e"),
+        // Were AND to bind tighter, c would be found, too.
+        ("scopes:webhook OR labels.team:* AND labels.x:*", "d"),
+        ("scopes:webhook OR (labels.team:* AND labels.x:*)", "c d"),
+        ("(scopes:webhook OR labels.team:*) AND labels.x:*", "d"),
+        ("labels.team=web OR scopes:webhook AND resource=workspaces/acme OR labels.x=web", "a"),
+    ] {
+        assert_eq!(names(&server, filter).await, found, "{filter}");
+    }
+}
+
+async fn states_are_those_of_the_moment(installation: Installation) {
+    let server = installation.start().await;
+    let tokens = fill(&server).await;
+    server.revoke(&tokens[0].name).await;
+    assert_eq!(names(&server, "state = EXPIRED").await, "");
+    // Those that end do so after an hour.
+    installation.clock().set_ahead(HOUR * 2);
+    for (filter, found) in [("state = EXPIRED", "b c d"), ("state = ACTIVE", "e"), ("state = REVOKED", "a")] {
+        assert_eq!(names(&server, filter).await, found, "{filter}");
+    }
+}
+
+async fn pages_go_on_within_the_same_filter(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let mut wanted = Vec::new();
+    for number in 0..7 {
+        let team = if number % 3 == 0 { "other" } else { "web" };
+        let request = CreateTokenRequest { labels: labels(&[("team", team)]), ..token_in(&acme) };
+        let name = server.token(request).await.public.name;
+        if team == "web" {
+            wanted.insert(0, name);
+        }
+    }
+    let ask = |filter: &str, page_token: &str| ListTokensRequest {
+        parent: acme.clone(),
+        filter: filter.to_owned(),
+        page_size: 1,
+        page_token: page_token.to_owned(),
+    };
+    let (mut told, mut page_token) = (Vec::new(), String::new());
+    loop {
+        // Another spelling is the same filter.
+        let filter = if told.len() % 2 == 0 { "labels.team = web" } else { "(labels.team:'web')" };
+        let page = server.admin().token_admin().list_tokens(ask(filter, &page_token)).await.expect("a page").into_inner();
+        assert_eq!(page.total_size, 4, "that of the first page");
+        told.extend(page.tokens.into_iter().map(|token| token.name));
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        // What is made meanwhile comes before the first page.
+        server.token(CreateTokenRequest { labels: labels(&[("team", "web")]), ..token_in(&acme) }).await;
+        page_token = page.next_page_token;
+    }
+    assert_eq!(told, wanted);
+    for other in ["", "labels.team = other", "state = ACTIVE"] {
+        server.admin().token_admin().list_tokens(ask(other, &page_token)).await.refused_field("page_token");
+    }
+    let unfiltered = server.admin().token_admin().list_tokens(ask("", "")).await.expect("a page").into_inner();
+    let answer = server.admin().token_admin().list_tokens(ask("labels.team = web", &unfiltered.next_page_token)).await;
+    answer.refused_field("page_token");
+}
+
+async fn a_filter_that_cannot_be_read_is_told_where(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    for (filter, told) in [
+        ("state = ALIVE", "filter is malformed at character 9: expected ACTIVE, EXPIRED, REVOKED or SUSPENDED, found \"ALIVE\""),
+        ("(labels.team = 'grün'", "filter is malformed at character 22: expected AND, OR or ), found the end"),
+        (
+            "state = ACTIVE AND unused = true",
+            "filter names unused at character 20, which is not kept yet: this version of the service does not record usage",
+        ),
+    ] {
+        let request = ListTokensRequest { parent: acme.clone(), filter: filter.to_owned(), ..Default::default() };
+        let status = server.admin().token_admin().list_tokens(request).await.expect_err("it is refused");
+        let failure = refusal(&status, Code::InvalidArgument, ErrorReason::InvalidField);
+        assert_eq!((failure.message.as_str(), failure.fields[0].field.as_str()), (told, "filter"));
+    }
+}
+
+/// Who may not see the workspace is not told what is wrong with the filter.
+async fn a_stranger_learns_nothing(installation: Installation) {
+    let server = installation.start().await;
+    let (acme, other) = (server.workspace("acme").await, server.workspace("other").await);
+    let stranger = CreateCallerRequest {
+        caller_id: "stranger".to_owned(),
+        role: Role::WorkspaceAdmin.into(),
+        workspaces: Some(Selection { all: false, only: vec![other] }),
+        certificate_sans: Vec::new(),
+    };
+    let stranger = server.client(&server.caller_as(stranger).await.secret).await;
+    for filter in ["state = ACTIVE", "nonsense"] {
+        let request = ListTokensRequest { parent: acme.clone(), filter: filter.to_owned(), ..Default::default() };
+        stranger.token_admin().list_tokens(request).await.refused(Code::NotFound, ErrorReason::WorkspaceNotFound);
+    }
+}
+
+async fn the_command_line_takes_filters(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let named = |name: &str, expiry| CreateTokenRequest { display_name: name.to_owned(), expiry, ..token_in(&acme) };
+    server.token(named("ends", after(HOUR))).await;
+    server.token(named("endless", Some(Expiry::NoExpiry(true)))).await;
+    let list = async |filter: &str| {
+        let mut command = installation.command(["token", "list", "--workspace", "acme", "--address", server.grpc_address()]);
+        command.args(["--filter", filter]).env("TOKEND_CALLER_KEY", server.admin_key());
+        Process::spawn(command, "").finish().await
+    };
+    let found = list("expire_time = never").await;
+    assert!(found.stdout.contains("endless") && !found.stdout.contains("ends "), "{}", found.stdout);
+    let refused = list("expire_time = newer").await;
+    assert_eq!(refused.code(), 1, "{refused:#?}");
+    assert!(refused.stderr.contains("at character 15"), "{}", refused.stderr);
+}
