@@ -18,7 +18,7 @@ use crate::{
 type List = fn(&Values) -> Vec<Case>;
 
 /// Every list of rows.
-const LISTS: [(&str, List); 11] = [
+const LISTS: [(&str, List); 12] = [
     ("audit_log", audit_log::cases),
     ("callers", callers::cases),
     ("create_token", create_token::cases),

@@ -106,11 +106,11 @@ impl<'a> Lexer<'a> {
     /// That something else stands at this byte than what should.
     pub(super) fn unexpected(&self, at: usize, expected: impl Into<String>) -> FilterError {
         let mut there = Self { text: self.text, at };
-        let found = match (there.word(""), there.rest().chars().next()) {
-            ("", None) => "the end".to_owned(),
-            ("", Some('"' | '\'')) => quoted(there.rest()),
-            ("", Some(mark)) => quoted(mark.encode_utf8(&mut [0; 4])),
-            (word, _) => quoted(word),
+        let found = match there.rest().chars().next() {
+            None => "the end".to_owned(),
+            Some('"' | '\'') => quoted(there.rest()),
+            Some(mark) if mark == ':' || PUNCTUATION.contains(&mark) => quoted(mark.encode_utf8(&mut [0; 4])),
+            Some(_) => quoted(there.word("")),
         };
         FilterError::Unexpected { position: self.position(at), expected: expected.into(), found }
     }
