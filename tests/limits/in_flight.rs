@@ -48,6 +48,8 @@ async fn the_service_sheds_what_is_too_much(installation: Installation) {
     for _ in 0..2 {
         let mut peer = Peer::connect(server.grpc_address()).await;
         waiting.push(peer.begin(VERIFY, server.admin_key(), &[]).await);
+        // What is answered behind it on the same connection shows that it has arrived.
+        peer.begin(HEALTH, "", &[]).await.finish().await.expect("it is told");
         peers.push(peer);
     }
     let mut other = Peer::connect(server.grpc_address()).await;
