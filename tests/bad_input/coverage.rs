@@ -7,7 +7,7 @@ use crate::{
     case::{Aspect, Case, Expect},
     create_token,
     descriptors::{Field, Kind, rpcs},
-    filters, names, paging, presented,
+    filters, leaks, names, paging, presented,
     run::tell,
     sizes,
     values::Values,
@@ -18,11 +18,12 @@ use crate::{
 type List = fn(&Values) -> Vec<Case>;
 
 /// Every list of rows.
-const LISTS: [(&str, List); 12] = [
+const LISTS: [(&str, List); 13] = [
     ("audit_log", audit_log::cases),
     ("callers", callers::cases),
     ("create_token", create_token::cases),
     ("filters", filters::cases),
+    ("leaks", leaks::cases),
     ("names", names::cases),
     ("paging", paging::cases),
     ("presented", presented::cases),

@@ -22,6 +22,7 @@ mod audit_log;
 mod callers;
 mod create_token;
 mod filters;
+mod leaks;
 mod names;
 mod paging;
 mod presented;

@@ -20,9 +20,10 @@ use crate::{
 };
 
 /// RPCs that store something when they are accepted.
-const WRITERS: [&str; 10] = [
+const WRITERS: [&str; 11] = [
     "TokenAdmin/CreateToken",
     "TokenAdmin/RevokeToken",
+    "TokenAdmin/RevokeLeakedTokens",
     "WorkspaceAdmin/CreateWorkspace",
     "WorkspaceAdmin/SuspendWorkspace",
     "WorkspaceAdmin/ResumeWorkspace",

@@ -6,8 +6,8 @@ use tokend_client::v1::{
     DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest,
     ListAuditEventsRequest, ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest,
     ListCallersResponse, ListTokensRequest, ListTokensResponse, ListWorkspacesRequest, ListWorkspacesResponse,
-    ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection, SuspendWorkspaceRequest,
-    WatchAuditEventsRequest,
+    ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role, Selection,
+    SuspendWorkspaceRequest, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
 };
 use tokend_core::{
     credential::{Kind, Prefix},
@@ -175,6 +175,10 @@ impl Values {
             "TokenAdmin/GetToken" => GetTokenRequest { name }.encode_to_vec(),
             "TokenAdmin/ListTokens" => ListTokensRequest { parent: acme, ..Default::default() }.encode_to_vec(),
             "TokenAdmin/RevokeToken" => RevokeTokenRequest { name: self.victims[0].clone(), ..Default::default() }.encode_to_vec(),
+            "TokenAdmin/RevokeLeakedTokens" => {
+                let leaks = vec![Leak { secret: "junk".to_owned(), ..Default::default() }];
+                RevokeLeakedTokensRequest { leaks, no_wait: false }.encode_to_vec()
+            }
             "TokenAdmin/IdentifyToken" => IdentifyTokenRequest { secret: self.token.secret.clone() }.encode_to_vec(),
             "TokenAdmin/ListScopes" | "WorkspaceAdmin/ListWorkspaces" | "CallerAdmin/ListCallers" => Vec::new(),
             "WorkspaceAdmin/CreateWorkspace" => Self::new_workspace("fresh").encode_to_vec(),

@@ -337,6 +337,45 @@ class RevokeToken(Test):
         self.assert_allowed(self.verdict(alive.secret))
 
 
+class RevokeLeakedTokens(Test):
+    Label, Kind = tokens.RevokeLeakedTokensResponse.Label, tokens.RevokeLeakedTokensResponse.Kind
+
+    def report(self, *secrets, client=None, url="https://example.com/gist", source="gist"):
+        leaks = [tokens.RevokeLeakedTokensRequest.Leak(secret=secret, url=url, source=source) for secret in secrets]
+        return (client or self.admin).tokens.RevokeLeakedTokens(tokens.RevokeLeakedTokensRequest(leaks=leaks))
+
+    def test_each_string_is_told_and_tokens_are_dead(self):
+        made, dead = self.new_token(), self.new_token()
+        self.revoke(dead.token.name)
+        told = self.report("junk", f" {made.secret}\r\n", dead.secret, made.secret[:-1], ADMIN_KEY)
+        self.assertEqual([self.Label.Name(result.label) for result in told.results],
+                         [f"LABEL_{label}_POSITIVE" for label in ["FALSE", "TRUE", "TRUE", "FALSE", "TRUE"]])
+        self.assertEqual([result.token for result in told.results], ["", made.token.name, dead.token.name, "", ""])
+        self.assertEqual(told.results[4].kind, self.Kind.Value("KIND_CALLER_KEY"))
+        self.assertGreater(told.revision.number, 0)
+        self.assert_denied(self.verdict(made.secret), "REVOKED")
+        self.assertEqual(self.get_token(made.token.name).revoke_reason, "leaked: source gist, at https://example.com/gist")
+
+    def test_fields_that_do_not_fit(self):
+        made = self.new_token()
+        for secrets in [[], ["junk"] * 1_001]:
+            with self.refused_field("leaks"):
+                self.report(*secrets)
+        with self.refused_field("leaks[0].url"):
+            self.report(made.secret, url="a" * 2_049)
+        with self.refused_field("leaks[0].source"):
+            self.report(made.secret, source="\0")
+        self.assert_allowed(self.verdict(made.secret))
+
+    def test_roles(self):
+        made = self.new_token()
+        for role in [callers.ROLE_VERIFIER, callers.ROLE_AUDITOR, callers.ROLE_WORKSPACE_ADMIN]:
+            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                self.report(made.secret, client=self.caller(role))
+        self.assert_allowed(self.verdict(made.secret))
+        self.assertEqual(self.report(made.secret, client=self.caller(callers.ROLE_REVOKER)).results[0].token, made.token.name)
+
+
 class IdentifyToken(Test):
     def identify(self, secret, client=None):
         return (client or self.admin).tokens.IdentifyToken(tokens.IdentifyTokenRequest(secret=secret)).token

@@ -36,6 +36,8 @@ fn request(path: &str, subject: &Subject) -> Option<Vec<u8>> {
         ("AuditLog", "ListAuditEvents") => ListAuditEventsRequest { parent: workspace, ..Default::default() }.encode_to_vec(),
         ("AuditLog", "WatchAuditEvents") => WatchAuditEventsRequest { parent: workspace, ..Default::default() }.encode_to_vec(),
         ("TokenAdmin", "ListScopes") | ("WorkspaceAdmin", "CreateWorkspace" | "ListWorkspaces") => return None,
+        // For who is limited to no workspace.
+        ("TokenAdmin", "RevokeLeakedTokens") => return None,
         // Those of ADMIN and AUDITOR, who are limited to no workspace.
         ("WorkspaceAdmin", "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") | ("CallerAdmin", _) => return None,
         _ => panic!("which workspace does {path} name?"),

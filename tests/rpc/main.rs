@@ -24,6 +24,7 @@ mod list_workspaces;
 mod reflection;
 mod replicas;
 mod resume_workspace;
+mod revoke_leaked_tokens;
 mod revoke_token;
 mod roles;
 mod secrets_stay_secret;

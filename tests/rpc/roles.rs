@@ -20,6 +20,7 @@ fn roles_of(path: &str) -> &'static [Role] {
         ("TokenAdmin", "CreateToken") => &[Admin, WorkspaceAdmin],
         ("TokenAdmin", "GetToken" | "ListTokens") => &[Admin, WorkspaceAdmin, Auditor],
         ("TokenAdmin", "RevokeToken" | "IdentifyToken") => &[Admin, WorkspaceAdmin, Revoker],
+        ("TokenAdmin", "RevokeLeakedTokens") => &[Admin, Revoker],
         ("TokenAdmin", "ListScopes") => &ROLES,
         ("WorkspaceAdmin", "CreateWorkspace" | "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") => &[Admin],
         ("WorkspaceAdmin", "GetWorkspace" | "ListWorkspaces") => &[Admin, WorkspaceAdmin, Auditor],

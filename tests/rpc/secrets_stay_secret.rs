@@ -5,7 +5,8 @@ use std::{fmt::Debug, fs, path::Path};
 
 use bytes::Bytes;
 use tokend_client::v1::{
-    CreateCallerKeyRequest, CreateTokenRequest, IdentifyTokenRequest, RevokeCallerKeyRequest, Role, VerifyRequest,
+    CreateCallerKeyRequest, CreateTokenRequest, IdentifyTokenRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, Role,
+    VerifyRequest, revoke_leaked_tokens_request::Leak,
 };
 use tokend_tests::{
     Installation, Server, eventually, http, on_both_databases, question,
@@ -131,6 +132,16 @@ async fn use_secrets(server: &Server, secrets: &mut Secrets) -> Told {
             told += &outcome(raw::call(&channel, path, &headers, &[Bytes::from_static(b"\xff")]).await);
         }
     }
+    // Some are in the address at which they were found, too.
+    let leak = |secret: &str| {
+        let said = if secret.len() == 74 { secret } else { "" };
+        Leak { secret: secret.to_owned(), url: format!("https://example.com/?token={said}&page=1"), source: said.to_owned() }
+    };
+    let report = RevokeLeakedTokensRequest { leaks: presented.map(leak).to_vec(), no_wait: false };
+    told += &outcome(server.admin().token_admin().revoke_leaked_tokens(report.clone()).await);
+    let too_long = |leak: Leak| Leak { url: leak.secret.repeat(50), source: format!("{}\n", leak.secret), ..leak };
+    let ill_formed = RevokeLeakedTokensRequest { leaks: report.leaks.into_iter().map(too_long).collect(), no_wait: false };
+    told += &outcome(server.admin().token_admin().revoke_leaked_tokens(ill_formed).await);
     let replay = CreateTokenRequest { request_id: "canary".to_owned(), ..token_in(&acme) };
     told += &format!("{:?}", server.token(replay).await.secret);
     let second = CreateCallerKeyRequest { parent: "callers/gateway".to_owned(), ttl: None };

@@ -9,6 +9,7 @@
 //! - [`verdict`]: may this token do this, here, now?
 //! - [`ending`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
+//! - [`leak`]: what is said of secrets that were found where they do not belong.
 //! - [`page_token`]: where the next page of a list starts.
 //! - [`row_mac`]: why a stored row can be believed.
 //! - [`audit`]: who did what, in chains that can't be edited.
@@ -24,6 +25,7 @@ pub mod ending;
 pub mod filter;
 pub mod keyring;
 pub mod labels;
+pub mod leak;
 pub mod name;
 pub mod page_token;
 pub mod quote;

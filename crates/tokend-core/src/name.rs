@@ -92,7 +92,7 @@ pub struct TokenName {
 }
 
 /// A caller key's resource name, `callers/{caller}/keys/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerKeyName {
     /// The caller that it belongs to.
     pub caller: CallerId,

@@ -51,8 +51,7 @@ impl<const MIN: usize, const MAX: usize, const LINES: bool> Text<MIN, MAX, LINES
         if !(MIN..=MAX).contains(&len) || (MIN > 0 && text.trim().is_empty()) {
             return Err(TextError::Length { min: MIN, max: MAX, len });
         }
-        let refused = |c: char| c.is_control() && !(LINES && matches!(c, '\n' | '\r' | '\t'));
-        if let Some(at) = text.chars().position(refused) {
+        if let Some(at) = text.chars().position(Self::is_refused_control) {
             return Err(TextError::ControlCharacter { position: at + 1 });
         }
         match text.chars().position(breaks_or_reorders_a_line) {
@@ -65,6 +64,19 @@ impl<const MIN: usize, const MAX: usize, const LINES: bool> Text<MIN, MAX, LINES
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    fn is_refused_control(char: char) -> bool {
+        char.is_control() && !(LINES && matches!(char, '\n' | '\r' | '\t'))
+    }
+}
+
+impl<const MAX: usize, const LINES: bool> Text<0, MAX, LINES> {
+    /// As much of a text of our own making as keeps the limits: what is too long is cut, what is refused is left out.
+    #[must_use]
+    pub fn cut(text: &str) -> Self {
+        let fits = |char: &char| !Self::is_refused_control(*char) && (LINES || !breaks_or_reorders_a_line(*char));
+        Self(text.chars().filter(fits).take(MAX).collect())
     }
 }
 

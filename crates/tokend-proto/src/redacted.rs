@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use crate::v1::{CreateCallerKeyResponse, CreateTokenResponse, IdentifyTokenRequest, VerifyRequest};
+use crate::v1::{
+    CreateCallerKeyResponse, CreateTokenResponse, IdentifyTokenRequest, VerifyRequest, revoke_leaked_tokens_request::Leak,
+};
 
 const REDACTED: &str = "(redacted)";
 
@@ -24,6 +26,14 @@ impl fmt::Debug for IdentifyTokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { secret: _ } = self;
         f.debug_struct("IdentifyTokenRequest").field("secret", &REDACTED).finish()
+    }
+}
+
+impl fmt::Debug for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Where a secret was found may hold it, too.
+        let Self { secret: _, url: _, source: _ } = self;
+        f.debug_struct("Leak").field("secret", &REDACTED).field("url", &REDACTED).field("source", &REDACTED).finish()
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
         audit_log::AuditLogService, caller_admin::CallerAdminService, token_admin::TokenAdminService,
         token_verify::TokenVerifyService, workspace_admin::WorkspaceAdminService,
     },
-    tally::{DeniedVerdicts, RefusedCalls},
+    tally::{DeniedVerdicts, LeakedSecrets, RefusedCalls},
     tls::{self, TlsError, TlsFiles},
     transport::{self, OutOfRange, Report, TransportError},
     usecases::Context,
@@ -151,6 +151,7 @@ impl Server {
         let reflection = if reflection { Some(Reflection::new()?) } else { None };
         let catalog = ScopeCatalog::bitbucket()?;
         let denied = DeniedVerdicts::new(&telemetry, clock.clone());
+        let leaked = LeakedSecrets::new(&telemetry);
         let refused = RefusedCalls::new(&telemetry, clock.clone());
         let failures = FailedAuthentications::new(&limits, clock.clone());
         let store = Store::open(&store, roots, clock).await?;
@@ -163,7 +164,7 @@ impl Server {
             admission: Admission::new(limits),
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),
-            context: Arc::new(Context { store, catalog, denied }),
+            context: Arc::new(Context { store, catalog, denied, leaked }),
             listener,
             ops_listener,
             health: Health::not_ready().await,

@@ -9,6 +9,7 @@ use std::{
 use metrics::Counter;
 use tokend_core::{
     clock::{BootTime, Clock},
+    leak::LeakFinding,
     verdict::{Denial, Verdict},
 };
 
@@ -16,6 +17,7 @@ use crate::layers::telemetry::Telemetry;
 
 const DENIED: &str = "tokend_denied_verdicts_total";
 const UNAUTHENTICATED: &str = "tokend_unauthenticated_calls_total";
+const LEAKED: &str = "tokend_leaked_secrets_total";
 const NOT_RECORDED: &str = "tokend_audit_failures_total";
 
 /// Reasons of refusals that say that nobody has authenticated.
@@ -36,6 +38,13 @@ pub(crate) struct RefusedCalls {
     not_recorded: Counter,
     unauthenticated_sample: Sample,
     not_recorded_sample: Sample,
+}
+
+/// Strings that were reported as leaked.
+pub(crate) struct LeakedSecrets {
+    tokens: Counter,
+    caller_keys: Counter,
+    foreign: Counter,
 }
 
 impl DeniedVerdicts {
@@ -76,6 +85,24 @@ const fn index(denial: Denial) -> usize {
         Denial::ResourceNotCovered => 5,
         Denial::InsufficientScope { .. } => 6,
         Denial::AddressNotAllowed => 7,
+    }
+}
+
+impl LeakedSecrets {
+    pub(crate) fn new(telemetry: &Telemetry) -> Self {
+        telemetry.describe(LEAKED, "Strings that were reported as leaked, by what they are: each report counts.");
+        let of = |kind| telemetry.counter(LEAKED, Some(("kind", kind)));
+        Self { tokens: of("workspace_token"), caller_keys: of("caller_key"), foreign: of("foreign") }
+    }
+
+    /// Counts a string.
+    pub(crate) fn note(&self, finding: &LeakFinding) {
+        let counter = match finding {
+            LeakFinding::Token(_) => &self.tokens,
+            LeakFinding::CallerKey(_) => &self.caller_keys,
+            LeakFinding::Foreign => &self.foreign,
+        };
+        counter.increment(1);
     }
 }
 
@@ -137,6 +164,12 @@ impl Sample {
             return None;
         }
         Some(self.withheld.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl std::fmt::Debug for LeakedSecrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LeakedSecrets")
     }
 }
 

@@ -25,6 +25,8 @@ pub enum EventType {
     CallerKeyCreated,
     /// A caller's key was ended.
     CallerKeyRevoked,
+    /// A caller's key was reported as leaked. It goes on working: ending it is another event.
+    CallerKeyLeaked,
     /// A key was added to the key ring.
     RingKeyAdded,
     /// A key of the key ring was made the one that signs.
@@ -54,6 +56,7 @@ impl EventType {
             Self::CallerDeleted => "caller.deleted",
             Self::CallerKeyCreated => "caller_key.created",
             Self::CallerKeyRevoked => "caller_key.revoked",
+            Self::CallerKeyLeaked => "caller_key.leaked",
             Self::RingKeyAdded => "ring_key.added",
             Self::RingKeyActivated => "ring_key.activated",
             Self::RingKeyRetired => "ring_key.retired",

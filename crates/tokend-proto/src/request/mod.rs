@@ -1,7 +1,8 @@
-//! Requests whose fields all fit, one module for each service.
+//! Requests whose fields all fit, one module for each service, and one for each large subject in it.
 
 pub mod audit_log;
 pub mod caller_admin;
+pub mod leaks;
 pub mod page;
 pub mod token_admin;
 pub mod token_verify;

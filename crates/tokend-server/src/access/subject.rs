@@ -49,7 +49,7 @@ subjects! {
     WatchAuditEventsRequest.parent,
 }
 
-without_subject!(IdentifyTokenRequest, ListScopesRequest, ListWorkspacesRequest, ListCallersRequest);
+without_subject!(RevokeLeakedTokensRequest, IdentifyTokenRequest, ListScopesRequest, ListWorkspacesRequest, ListCallersRequest,);
 
 impl Subject for v1::CreateWorkspaceRequest {
     fn subject(&self) -> Cow<'_, str> {

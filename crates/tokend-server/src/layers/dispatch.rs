@@ -31,6 +31,8 @@ const VERIFY_BYTES: usize = 16 * 1024;
 const BATCH_VERIFY_BYTES: usize = 2 * 1024 * 1024;
 /// Most bytes of an administrative request.
 const ADMIN_BYTES: usize = 64 * 1024;
+/// Most bytes of an administrative request that is about many things.
+const BULK_BYTES: usize = 1024 * 1024;
 /// Most bytes of an administrative answer.
 const ADMIN_ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -40,6 +42,7 @@ pub(crate) struct Dispatch {
     verify: TokenVerifyServer<TokenVerifyService>,
     batch_verify: TokenVerifyServer<TokenVerifyService>,
     token_admin: TokenAdminServer<TokenAdminService>,
+    bulk_revocation: TokenAdminServer<TokenAdminService>,
     workspace_admin: WorkspaceAdminServer<WorkspaceAdminService>,
     caller_admin: CallerAdminServer<CallerAdminService>,
     audit_log: AuditLogServer<AuditLogService>,
@@ -61,12 +64,15 @@ pub(crate) struct Services {
 impl Dispatch {
     pub(crate) fn new(services: Services) -> Self {
         let Services { token_verify, token_admin, workspace_admin, caller_admin, audit_log, health, reflection } = services;
-        let token_verify = Arc::new(token_verify);
+        let (token_verify, token_admin) = (Arc::new(token_verify), Arc::new(token_admin));
         Self {
             verify: TokenVerifyServer::from_arc(Arc::clone(&token_verify)).max_decoding_message_size(VERIFY_BYTES),
             batch_verify: TokenVerifyServer::from_arc(token_verify).max_decoding_message_size(BATCH_VERIFY_BYTES),
-            token_admin: TokenAdminServer::new(token_admin)
+            token_admin: TokenAdminServer::from_arc(Arc::clone(&token_admin))
                 .max_decoding_message_size(ADMIN_BYTES)
+                .max_encoding_message_size(ADMIN_ANSWER_BYTES),
+            bulk_revocation: TokenAdminServer::from_arc(token_admin)
+                .max_decoding_message_size(BULK_BYTES)
                 .max_encoding_message_size(ADMIN_ANSWER_BYTES),
             workspace_admin: WorkspaceAdminServer::new(workspace_admin)
                 .max_decoding_message_size(ADMIN_BYTES)
@@ -98,6 +104,7 @@ impl Service<Request<Body>> for Dispatch {
         match service_of(path) {
             "tokend.v1.TokenVerify" if path.ends_with("/BatchVerify") => self.batch_verify.call(request),
             "tokend.v1.TokenVerify" => self.verify.call(request),
+            "tokend.v1.TokenAdmin" if path.ends_with("/RevokeLeakedTokens") => self.bulk_revocation.call(request),
             "tokend.v1.TokenAdmin" => self.token_admin.call(request),
             "tokend.v1.WorkspaceAdmin" => self.workspace_admin.call(request),
             "tokend.v1.CallerAdmin" => self.caller_admin.call(request),

@@ -1,9 +1,12 @@
 use std::sync::Arc;
 
 use tokend_proto::{
-    request::token_admin::{CreateToken, GetToken, IdentifyToken, ListTokens, RevokeToken},
+    request::{
+        leaks::RevokeLeakedTokens,
+        token_admin::{CreateToken, GetToken, IdentifyToken, ListTokens, RevokeToken},
+    },
     v1,
-    view::{TokenView, scopes_message, secret_text},
+    view::{TokenView, leak_message, scopes_message, secret_text},
 };
 use tokend_store::{StoredToken, TimeCursor, TokenPage, TokenPlace};
 use tonic::{Request, Response, Status, async_trait};
@@ -12,7 +15,7 @@ use crate::{
     access::{Act, admitted, sees_token, sees_workspace},
     paging::{List, fit},
     refusal::Refusal,
-    usecases::{Context, tokens},
+    usecases::{Context, leaks, tokens},
 };
 
 /// Issues, shows and ends tokens.
@@ -61,6 +64,17 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
         let request = RevokeToken::from_message(message).map_err(Refusal::from)?;
         let (stored, revision) = tokens::revoke(&self.0, act, request).await?;
         Ok(Response::new(v1::RevokeTokenResponse { token: Some(self.message(&stored)), revision: Some(revision.into()) }))
+    }
+
+    async fn revoke_leaked_tokens(
+        &self,
+        request: Request<v1::RevokeLeakedTokensRequest>,
+    ) -> Result<Response<v1::RevokeLeakedTokensResponse>, Status> {
+        let (act, message) = admitted(request)?;
+        let request = RevokeLeakedTokens::from_message(message).map_err(Refusal::from)?;
+        let (findings, revision) = leaks::revoke_leaked(&self.0, act, request).await?;
+        let results = findings.iter().map(leak_message).collect();
+        Ok(Response::new(v1::RevokeLeakedTokensResponse { results, revision: Some(revision.into()) }))
     }
 
     async fn identify_token(

@@ -2,6 +2,7 @@
 
 pub(crate) mod audit_log;
 pub(crate) mod callers;
+pub(crate) mod leaks;
 pub(crate) mod tokens;
 pub(crate) mod verify;
 pub(crate) mod workspaces;
@@ -13,7 +14,7 @@ use tokend_core::{
 };
 use tokend_store::Store;
 
-use crate::tally::DeniedVerdicts;
+use crate::tally::{DeniedVerdicts, LeakedSecrets};
 
 /// What every use case needs.
 #[derive(Debug)]
@@ -21,6 +22,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) catalog: ScopeCatalog,
     pub(crate) denied: DeniedVerdicts,
+    pub(crate) leaked: LeakedSecrets,
 }
 
 impl Context {

@@ -8,6 +8,7 @@ use tokend_core::{
     name::{TokenName, WorkspaceId},
     request_id::Retryable,
     revision::Revision,
+    text::Reason,
     time::Timestamp,
     token::{Expiry, Revocation, Token, TokenState},
     workspace::{Workspace, WorkspaceState},
@@ -16,7 +17,9 @@ use tokend_proto::{
     field::FieldViolations,
     request::token_admin::{ChosenExpiry, CreateToken, GetToken, IdentifyToken, RevokeToken},
 };
-use tokend_store::{Insert, PresentedToken, RecordedRequest, RequestKey, StoreError, StoredToken, TokenPage, TokenPlace, WriteTx};
+use tokend_store::{
+    Insert, Locked, PresentedToken, RecordedRequest, RequestKey, StoreError, StoredToken, TokenPage, TokenPlace, WriteTx,
+};
 
 use super::Context;
 use crate::{access::Act, refusal::Refusal};
@@ -119,20 +122,29 @@ pub(crate) async fn revoke(context: &Context, act: Act, request: RevokeToken) ->
         let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
         let now = tx.now().await?;
         // What has ended with its workspace has ended: nothing is left to revoke.
-        let token = if read.state(workspace.state, now) == TokenState::Revoked {
-            read
-        } else {
-            let revocation = Revocation { at: now, by: act.caller.id.clone(), reason: reason.clone() };
-            // Read under its lock: only a change behind our back can come in between.
-            let token = tx.revoke_token(&read, revocation).await?.ok_or_else(|| tampered(&read))?;
-            let chain = Chain::Workspace(token.name.workspace.clone());
-            let event = act.event(chain, EventType::TokenRevoked, token.name.to_string(), tx.row_is(&*token).await?);
-            tx.audit(Event { reason: reason.into(), ..event }).await?;
-            token
-        };
+        let has_ended = read.state(workspace.state, now) == TokenState::Revoked;
+        let token = if has_ended { read } else { end_token(tx, &act, &read, now, reason, String::new()).await? };
         Ok::<_, Refusal>(StoredToken { token: token.into_inner(), workspace_state: workspace.state, now })
     };
     context.store.reserved().write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
+}
+
+/// Ends a token that was read under its lock and is not ended yet, and puts that on record.
+pub(super) async fn end_token(
+    tx: &WriteTx,
+    act: &Act,
+    read: &Locked<Token>,
+    at: Timestamp,
+    reason: Reason,
+    detail: String,
+) -> Result<Locked<Token>, Refusal> {
+    let revocation = Revocation { at, by: act.caller.id.clone(), reason: reason.clone() };
+    // Read under its lock: only a change behind our back can come in between.
+    let token = tx.revoke_token(read, revocation).await?.ok_or_else(|| tampered(read))?;
+    let chain = Chain::Workspace(token.name.workspace.clone());
+    let event = act.event(chain, EventType::TokenRevoked, token.name.to_string(), tx.row_is(&*token).await?);
+    tx.audit(Event { reason: reason.into(), detail, ..event }).await?;
+    Ok(token)
 }
 
 async fn find_or_insert(
