@@ -7,7 +7,7 @@ use crate::{
     case::{Aspect, Case, Expect},
     create_token,
     descriptors::{Field, Kind, rpcs},
-    filters, leaks, names, paging, presented,
+    filters, leaks, names, organizations, paging, presented,
     run::tell,
     sizes,
     values::Values,
@@ -18,13 +18,14 @@ use crate::{
 type List = fn(&Values) -> Vec<Case>;
 
 /// Every list of rows.
-const LISTS: [(&str, List); 13] = [
+const LISTS: [(&str, List); 14] = [
     ("audit_log", audit_log::cases),
     ("callers", callers::cases),
     ("create_token", create_token::cases),
     ("filters", filters::cases),
     ("leaks", leaks::cases),
     ("names", names::cases),
+    ("organizations", organizations::cases),
     ("paging", paging::cases),
     ("presented", presented::cases),
     ("sizes", sizes::cases),
@@ -35,12 +36,13 @@ const LISTS: [(&str, List); 13] = [
 ];
 
 /// What a field has no rows for, and why.
-const EXEMPT: [(&str, Aspect, &str); 10] = [
+const EXEMPT: [(&str, Aspect, &str); 11] = [
     ("TokenAdmin/CreateToken display_name", Aspect::Secret, "people may call a token what they like"),
     ("TokenAdmin/CreateToken description", Aspect::Secret, "free text"),
     ("TokenAdmin/CreateToken labels.value", Aspect::Secret, "free text"),
     ("TokenAdmin/RevokeToken reason", Aspect::Secret, "free text"),
     ("WorkspaceAdmin/CreateWorkspace display_name", Aspect::Secret, "free text"),
+    ("WorkspaceAdmin/CreateOrganization display_name", Aspect::Secret, "free text"),
     ("CallerAdmin/CreateCaller certificate_sans", Aspect::Secret, "any name that a certificate can have"),
     ("AuditLog/ListAuditEvents filter", Aspect::Largest, "nothing fits but an empty one"),
     ("AuditLog/ListAuditEvents filter", Aspect::Smallest, "nothing fits but an empty one"),

@@ -24,6 +24,7 @@ mod create_token;
 mod filters;
 mod leaks;
 mod names;
+mod organizations;
 mod paging;
 mod presented;
 mod sizes;

@@ -1,11 +1,11 @@
-//! The lists: `ListTokens`, `ListWorkspaces`, `ListCallers`, `ListCallerKeys`, and `ListScopes`, which has no pages.
+//! The lists: `ListTokens`, `ListWorkspaces`, `ListOrganizations`, `ListCallers`, `ListCallerKeys`, and `ListScopes`, which has no pages.
 
 use bytes::Bytes;
 use prost::{Message, encoding::WireType};
 use tokend_client::v1::{
     CreateCallerKeyRequest, ErrorReason, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest, ListCallersResponse,
-    ListScopesResponse, ListTokensRequest, ListTokensResponse, ListWorkspacesRequest, ListWorkspacesResponse,
-    RevokeCallerKeyRequest,
+    ListOrganizationsRequest, ListOrganizationsResponse, ListScopesResponse, ListTokensRequest, ListTokensResponse,
+    ListWorkspacesRequest, ListWorkspacesResponse, RevokeCallerKeyRequest,
 };
 use tokend_tests::{Installation, Server, Storage, on_both_databases, token_in};
 use tonic::Code;
@@ -23,6 +23,7 @@ on_both_databases!(lists);
 const TOKENS: &str = "TokenAdmin/ListTokens";
 const SCOPES: &str = "TokenAdmin/ListScopes";
 const WORKSPACES: &str = "WorkspaceAdmin/ListWorkspaces";
+const ORGANIZATIONS: &str = "WorkspaceAdmin/ListOrganizations";
 const CALLERS: &str = "CallerAdmin/ListCallers";
 const KEYS: &str = "CallerAdmin/ListCallerKeys";
 
@@ -37,7 +38,7 @@ async fn lists(installation: Installation) {
     run_in(&installation, &world, cases, read_back).await;
 }
 
-/// Makes the lists of the rows longer than their pages: tokens of `acme`, workspaces, callers, and keys of `gateway`.
+/// Makes the lists of the rows longer than their pages: tokens of `acme`, workspaces, organizations, callers, and keys of `gateway`.
 async fn fill(server: &Server, tokens: usize) {
     for _ in 0..tokens {
         server.token(token_in("workspaces/acme")).await;
@@ -45,6 +46,7 @@ async fn fill(server: &Server, tokens: usize) {
     let mut admin = server.admin().caller_admin();
     for n in 0..SOME {
         server.workspace(&format!("w{n}")).await;
+        server.organization(&format!("o{n}")).await;
         admin.create_caller(Values::new_caller(&format!("c{n}"))).await.expect("a caller");
         let request = CreateCallerKeyRequest { parent: "callers/keyless".to_owned(), ttl: None };
         let key = admin.create_caller_key(request).await.expect("a key").into_inner().key.expect("told");
@@ -64,6 +66,10 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     page_sizes(&mut workspaces, |request, value| request.page_size = value);
     page_tokens(&mut workspaces, values, |request, value| request.page_token = value);
 
+    let mut organizations = Rows::of(ORGANIZATIONS, ListOrganizationsRequest::default());
+    page_sizes(&mut organizations, |request, value| request.page_size = value);
+    page_tokens(&mut organizations, values, |request, value| request.page_token = value);
+
     let mut callers = Rows::of(CALLERS, ListCallersRequest::default());
     page_sizes(&mut callers, |request, value| request.page_size = value);
     page_tokens(&mut callers, values, |request, value| request.page_token = value);
@@ -75,7 +81,8 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     page_sizes(&mut keys, |request, value| request.page_size = value);
     let mut few_keys = Rows::of(KEYS, ListCallerKeysRequest { parent: values.caller.clone(), ..Default::default() });
     page_tokens(&mut few_keys, values, |request, value| request.page_token = value);
-    [tokens.finish(), workspaces.finish(), callers.finish(), keys.finish(), few_keys.finish()].concat()
+    let by_id = [workspaces.finish(), organizations.finish(), callers.finish()].concat();
+    [tokens.finish(), by_id, keys.finish(), few_keys.finish()].concat()
 }
 
 pub(crate) fn page_sizes<R: Message + Clone>(rows: &mut Rows<'_, R>, set: fn(&mut R, i32)) {
@@ -162,6 +169,12 @@ async fn read_back(world: &World, Case { rpc, request, .. }: &Case, answer: Byte
             let asked = ListWorkspacesRequest::decode(request).expect("a request");
             let page = ListWorkspacesResponse::decode(answer).expect("a page");
             let names = page.workspaces.into_iter().map(|workspace| workspace.name);
+            (asked.page_size, asked.page_token, SOME + 2, names.collect(), page.next_page_token)
+        }
+        ORGANIZATIONS => {
+            let asked = ListOrganizationsRequest::decode(request).expect("a request");
+            let page = ListOrganizationsResponse::decode(answer).expect("a page");
+            let names = page.organizations.into_iter().map(|organization| organization.name);
             (asked.page_size, asked.page_token, SOME + 2, names.collect(), page.next_page_token)
         }
         CALLERS => {

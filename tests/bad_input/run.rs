@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// RPCs that store something when they are accepted.
-const WRITERS: [&str; 11] = [
+const WRITERS: [&str; 12] = [
     "TokenAdmin/CreateToken",
     "TokenAdmin/RevokeToken",
     "TokenAdmin/RevokeLeakedTokens",
@@ -28,6 +28,7 @@ const WRITERS: [&str; 11] = [
     "WorkspaceAdmin/SuspendWorkspace",
     "WorkspaceAdmin/ResumeWorkspace",
     "WorkspaceAdmin/DeleteWorkspace",
+    "WorkspaceAdmin/CreateOrganization",
     "CallerAdmin/CreateCaller",
     "CallerAdmin/DeleteCaller",
     "CallerAdmin/CreateCallerKey",

@@ -60,8 +60,12 @@ fn of_nothing(rpc: &str) -> Expect {
         "TokenAdmin/ListTokens" | "CallerAdmin/CreateCallerKey" | "CallerAdmin/ListCallerKeys" => fields(&["parent"]),
         "TokenAdmin/RevokeLeakedTokens" => fields(&["leaks"]),
         "TokenAdmin/IdentifyToken" => refused(Code::NotFound, ErrorReason::TokenNotFound),
-        "TokenAdmin/ListScopes" | "WorkspaceAdmin/ListWorkspaces" | "CallerAdmin/ListCallers" => Expect::Accepted,
+        "TokenAdmin/ListScopes"
+        | "WorkspaceAdmin/ListWorkspaces"
+        | "WorkspaceAdmin/ListOrganizations"
+        | "CallerAdmin/ListCallers" => Expect::Accepted,
         "WorkspaceAdmin/CreateWorkspace" => fields(&["workspace_id", "display_name"]),
+        "WorkspaceAdmin/CreateOrganization" => fields(&["organization_id", "display_name"]),
         "CallerAdmin/CreateCaller" => fields(&["caller_id", "role", "workspaces"]),
         _ => fields(&["name"]),
     }

@@ -2,12 +2,13 @@
 
 use prost::Message;
 use tokend_client::v1::{
-    BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, CreateWorkspaceRequest,
-    DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest,
-    ListAuditEventsRequest, ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest,
-    ListCallersResponse, ListTokensRequest, ListTokensResponse, ListWorkspacesRequest, ListWorkspacesResponse,
-    ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role, Selection,
-    SuspendWorkspaceRequest, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
+    BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateOrganizationRequest, CreateTokenRequest,
+    CreateWorkspaceRequest, DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest, GetOrganizationRequest, GetTokenRequest,
+    GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest, ListAuditEventsResponse, ListCallerKeysRequest,
+    ListCallerKeysResponse, ListCallersRequest, ListCallersResponse, ListOrganizationsRequest, ListOrganizationsResponse,
+    ListTokensRequest, ListTokensResponse, ListWorkspacesRequest, ListWorkspacesResponse, ResumeWorkspaceRequest,
+    RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role, Selection, SuspendWorkspaceRequest,
+    WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
 };
 use tokend_core::{
     credential::{Kind, Prefix},
@@ -21,9 +22,10 @@ use crate::refusal::Secrets;
 const SOME_ID: &str = "0A1b2C3d4E5f6G7h8";
 
 /// The lists that have pages.
-const PAGED: [&str; 5] = [
+const PAGED: [&str; 6] = [
     "TokenAdmin/ListTokens",
     "WorkspaceAdmin/ListWorkspaces",
+    "WorkspaceAdmin/ListOrganizations",
     "CallerAdmin/ListCallers",
     "CallerAdmin/ListCallerKeys",
     "AuditLog/ListAuditEvents",
@@ -35,6 +37,8 @@ pub(crate) struct Values {
     pub(crate) acme: String,
     /// A second workspace, which can be spared.
     pub(crate) other: String,
+    /// An organization, to which neither belongs.
+    pub(crate) organization: String,
     /// A token of the first one, with `repository:write`, without limits.
     pub(crate) token: Named,
     /// A token that 192.0.2.0/24 and 2001:db8::/32 may use.
@@ -81,6 +85,8 @@ impl Values {
     /// Fills a server.
     pub(crate) async fn of(server: &Server) -> Self {
         let (acme, other) = (server.workspace("acme").await, server.workspace("other").await);
+        let organization = server.organization("initech").await;
+        server.organization("umbrella").await;
         let token = async |request| {
             let Issued { public, secret } = server.token(request).await;
             Named { name: public.name, secret }
@@ -115,6 +121,7 @@ impl Values {
         Self {
             acme,
             other,
+            organization,
             token,
             fenced,
             fenced_mapped,
@@ -140,6 +147,7 @@ impl Values {
         Self {
             acme: "workspaces/acme".to_owned(),
             other: "workspaces/other".to_owned(),
+            organization: "organizations/initech".to_owned(),
             token: named("workspaces/acme/tokens"),
             fenced: named("workspaces/acme/tokens"),
             fenced_mapped: named("workspaces/acme/tokens"),
@@ -180,7 +188,10 @@ impl Values {
                 RevokeLeakedTokensRequest { leaks, no_wait: false }.encode_to_vec()
             }
             "TokenAdmin/IdentifyToken" => IdentifyTokenRequest { secret: self.token.secret.clone() }.encode_to_vec(),
-            "TokenAdmin/ListScopes" | "WorkspaceAdmin/ListWorkspaces" | "CallerAdmin/ListCallers" => Vec::new(),
+            "TokenAdmin/ListScopes"
+            | "WorkspaceAdmin/ListWorkspaces"
+            | "WorkspaceAdmin/ListOrganizations"
+            | "CallerAdmin/ListCallers" => Vec::new(),
             "WorkspaceAdmin/CreateWorkspace" => Self::new_workspace("fresh").encode_to_vec(),
             "WorkspaceAdmin/GetWorkspace" => GetWorkspaceRequest { name: acme }.encode_to_vec(),
             "WorkspaceAdmin/SuspendWorkspace" => {
@@ -190,6 +201,8 @@ impl Values {
             "WorkspaceAdmin/DeleteWorkspace" => {
                 DeleteWorkspaceRequest { name: self.other.clone(), ..Default::default() }.encode_to_vec()
             }
+            "WorkspaceAdmin/CreateOrganization" => Self::new_organization("fresh").encode_to_vec(),
+            "WorkspaceAdmin/GetOrganization" => GetOrganizationRequest { name: self.organization.clone() }.encode_to_vec(),
             "CallerAdmin/CreateCaller" => Self::new_caller("fresh").encode_to_vec(),
             "CallerAdmin/GetCaller" => GetCallerRequest { name: caller }.encode_to_vec(),
             "CallerAdmin/DeleteCaller" => DeleteCallerRequest { name: self.doomed.clone(), ..Default::default() }.encode_to_vec(),
@@ -209,6 +222,11 @@ impl Values {
     /// Asks for a workspace.
     pub(crate) fn new_workspace(id: &str) -> CreateWorkspaceRequest {
         CreateWorkspaceRequest { workspace_id: id.to_owned(), display_name: "Fresh".to_owned(), organization: String::new() }
+    }
+
+    /// Asks for an organization.
+    pub(crate) fn new_organization(id: &str) -> CreateOrganizationRequest {
+        CreateOrganizationRequest { organization_id: id.to_owned(), display_name: "Fresh".to_owned() }
     }
 
     /// Asks for a caller who may look everywhere.
@@ -257,12 +275,16 @@ async fn pages(server: &Server, auditor: &str) -> Vec<Pages> {
         let request = ListWorkspacesRequest { page_size: 1, ..Default::default() };
         let ListWorkspacesResponse { next_page_token: workspaces, .. } =
             client.workspace_admin().list_workspaces(request).await.expect("told").into_inner();
+        let request = ListOrganizationsRequest { page_size: 1, ..Default::default() };
+        let ListOrganizationsResponse { next_page_token: organizations, .. } =
+            client.workspace_admin().list_organizations(request).await.expect("told").into_inner();
         let request = ListCallersRequest { page_size: 1, ..Default::default() };
         let ListCallersResponse { next_page_token: callers, .. } =
             client.caller_admin().list_callers(request).await.expect("told").into_inner();
         told.push([
             (tokens("workspaces/acme").await, Some(tokens("workspaces/other").await)),
             (workspaces, None),
+            (organizations, None),
             (callers, None),
             (keys("callers/gateway").await, Some(keys("callers/auditor").await)),
             (events("workspaces/acme").await, Some(events("workspaces/other").await)),

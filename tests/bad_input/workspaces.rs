@@ -7,7 +7,7 @@ use tokend_tests::{Installation, on_both_databases};
 use tonic::Code;
 
 use crate::{
-    case::{Aspect, Case, Expect, Rows, fields, refused},
+    case::{Aspect, Case, Expect, FieldRows, Rows, fields, refused},
     refusal::may_hold,
     run::{World, run, same},
     values::Values,
@@ -34,7 +34,30 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     );
     id.last_counts("Nobody", "the-last-one");
 
-    let mut name = rows.field("display_name", |request, value: String| request.display_name = value);
+    display_names(&mut rows.field("display_name", |request, value: String| request.display_name = value));
+
+    let missing = || refused(Code::NotFound, ErrorReason::OrganizationNotFound);
+    let mut organization = rows.field("organization", |request, value: String| request.organization = value);
+    organization.good(Aspect::Empty, "none", "");
+    organization.good(Aspect::Largest, "one that there is", values.organization.as_str());
+    organization.row(Aspect::Smallest, "the shortest", "organizations/zz".to_owned(), missing());
+    organization.row(Aspect::Largest, "the longest", format!("organizations/z{}", "-".repeat(62)), missing());
+    organization.bad(Aspect::TooLarge, "an id of 64", format!("organizations/z{}", "-".repeat(63)));
+    for text in
+        ["initech", "organizations/", "organizations/x", "workspaces/acme", "organizations/Initech", "organizations/a/b", "/"]
+    {
+        organization.bad(Aspect::IllFormed, text, text);
+    }
+    organization.bad(Aspect::Secret, "a token", values.token.secret.as_str());
+    organization.bad(Aspect::Secret, "a token as the id", format!("organizations/{}", values.token.secret));
+    organization.twice("nobody", "", Expect::Accepted);
+    organization.last_counts("nobody", &values.organization);
+    organization.hostile_is_bad(&["{}", "organizations/{}", "organizations/initech{}"]);
+    rows.finish()
+}
+
+/// Rows of what something is called.
+pub(crate) fn display_names<R: Message + Clone, S: Fn(&mut R, String)>(name: &mut FieldRows<'_, '_, R, S>) {
     name.bad(Aspect::Empty, "empty", "");
     name.bad(Aspect::Empty, "blank", " \u{3000}");
     name.good(Aspect::Smallest, "one character", "x");
@@ -48,32 +71,10 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     name.hostile(&["{}"], |value, hostile| {
         if may_hold(hostile.class, false) && value.len() < 1_000 { Expect::Accepted } else { fields(&["display_name"]) }
     });
-
-    // There is no way yet to make an organization: whatever names one is not found.
-    let missing = || refused(Code::NotFound, ErrorReason::OrganizationNotFound);
-    let mut organization = rows.field("organization", |request, value: String| request.organization = value);
-    organization.good(Aspect::Empty, "none", "");
-    organization.row(Aspect::Smallest, "the shortest", "organizations/zz".to_owned(), missing());
-    organization.row(Aspect::Largest, "the longest", format!("organizations/z{}", "-".repeat(62)), missing());
-    organization.bad(Aspect::TooLarge, "an id of 64", format!("organizations/z{}", "-".repeat(63)));
-    for text in
-        ["initech", "organizations/", "organizations/x", "workspaces/acme", "organizations/Initech", "organizations/a/b", "/"]
-    {
-        organization.bad(Aspect::IllFormed, text, text);
-    }
-    organization.bad(Aspect::Secret, "a token", values.token.secret.as_str());
-    organization.bad(Aspect::Secret, "a token as the id", format!("organizations/{}", values.token.secret));
-    organization.twice("nobody", "", Expect::Accepted);
-    organization.twice("", "nobody", fields(&["organization"]));
-    organization.hostile_is_bad(&["{}", "organizations/{}", "organizations/initech{}"]);
-    rows.finish()
 }
 
 /// Rows of an id that a person chooses.
-pub(crate) fn chosen_ids<R: Message + Clone, S: Fn(&mut R, String)>(
-    id: &mut crate::case::FieldRows<'_, '_, R, S>,
-    values: &Values,
-) {
+pub(crate) fn chosen_ids<R: Message + Clone, S: Fn(&mut R, String)>(id: &mut FieldRows<'_, '_, R, S>, values: &Values) {
     id.bad(Aspect::Empty, "empty", "");
     id.bad(Aspect::Smallest, "one character", "a");
     id.good(Aspect::Smallest, "two characters", "a0");

@@ -1,4 +1,4 @@
-"""WorkspaceAdmin: making, showing, suspending and deleting workspaces."""
+"""WorkspaceAdmin: making, showing, suspending and deleting workspaces, and their organizations."""
 
 import time
 
@@ -190,3 +190,69 @@ class States(Test):
         request = workspaces.CreateWorkspaceRequest(workspace_id=self.workspace.removeprefix("workspaces/"), display_name="Again")
         with self.refused("ALREADY_EXISTS", "WORKSPACE_ALREADY_EXISTS"):
             self.admin.workspaces.CreateWorkspace(request)
+
+
+class Organizations(Test):
+    def create(self, organization_id, display_name="Foreign", client=None):
+        request = workspaces.CreateOrganizationRequest(organization_id=organization_id, display_name=display_name)
+        return (client or self.admin).workspaces.CreateOrganization(request).organization
+
+    def get(self, name, client=None):
+        return (client or self.admin).workspaces.GetOrganization(workspaces.GetOrganizationRequest(name=name)).organization
+
+    def list(self, client=None, **fields):
+        return (client or self.admin).workspaces.ListOrganizations(workspaces.ListOrganizationsRequest(**fields))
+
+    def test_an_organization_is_what_was_asked_for(self):
+        organization_id = self.new_id().ljust(63, "-")
+        made = self.create(organization_id, "ä" * 120)
+        self.assertEqual((made.name, made.display_name), (f"organizations/{organization_id}", "ä" * 120))
+        self.assertLess(abs(made.create_time.seconds - time.time()), 60)
+        self.assertEqual(self.get(made.name), made)
+        with self.refused("ALREADY_EXISTS", "ORGANIZATION_ALREADY_EXISTS"):
+            self.create(organization_id)
+
+    def test_workspaces_belong_to_it_for_good(self):
+        made = self.create(self.new_id()).name
+        request = workspaces.CreateWorkspaceRequest(workspace_id=self.new_id(), display_name="Foreign", organization=made)
+        workspace = self.admin.workspaces.CreateWorkspace(request).workspace
+        self.assertEqual(workspace.organization, made)
+        request = workspaces.GetWorkspaceRequest(name=workspace.name)
+        self.assertEqual(self.admin.workspaces.GetWorkspace(request).workspace, workspace)
+
+    def test_pages_ordered_by_id(self):
+        mine = {self.create(self.new_id()).name for _ in range(3)}
+        names, page_token = [], ""
+        while page_token or not names:
+            page = self.list(page_size=2, page_token=page_token)
+            self.assertLessEqual(len(page.organizations), 2)
+            names += [organization.name for organization in page.organizations]
+            page_token = page.next_page_token
+        self.assertEqual(names, sorted(set(names)), "in order, none twice")
+        self.assertLessEqual(mine, set(names))
+
+    def test_fields_that_do_not_fit(self):
+        with self.refused_field("organization_id", "display_name"):
+            self.create("A", "")
+        for name in ["", "nowhere", "organizations/", "organizations/A", self.workspace]:
+            with self.subTest(name), self.refused_field("name"):
+                self.get(name)
+        with self.refused("NOT_FOUND", "ORGANIZATION_NOT_FOUND"):
+            self.get("organizations/nowhere")
+        with self.refused_field("page_size"):
+            self.list(page_size=-1)
+        with self.refused_field("page_token"):
+            self.list(page_token="garbage")
+
+    def test_roles(self):
+        made = self.create(self.new_id())
+        auditor = self.caller(callers.ROLE_AUDITOR)
+        self.assertEqual(self.get(made.name, auditor), made)
+        self.assertTrue(self.list(auditor).organizations)
+        with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+            self.create(self.new_id(), client=auditor)
+        for role in [callers.ROLE_WORKSPACE_ADMIN, callers.ROLE_REVOKER, callers.ROLE_VERIFIER]:
+            client = self.caller(role)
+            for call in [lambda: self.create("", client=client), lambda: self.get(made.name, client), lambda: self.list(client)]:
+                with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                    call()

@@ -154,7 +154,14 @@ async fn a_token_from_its_making_to_its_end(installation: Installation) {
 async fn a_workspace_from_its_making_to_its_end(installation: Installation) {
     let server = installation.start().await;
     let run = async |arguments: &[&str], input: &str| tokend(&installation, &server, server.admin_key(), arguments, input).await;
-    run(&["workspace", "create", "acme"], "").await.succeeded();
+    let made = run(&["organization", "create", "initech", "--display-name", "Initech"], "").await.succeeded();
+    assert!(made.contains("organizations/initech"), "{made}");
+    let made = run(&["workspace", "create", "acme", "--organization", "initech"], "").await.succeeded();
+    assert!(made.contains("organizations/initech"), "{made}");
+    for shows in [&["organization", "get", "initech"][..], &["organization", "list"]] {
+        let shown = run(shows, "").await.succeeded();
+        assert!(shown.contains("organizations/initech") && shown.contains("Initech"), "{shown}");
+    }
     let secret = server.token(token_in("workspaces/acme")).await.secret;
     let told = async |arguments: &[&str], state: &str, verdict: &str| {
         let shown = run(arguments, "").await.succeeded();

@@ -34,6 +34,7 @@ async fn every_change_is_on_record_once(installation: Installation) {
     assert_eq!(kinds, ["installation.created", "caller.created", "caller_key.created"]);
     assert!(made.iter().all(|record| record.caller.is_empty() && record.address.is_empty()), "by whoever sat at the machine");
 
+    server.organization("initech").await;
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await.public.name;
     server.revoke(&token).await;
@@ -47,6 +48,7 @@ async fn every_change_is_on_record_once(installation: Installation) {
     admin.delete_caller(DeleteCallerRequest { name, no_wait: false }).await.expect("it is deleted");
 
     let expected = [
+        "organization.created organizations/initech".to_owned(),
         "workspace.created workspaces/acme".to_owned(),
         "caller.created callers/gateway".to_owned(),
         format!("caller_key.created {key}"),

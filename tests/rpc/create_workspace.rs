@@ -4,7 +4,12 @@ use tokend_client::v1::{CreateWorkspaceRequest, ErrorReason, workspace::State};
 use tokend_tests::{Installation, Refused, on_both_databases};
 use tonic::Code;
 
-on_both_databases!(a_workspace_is_what_was_asked_for, a_taken_id_is_told_as_such, a_field_that_does_not_fit_is_named);
+on_both_databases!(
+    a_workspace_is_what_was_asked_for,
+    it_may_belong_to_an_organization,
+    a_taken_id_is_told_as_such,
+    a_field_that_does_not_fit_is_named
+);
 
 fn request(id: &str) -> CreateWorkspaceRequest {
     CreateWorkspaceRequest { workspace_id: id.to_owned(), display_name: "Acme".to_owned(), organization: String::new() }
@@ -21,6 +26,28 @@ async fn a_workspace_is_what_was_asked_for(installation: Installation) {
         assert_eq!((made.organization.as_str(), made.state(), made.active_token_count), ("", State::Active, 0));
         assert!(made.create_time.is_some());
     }
+}
+
+async fn it_may_belong_to_an_organization(installation: Installation) {
+    let server = installation.start().await;
+    let initech = server.organization("initech").await;
+    let create = async |id: &str, organization: &str| {
+        let request = CreateWorkspaceRequest { organization: organization.to_owned(), ..request(id) };
+        server.admin().workspace_admin().create_workspace(request).await
+    };
+    let made = create("acme", &initech).await.expect("it is made").into_inner().workspace.expect("it is told");
+    assert_eq!(made.organization, initech);
+    assert_eq!(server.get_workspace(&made.name).await, made);
+    // It stays there, whatever becomes of it.
+    assert_eq!(server.suspend(&made.name).await.workspace.expect("told").organization, initech);
+    assert_eq!(server.resume(&made.name).await.workspace.expect("told"), made);
+    assert_eq!(server.delete_workspace(&made.name).await.workspace.expect("told").organization, initech);
+    let namesake = server.workspace("initech").await;
+    assert_eq!(server.get_workspace(&namesake).await.organization, "", "none but the one that is named");
+
+    create("other", "organizations/nobody").await.refused(Code::NotFound, ErrorReason::OrganizationNotFound);
+    create("other", "organizations/acme").await.refused(Code::NotFound, ErrorReason::OrganizationNotFound);
+    create("other", &initech).await.expect("the id is still free");
 }
 
 async fn a_taken_id_is_told_as_such(installation: Installation) {

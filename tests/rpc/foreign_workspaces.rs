@@ -40,6 +40,7 @@ fn request(path: &str, subject: &Subject) -> Option<Vec<u8>> {
         ("TokenAdmin", "RevokeLeakedTokens") => return None,
         // Those of ADMIN and AUDITOR, who are limited to no workspace.
         ("WorkspaceAdmin", "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") | ("CallerAdmin", _) => return None,
+        ("WorkspaceAdmin", "CreateOrganization" | "GetOrganization" | "ListOrganizations") => return None,
         _ => panic!("which workspace does {path} name?"),
     })
 }

@@ -23,6 +23,8 @@ fn roles_of(path: &str) -> &'static [Role] {
         ("TokenAdmin", "RevokeLeakedTokens") => &[Admin, Revoker],
         ("TokenAdmin", "ListScopes") => &ROLES,
         ("WorkspaceAdmin", "CreateWorkspace" | "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") => &[Admin],
+        ("WorkspaceAdmin", "CreateOrganization") => &[Admin],
+        ("WorkspaceAdmin", "GetOrganization" | "ListOrganizations") => &[Admin, Auditor],
         ("WorkspaceAdmin", "GetWorkspace" | "ListWorkspaces") => &[Admin, WorkspaceAdmin, Auditor],
         ("CallerAdmin", "CreateCaller" | "DeleteCaller" | "CreateCallerKey" | "RevokeCallerKey") => &[Admin],
         ("CallerAdmin", "GetCaller" | "ListCallers" | "ListCallerKeys") => &[Admin, Auditor],

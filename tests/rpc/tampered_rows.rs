@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use tokend_client::v1::{
-    CreateCallerKeyRequest, CreateTokenRequest, Decision, DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest,
-    GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListCallerKeysRequest, ListCallersRequest, ListTokensRequest,
-    ListWorkspacesRequest, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeTokenRequest, Role, SuspendWorkspaceRequest,
+    CreateCallerKeyRequest, CreateTokenRequest, CreateWorkspaceRequest, Decision, DeleteCallerRequest, DeleteWorkspaceRequest,
+    GetCallerRequest, GetOrganizationRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListCallerKeysRequest,
+    ListCallersRequest, ListOrganizationsRequest, ListTokensRequest, ListWorkspacesRequest, ResumeWorkspaceRequest,
+    RevokeCallerKeyRequest, RevokeTokenRequest, Role, SuspendWorkspaceRequest,
 };
 use tokend_tests::{Installation, Server, http, on_both_databases, question, token_in};
 use tonic::{Code, Response, Status};
@@ -14,6 +15,7 @@ use tonic::{Code, Response, Status};
 on_both_databases!(
     an_edited_token_is_refused,
     an_edited_workspace_is_refused,
+    an_edited_organization_is_refused,
     an_edited_caller_is_refused,
     an_edited_caller_key_is_refused,
 );
@@ -248,6 +250,32 @@ async fn an_edited_workspace_is_refused(installation: Installation) {
     assert_eq!(list("workspaces/empire", &acme).await, Seen::Absent);
     let made = admin.token_admin().create_token(token_in("workspaces/empire")).await;
     assert_eq!(called(made), Seen::Refused(Code::Internal));
+}
+
+async fn an_edited_organization_is_refused(installation: Installation) {
+    let server = installation.start().await;
+    let (initech, other) = (server.organization("initech").await, server.organization("other").await);
+    let edits = [moving("id", "'umbrella'"), edit("create_time", "create_time + 1"), edit("mac", &bytes(&installation, 1, 34))];
+    let admin = server.admin().workspace_admin();
+    let reads = async || {
+        let list = listed(admin.clone().list_organizations(ListOrganizationsRequest::default()).await, |list| {
+            let names: Vec<_> = list.organizations.into_iter().map(|organization| organization.name).collect();
+            assert!(names.contains(&other), "it hides another: {names:?}");
+            names.contains(&initech)
+        });
+        let get = GetOrganizationRequest { name: initech.clone() };
+        vec![("GetOrganization", called(admin.clone().get_organization(get).await)), ("ListOrganizations", list)]
+    };
+    let changes = async || {
+        let request = CreateWorkspaceRequest {
+            workspace_id: "acme".to_owned(),
+            display_name: "Acme".to_owned(),
+            organization: initech.clone(),
+        };
+        vec![("CreateWorkspace", called(admin.clone().create_workspace(request).await))]
+    };
+    let target = Target { table: "organizations", row: "display_name = 'INITECH'", uncovered: &["display_name"] };
+    each_edit_is_refused(&installation, &server, target, &edits, reads, changes).await;
 }
 
 async fn an_edited_caller_is_refused(installation: Installation) {

@@ -3,10 +3,10 @@ use std::{fs, path::Path};
 use tokend_client::{
     CallerKey, Client, Tls,
     v1::{
-        CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, CreateWorkspaceRequest, DeleteWorkspaceRequest,
-        DeleteWorkspaceResponse, GetTokenRequest, GetWorkspaceRequest, ResumeWorkspaceRequest, ResumeWorkspaceResponse,
-        RevokeTokenRequest, RevokeTokenResponse, Role, Selection, SuspendWorkspaceRequest, SuspendWorkspaceResponse, Token,
-        VerifyRequest, VerifyResponse, Workspace,
+        CreateCallerKeyRequest, CreateCallerRequest, CreateOrganizationRequest, CreateTokenRequest, CreateWorkspaceRequest,
+        DeleteWorkspaceRequest, DeleteWorkspaceResponse, GetTokenRequest, GetWorkspaceRequest, ResumeWorkspaceRequest,
+        ResumeWorkspaceResponse, RevokeTokenRequest, RevokeTokenResponse, Role, Selection, SuspendWorkspaceRequest,
+        SuspendWorkspaceResponse, Token, VerifyRequest, VerifyResponse, Workspace,
     },
 };
 
@@ -123,6 +123,13 @@ impl Server {
             CreateWorkspaceRequest { workspace_id: id.to_owned(), display_name: id.to_uppercase(), organization: String::new() };
         let made = self.admin.workspace_admin().create_workspace(request).await.expect("a workspace is made");
         made.into_inner().workspace.expect("it is told").name
+    }
+
+    /// Makes an organization and returns its name.
+    pub async fn organization(&self, id: &str) -> String {
+        let request = CreateOrganizationRequest { organization_id: id.to_owned(), display_name: id.to_uppercase() };
+        let made = self.admin.workspace_admin().create_organization(request).await.expect("an organization is made");
+        made.into_inner().organization.expect("it is told").name
     }
 
     /// The workspace as it is now.

@@ -14,8 +14,8 @@ use tokend_core::{
 use tokend_store::{Insert, OpenError, SealedTable, Store, StoreError, WriteTx, migrate};
 
 use crate::support::{
-    Fixture, after, caller, insert_caller, insert_caller_key, insert_token, insert_workspace, on_both, random, workspace,
-    workspace_id,
+    Fixture, after, caller, insert_caller, insert_caller_key, insert_organization, insert_token, insert_workspace, on_both,
+    organization, random, workspace, workspace_id,
 };
 
 on_both!(
@@ -180,6 +180,7 @@ async fn renewing_leaves_nothing_but_what_was_tampered_with(fixture: Fixture) {
         assert_eq!(insert_workspace(&store, &workspace(id, now)).await, Insert::Done);
         assert_eq!(insert_token(&store, &fixture.token(&workspace_id(id), now)).await, Insert::Done);
     }
+    assert_eq!(insert_organization(&store, &organization("initech", now)).await, Insert::Done);
     assert!(activate(&store, kid).await);
     assert_eq!(insert_workspace(&store, &workspace("a7", now)).await, Insert::Done);
     fixture.sql("UPDATE workspaces SET create_time = create_time + 1 WHERE id IN ('a1', 'a2', 'a6')").await;
@@ -197,6 +198,7 @@ async fn renewing_leaves_nothing_but_what_was_tampered_with(fixture: Fixture) {
             }
         }
         let expected = match table {
+            SealedTable::Organizations => (1, 0),
             SealedTable::Workspaces => (4, 3),
             SealedTable::Tokens => (7, 0),
             SealedTable::Callers | SealedTable::CallerKeys => (1, 0),
@@ -286,7 +288,7 @@ async fn a_schema_from_before_states(fixture: Fixture) {
     store.close().await;
     let forget = "DROP INDEX keyring_keys_one_active; ALTER TABLE keyring_keys DROP COLUMN state; \
                   ALTER TABLE keyring_keys DROP COLUMN activate_time; ALTER TABLE keyring_keys DROP COLUMN retire_time; \
-                  DROP TABLE endings; DELETE FROM tokend_migrations WHERE version >= 4";
+                  DROP TABLE endings; DROP TABLE organizations; DELETE FROM tokend_migrations WHERE version >= 4";
     fixture.sql(forget).await;
     assert!(!migrate(&fixture.settings).await.expect("it can be migrated").is_behind());
     let store = fixture.open().await;

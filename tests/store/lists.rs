@@ -6,13 +6,14 @@ use tokend_core::{caller::CallerKey, credential::CredentialId, token::Token};
 use tokend_store::{Insert, Store, StoreError, TimeCursor};
 
 use crate::support::{
-    Fixture, after, caller, insert_caller, insert_caller_key, insert_token, insert_workspace, on_both, workspace, workspace_id,
+    Fixture, after, caller, insert_caller, insert_caller_key, insert_organization, insert_token, insert_workspace, on_both,
+    organization, workspace, workspace_id,
 };
 
 on_both!(
     pages_of_tokens_stay_where_they_are,
     pages_of_keys_are_newest_first,
-    workspaces_and_callers_are_listed_by_id,
+    workspaces_organizations_and_callers_are_listed_by_id,
     one_bad_row_does_not_hide_the_others,
     active_tokens_are_counted,
 );
@@ -85,7 +86,7 @@ async fn pages_of_keys_are_newest_first(fixture: Fixture) {
     assert_eq!(found, expected);
 }
 
-async fn workspaces_and_callers_are_listed_by_id(fixture: Fixture) {
+async fn workspaces_organizations_and_callers_are_listed_by_id(fixture: Fixture) {
     let store = fixture.initialized().await;
     let now = store.now().await.expect("time");
     // In an order that languages would sort otherwise.
@@ -93,19 +94,26 @@ async fn workspaces_and_callers_are_listed_by_id(fixture: Fixture) {
     for id in ids.iter().rev() {
         assert_eq!(insert_workspace(&store, &workspace(id, now)).await, Insert::Done);
         assert_eq!(insert_caller(&store, &caller(id, now)).await, Insert::Done);
+        assert_eq!(insert_organization(&store, &organization(id, now)).await, Insert::Done);
     }
     let (mut workspaces, mut callers, mut next_workspace, mut next_caller) = (Vec::new(), Vec::new(), None, None);
+    let (mut organizations, mut next_organization) = (Vec::new(), None);
     for page in 0..3 {
         let listed = store.list_workspaces(next_workspace, 2).await.expect("it works");
         workspaces.extend(listed.workspaces.into_iter().map(|workspace| workspace.expect("it is good").workspace.id.to_string()));
         next_workspace = listed.next;
         assert_eq!(next_workspace.is_some(), page < 2);
+        let listed = store.list_organizations(next_organization, 2).await.expect("it works");
+        organizations.extend(listed.organizations.into_iter().map(|organization| organization.expect("it is good").id.to_string()));
+        next_organization = listed.next;
+        assert_eq!(next_organization.is_some(), page < 2);
         let listed = store.list_callers(next_caller, 3).await.expect("it works");
         callers.extend(listed.callers.into_iter().map(|caller| caller.expect("it is good").id.to_string()));
         next_caller = listed.next;
         assert_eq!(next_caller.is_some(), page < 2);
     }
     assert_eq!(workspaces, ids);
+    assert_eq!(organizations, ids);
     assert_eq!(callers, [ids.as_slice(), &["root"]].concat());
 }
 

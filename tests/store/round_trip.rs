@@ -11,10 +11,11 @@ use tokend_core::{
 use tokend_store::{Insert, PresentedCallerKey, StoreError};
 
 use crate::support::{
-    Fixture, after, caller, insert_caller, insert_caller_key, insert_token, insert_workspace, on_both, workspace, workspace_id,
+    Fixture, after, caller, insert_caller, insert_caller_key, insert_organization, insert_token, insert_workspace, on_both,
+    organization, workspace, workspace_id,
 };
 
-on_both!(tokens, workspaces, callers, unknown_ones_are_none);
+on_both!(tokens, workspaces, organizations, callers, unknown_ones_are_none);
 
 async fn tokens(fixture: Fixture) {
     let store = fixture.initialized().await;
@@ -68,6 +69,18 @@ async fn workspaces(fixture: Fixture) {
     }
 }
 
+async fn organizations(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    let initech = organization("initech", now);
+    assert_eq!(insert_organization(&store, &initech).await, Insert::Done);
+    assert_eq!(insert_organization(&store, &organization("initech", after(now, 1))).await, Insert::Taken);
+    assert_eq!(store.organization(&initech.id).await.expect("it can be read"), Some(initech.clone()));
+    let id = initech.id.clone();
+    let in_write = store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.organization(&id).await })).await;
+    assert_eq!(in_write.expect("it works"), Some(initech));
+}
+
 async fn callers(fixture: Fixture) {
     let store = fixture.initialized().await;
     let now = store.now().await.expect("time");
@@ -110,6 +123,7 @@ async fn unknown_ones_are_none(fixture: Fixture) {
     assert!(store.workspace(&acme.id).await.expect("it works").is_none());
     assert!(store.list_tokens(&acme.id, None, 10).await.expect("it works").is_none());
     assert!(store.list_caller_keys(&"nobody".parse().expect("an id"), None, 10).await.expect("it works").is_none());
+    assert!(store.organization(&"nobody".parse().expect("an id")).await.expect("it works").is_none());
     assert!(store.caller(&"nobody".parse().expect("an id")).await.expect("it works").is_none());
 
     // A token is found in its own workspace alone.

@@ -21,6 +21,7 @@ use tokend_core::{
     keyring::{KeyRing, RootKeys},
     labels::Labels,
     name::{CallerKeyName, TokenName, WorkspaceId},
+    organization::Organization,
     resource::Resource,
     scope::{GrantedScopes, ScopeCatalog},
     text::{Description, DisplayName},
@@ -248,6 +249,14 @@ pub(crate) fn workspace(id: &str, create_time: Timestamp) -> Workspace {
     }
 }
 
+pub(crate) fn organization(id: &str, create_time: Timestamp) -> Organization {
+    Organization {
+        id: id.parse().expect("an id"),
+        display_name: DisplayName::new(format!("The {id} organization")).expect("a name"),
+        create_time,
+    }
+}
+
 pub(crate) fn caller(id: &str, create_time: Timestamp) -> Caller {
     Caller {
         id: id.parse().expect("an id"),
@@ -262,6 +271,14 @@ pub(crate) async fn insert_workspace(store: &Store, workspace: &Workspace) -> In
     let workspace = workspace.clone();
     store
         .write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.insert_workspace(&workspace).await }))
+        .await
+        .expect("it works")
+}
+
+pub(crate) async fn insert_organization(store: &Store, organization: &Organization) -> Insert {
+    let organization = organization.clone();
+    store
+        .write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.insert_organization(&organization).await }))
         .await
         .expect("it works")
 }

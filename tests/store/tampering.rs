@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use tokend_core::{
     caller::{Caller, CallerKey},
     credential::CredentialId,
+    organization::Organization,
     row_mac::Sealed,
     text::Reason,
     token::{Revocation, Token},
@@ -14,12 +15,14 @@ use tokend_core::{
 use tokend_store::{Insert, StoreError};
 
 use crate::support::{
-    Fixture, after, caller, insert_caller, insert_caller_key, insert_token, insert_workspace, on_both, workspace, workspace_id,
+    Fixture, after, caller, insert_caller, insert_caller_key, insert_organization, insert_token, insert_workspace, on_both,
+    organization, workspace, workspace_id,
 };
 
 on_both!(
     every_covered_column_of_tokens,
     every_covered_column_of_workspaces,
+    every_covered_column_of_organizations,
     every_covered_column_of_callers,
     every_covered_column_of_caller_keys,
     rows_that_mean_nothing_are_named,
@@ -27,7 +30,8 @@ on_both!(
 );
 
 /// Columns of `table` that no MAC covers: neither a verdict nor an authorization reads them.
-const UNCOVERED: [(&str, &[&str]); 4] = [
+const UNCOVERED: [(&str, &[&str]); 5] = [
+    (Organization::TABLE, &["display_name"]),
     (Token::TABLE, &["description", "revoke_reason"]),
     (Workspace::TABLE, &["display_name", "token_count"]),
     (Caller::TABLE, &[]),
@@ -142,6 +146,21 @@ async fn every_covered_column_of_workspaces(fixture: Fixture) {
     each_edit_is_found(&fixture, Workspace::TABLE, "true", &edits, || async {
         let first = store.list_workspaces(None, 1).await?.workspaces.remove(0);
         let one = store.workspace(&workspace_id("acme")).await;
+        // By its id it is either not found or found out.
+        assert!(first.is_ok() || !matches!(one, Ok(Some(_))));
+        first.map(drop)
+    })
+    .await;
+}
+
+async fn every_covered_column_of_organizations(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let now = store.now().await.expect("time");
+    assert_eq!(insert_organization(&store, &organization("initech", now)).await, Insert::Done);
+    let edits = [edit("id", "'umbrella'"), edit("create_time", "create_time + 1"), edit("mac", &fixture.bytes(&[1; 34]))];
+    each_edit_is_found(&fixture, Organization::TABLE, "true", &edits, || async {
+        let first = store.list_organizations(None, 1).await?.organizations.remove(0);
+        let one = store.organization(&"initech".parse().expect("an id")).await;
         // By its id it is either not found or found out.
         assert!(first.is_ok() || !matches!(one, Ok(Some(_))));
         first.map(drop)

@@ -113,7 +113,7 @@ impl Client {
         TokenAdminClient::new(self.channel.clone())
     }
 
-    /// Makes, shows, suspends and deletes workspaces.
+    /// Makes, shows, suspends and deletes workspaces; makes and shows organizations.
     #[must_use]
     pub fn workspace_admin(&self) -> WorkspaceAdminClient<Authenticated> {
         WorkspaceAdminClient::new(self.channel.clone())

@@ -5,7 +5,7 @@
 //!
 //! - [`name`], [`resource`], [`scope`], [`address`], [`labels`], [`text`], [`request_id`]: the words that tokens are described with.
 //! - [`credential`] and [`keyring`]: how secrets are made, spelled, recognized and stored.
-//! - [`workspace`], [`token`], [`caller`], [`certificate_san`]: what there is.
+//! - [`organization`], [`workspace`], [`token`], [`caller`], [`certificate_san`]: what there is.
 //! - [`verdict`]: may this token do this, here, now?
 //! - [`ending`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
@@ -27,6 +27,7 @@ pub mod keyring;
 pub mod labels;
 pub mod leak;
 pub mod name;
+pub mod organization;
 pub mod page_token;
 pub mod quote;
 pub mod request_id;

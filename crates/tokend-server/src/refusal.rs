@@ -93,6 +93,9 @@ pub enum Refusal {
     /// The workspace's id is taken.
     #[error("{} is taken; ids are never used again, not even after the workspace is deleted", .0.name())]
     WorkspaceAlreadyExists(WorkspaceId),
+    /// The organization's id is taken.
+    #[error("{} exists already", .0.name())]
+    OrganizationAlreadyExists(OrganizationId),
     /// The caller's id is taken.
     #[error("{} exists already", .0.name())]
     CallerAlreadyExists(CallerId),

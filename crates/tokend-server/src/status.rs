@@ -82,6 +82,7 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::CallerKeyNotFound(_) => (Code::NotFound, R::CallerKeyNotFound),
         Refusal::OrganizationNotFound(_) => (Code::NotFound, R::OrganizationNotFound),
         Refusal::WorkspaceAlreadyExists(_) => (Code::AlreadyExists, R::WorkspaceAlreadyExists),
+        Refusal::OrganizationAlreadyExists(_) => (Code::AlreadyExists, R::OrganizationAlreadyExists),
         Refusal::CallerAlreadyExists(_) => (Code::AlreadyExists, R::CallerAlreadyExists),
         Refusal::LastAdmin(_) => (Code::FailedPrecondition, R::LastAdmin),
         Refusal::CertificateSanTaken(_) => (Code::AlreadyExists, R::CertificateSanTaken),

@@ -36,8 +36,9 @@ pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use read::{
-    CallerKeyPage, CallerPage, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, PresentedCallerKey, PresentedCertificate,
-    PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage, TokenPlace, WorkspacePage,
+    CallerKeyPage, CallerPage, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, OrganizationPage, PresentedCallerKey,
+    PresentedCertificate, PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage,
+    TokenPlace, WorkspacePage,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;

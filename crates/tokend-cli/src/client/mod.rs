@@ -10,6 +10,7 @@
 
 pub(crate) mod audit;
 mod caller;
+mod organization;
 mod scopes;
 mod token;
 mod verify;
@@ -40,6 +41,9 @@ pub(crate) enum Command {
     /// Make, show, suspend and delete workspaces
     #[command(subcommand)]
     Workspace(workspace::Command),
+    /// Make and show organizations, which workspaces may belong to
+    #[command(subcommand)]
+    Organization(organization::Command),
     /// Make, show and delete callers, and their keys
     #[command(subcommand)]
     Caller(caller::Command),
@@ -54,6 +58,7 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Verify(args) => verify::run(args).await,
         Command::Token(command) => token::run(command).await,
         Command::Workspace(command) => workspace::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Organization(command) => organization::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Caller(command) => caller::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Scopes(command) => scopes::run(command).await.map(|()| ExitCode::SUCCESS),
     }
@@ -88,6 +93,12 @@ mod tests {
             "tokend token revoke x --workspace acme --reason leaked --no-wait",
             "tokend token identify",
             "tokend workspace create acme --display-name Acme --organization initech",
+            "tokend workspace suspend acme --no-wait",
+            "tokend workspace resume workspaces/acme",
+            "tokend workspace delete acme",
+            "tokend organization create initech --display-name Initech",
+            "tokend organization get organizations/initech -o json",
+            "tokend organization list --page-size 5",
             "tokend caller create gate --role workspace-admin --workspace acme --workspace globex",
             "tokend caller create gate --role admin --all-workspaces --certificate-san spiffe://a/b",
             "tokend caller key create gate --ttl 12h",

@@ -166,6 +166,9 @@ mod tests {
         shows::<v1::SuspendWorkspaceResponse>();
         shows::<v1::ResumeWorkspaceResponse>();
         shows::<v1::DeleteWorkspaceResponse>();
+        shows::<v1::CreateOrganizationResponse>();
+        shows::<v1::GetOrganizationResponse>();
+        shows::<v1::ListOrganizationsResponse>();
         shows::<v1::CreateCallerResponse>();
         shows::<v1::GetCallerResponse>();
         shows::<v1::ListCallersResponse>();

@@ -68,6 +68,7 @@ macro_rules! pages {
 pages! {
     ListTokensResponse { tokens },
     ListWorkspacesResponse { workspaces },
+    ListOrganizationsResponse { organizations },
     ListCallersResponse { callers },
     ListCallerKeysResponse { keys },
     ListAuditEventsResponse { events },

@@ -5,6 +5,8 @@ pub enum EventType {
     InstallationCreated,
     /// The log begins here, although what it is about was there before: it was made by a tokend without a log.
     LogBegun,
+    /// An organization was made.
+    OrganizationCreated,
     /// A workspace was made.
     WorkspaceCreated,
     /// A workspace was suspended.
@@ -46,6 +48,7 @@ impl EventType {
         match self {
             Self::InstallationCreated => "installation.created",
             Self::LogBegun => "log.begun",
+            Self::OrganizationCreated => "organization.created",
             Self::WorkspaceCreated => "workspace.created",
             Self::WorkspaceSuspended => "workspace.suspended",
             Self::WorkspaceResumed => "workspace.resumed",

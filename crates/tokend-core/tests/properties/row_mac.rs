@@ -10,6 +10,7 @@ use tokend_core::{
     credential::{CredentialId, SecretDigest},
     labels::Labels,
     name::{CallerKeyName, TokenName},
+    organization::Organization,
     row_mac::{MacInput, RowMac, Sealed},
     scope::GrantedScopes,
     text::{Description, DisplayName, Reason},
@@ -19,8 +20,8 @@ use tokend_core::{
 };
 
 use crate::samples::{
-    OTHER_ROOT, ROOT, at, caller, caller_key, id, kid, names, only, resource, revocation, ring, ring_of, token, workspace,
-    workspace_id, workspace_ids,
+    OTHER_ROOT, ROOT, at, caller, caller_key, id, kid, names, only, organization, resource, revocation, ring, ring_of, token,
+    workspace, workspace_id, workspace_ids,
 };
 
 /// What changes, and how.
@@ -82,6 +83,7 @@ fn known_answers() {
         ("working key", ring.seal(&working_key), "132830fa65347b02c0034c81c92260ef44c8390915be227a9ec31ee818ff2496"),
         ("token", ring.seal(&token()), "76e808133555b7c02d8cefc0535851e3638aaa09ee8ef5cb67080dfc0a9c7765"),
         ("suspended workspace", ring.seal(&workspace()), "c6b076098349c1322fe8b32184ecf96ddff5b01b045cd08cbd8fa784d080abd1"),
+        ("organization", ring.seal(&organization()), "61dbd787ceb589c5a9a770c7d9ab9a596803f60afd4780d8f8d78f7ed92d374a"),
         ("caller", ring.seal(&caller()), "6b72d849ac6b49475470408724ac8dd45b5cec0cca309993d24c56a72efcc100"),
         ("revoked key", ring.seal(&caller_key()), "b6e0841e14fddd49bb82ca5a3b149544a62c6fe860528beee051f982160b7928"),
     ];
@@ -167,6 +169,16 @@ fn every_covered_field_of_a_workspace() {
         ],
     );
     assert_not_covered(&workspace(), |row| row.display_name = DisplayName::new("other".to_owned()).expect("well-formed"));
+}
+
+#[test]
+fn every_covered_field_of_an_organization() {
+    let Organization { id: _, display_name: _, create_time: _ } = organization();
+    assert_covered::<Organization>(
+        &organization(),
+        &[("id", |row| row.id = "initrode".parse().expect("well-formed")), ("create time", |row| row.create_time = at(0))],
+    );
+    assert_not_covered(&organization(), |row| row.display_name = DisplayName::new("other".to_owned()).expect("well-formed"));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use tokend_core::{
     keyring::{KeyRing, RootKeys},
     labels::Labels,
     name::{CallerKeyName, TokenName, WorkspaceId},
+    organization::Organization,
     resource::Resource,
     scope::{GrantedScopes, ScopeName},
     text::{Description, DisplayName, Reason},
@@ -142,6 +143,15 @@ pub(crate) fn workspace() -> Workspace {
         display_name: DisplayName::new("Acme".to_owned()).expect("well-formed"),
         organization: Some("initech".parse().expect("well-formed")),
         state: WorkspaceState::Suspended { at: at(1_750_000_000_000_000) },
+        create_time: at(1_700_000_000_000_000),
+    }
+}
+
+/// An organization.
+pub(crate) fn organization() -> Organization {
+    Organization {
+        id: "initech".parse().expect("well-formed"),
+        display_name: DisplayName::new("Initech".to_owned()).expect("well-formed"),
         create_time: at(1_700_000_000_000_000),
     }
 }

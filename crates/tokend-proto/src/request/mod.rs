@@ -3,6 +3,7 @@
 pub mod audit_log;
 pub mod caller_admin;
 pub mod leaks;
+pub mod organizations;
 pub mod page;
 pub mod token_admin;
 pub mod token_verify;

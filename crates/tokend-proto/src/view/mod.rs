@@ -3,6 +3,7 @@
 mod audit;
 mod caller;
 mod leak;
+mod organization;
 mod scopes;
 mod token;
 mod verdict;
@@ -11,6 +12,7 @@ mod workspace;
 pub use audit::audit_event_message;
 pub use caller::{caller_key_message, caller_message};
 pub use leak::leak_message;
+pub use organization::organization_message;
 pub use scopes::scopes_message;
 pub use token::{TokenView, secret_text};
 pub use verdict::{KnownToken, Verification};

@@ -1,6 +1,6 @@
 use std::borrow::Cow;
 
-use tokend_core::name::{CallerId, WorkspaceId};
+use tokend_core::name::{CallerId, OrganizationId, WorkspaceId};
 use tokend_proto::v1;
 
 /// What a message is about: the name in it, as the client sent it.
@@ -40,6 +40,7 @@ subjects! {
     SuspendWorkspaceRequest.name,
     ResumeWorkspaceRequest.name,
     DeleteWorkspaceRequest.name,
+    GetOrganizationRequest.name,
     GetCallerRequest.name,
     DeleteCallerRequest.name,
     CreateCallerKeyRequest.parent,
@@ -49,11 +50,24 @@ subjects! {
     WatchAuditEventsRequest.parent,
 }
 
-without_subject!(RevokeLeakedTokensRequest, IdentifyTokenRequest, ListScopesRequest, ListWorkspacesRequest, ListCallersRequest,);
+without_subject!(
+    RevokeLeakedTokensRequest,
+    IdentifyTokenRequest,
+    ListScopesRequest,
+    ListWorkspacesRequest,
+    ListOrganizationsRequest,
+    ListCallersRequest,
+);
 
 impl Subject for v1::CreateWorkspaceRequest {
     fn subject(&self) -> Cow<'_, str> {
         format!("{}/{}", WorkspaceId::COLLECTION, self.workspace_id).into()
+    }
+}
+
+impl Subject for v1::CreateOrganizationRequest {
+    fn subject(&self) -> Cow<'_, str> {
+        format!("{}/{}", OrganizationId::COLLECTION, self.organization_id).into()
     }
 }
 

@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use tokend_proto::{
+    request::organizations::{CreateOrganization, GetOrganization, ListOrganizations},
     request::workspace_admin::{CreateWorkspace, DeleteWorkspace, GetWorkspace, ListWorkspaces, ResumeWorkspace, SuspendWorkspace},
     v1,
-    view::workspace_message,
+    view::{organization_message, workspace_message},
 };
 use tokend_store::StoredWorkspace;
 use tonic::{Request, Response, Status, async_trait};
@@ -12,10 +13,10 @@ use crate::{
     access::{Act, admitted, sees_workspace},
     paging::{List, id_position},
     refusal::Refusal,
-    usecases::{Context, workspaces},
+    usecases::{Context, organizations, workspaces},
 };
 
-/// Makes, shows, suspends and deletes workspaces.
+/// Makes, shows, suspends and deletes workspaces; makes and shows organizations.
 #[derive(Debug)]
 pub(crate) struct WorkspaceAdminService(pub(crate) Arc<Context>);
 
@@ -89,6 +90,42 @@ impl v1::workspace_admin_server::WorkspaceAdmin for WorkspaceAdminService {
         let (stored, revision) = workspaces::delete(&self.0, act, request).await?;
         let (workspace, revision) = (Some(message_of(stored)), Some(revision.into()));
         Ok(Response::new(v1::DeleteWorkspaceResponse { workspace, revision }))
+    }
+
+    async fn create_organization(
+        &self,
+        request: Request<v1::CreateOrganizationRequest>,
+    ) -> Result<Response<v1::CreateOrganizationResponse>, Status> {
+        let (act, message) = admitted(request)?;
+        let request = CreateOrganization::from_message(message).map_err(Refusal::from)?;
+        let organization = Some(organization_message(organizations::create(&self.0, act, request).await?));
+        Ok(Response::new(v1::CreateOrganizationResponse { organization }))
+    }
+
+    async fn get_organization(
+        &self,
+        request: Request<v1::GetOrganizationRequest>,
+    ) -> Result<Response<v1::GetOrganizationResponse>, Status> {
+        let (_, message) = admitted(request)?;
+        let GetOrganization { id } = GetOrganization::from_message(&message).map_err(Refusal::from)?;
+        let organization = Some(organization_message(organizations::get(&self.0, id).await?));
+        Ok(Response::new(v1::GetOrganizationResponse { organization }))
+    }
+
+    async fn list_organizations(
+        &self,
+        request: Request<v1::ListOrganizationsRequest>,
+    ) -> Result<Response<v1::ListOrganizationsResponse>, Status> {
+        let (Act { caller, .. }, message) = admitted(request)?;
+        let ListOrganizations { page } = ListOrganizations::from_message(message).map_err(Refusal::from)?;
+        let keys = self.0.store.keys();
+        let list = List { ring: &keys, caller: &caller, rpc: "ListOrganizations", parent: "", filter: "" };
+        let after = list.position(&page, id_position).map_err(Refusal::from)?;
+        let (organizations, next) = organizations::list(&self.0, after, page.size).await?;
+        Ok(Response::new(v1::ListOrganizationsResponse {
+            organizations: organizations.into_iter().map(organization_message).collect(),
+            next_page_token: list.next_page_token(next.as_deref().map(str::as_bytes)),
+        }))
     }
 }
 

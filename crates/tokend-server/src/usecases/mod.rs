@@ -3,6 +3,7 @@
 pub(crate) mod audit_log;
 pub(crate) mod callers;
 pub(crate) mod leaks;
+pub(crate) mod organizations;
 pub(crate) mod tokens;
 pub(crate) mod verify;
 pub(crate) mod workspaces;

@@ -1,7 +1,7 @@
 //! Making, showing, suspending and deleting workspaces.
 
 use tokend_core::{
-    audit::{Chain, EventType, RowAfter},
+    audit::{Chain, Event, EventType, RowAfter},
     caller::{Caller, WorkspaceAccess},
     name::WorkspaceId,
     revision::Revision,
@@ -17,20 +17,23 @@ use crate::{access::Act, refusal::Refusal};
 /// Makes a workspace.
 pub(crate) async fn create(context: &Context, act: Act, request: CreateWorkspace) -> Result<Workspace, Refusal> {
     let CreateWorkspace { id, display_name, organization } = request;
-    if let Some(organization) = organization {
-        // There is no way yet to make one.
-        return Err(Refusal::OrganizationNotFound(organization));
-    }
     let create = async move |tx: &WriteTx| {
+        if let Some(organization) = &organization
+            && tx.organization(organization).await?.is_none()
+        {
+            return Err(Refusal::OrganizationNotFound(organization.clone()));
+        }
         let create_time = tx.now().await?;
-        let workspace = Workspace { id, display_name, organization: None, state: WorkspaceState::Active, create_time };
+        let workspace = Workspace { id, display_name, organization, state: WorkspaceState::Active, create_time };
         if tx.insert_workspace(&workspace).await? != Insert::Done {
             return Err(Refusal::WorkspaceAlreadyExists(workspace.id));
         }
         // In both chains: the workspace's own could be deleted whole.
         let (name, own) = (workspace.id.name(), Chain::Workspace(workspace.id.clone()));
         tx.audit(act.event(Chain::Installation, EventType::WorkspaceCreated, name.clone(), RowAfter::None)).await?;
-        tx.audit(act.event(own, EventType::WorkspaceCreated, name, tx.row_is(&workspace).await?)).await?;
+        let event = act.event(own, EventType::WorkspaceCreated, name, tx.row_is(&workspace).await?);
+        let detail = workspace.organization.as_ref().map(|organization| format!("in {}", organization.name()));
+        tx.audit(Event { detail: detail.unwrap_or_default(), ..event }).await?;
         Ok(workspace)
     };
     context.store.write(move |tx| Box::pin(async move { create(tx).await })).await

@@ -14,6 +14,7 @@ pub(crate) mod endings;
 pub(crate) mod feed;
 pub(crate) mod installation;
 pub(crate) mod keyring_keys;
+pub(crate) mod organizations;
 pub(crate) mod request_ids;
 pub(crate) mod tokens;
 pub(crate) mod workspaces;

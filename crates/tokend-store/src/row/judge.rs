@@ -9,6 +9,7 @@ use sea_orm::{FromQueryResult, QueryResult};
 use tokend_core::{
     caller::{Caller, CallerKey},
     keyring::{KeyRing, WrongKeys},
+    organization::Organization,
     row_mac::{RowMac, Sealed},
     token::Token,
     workspace::Workspace,
@@ -80,7 +81,7 @@ impl Judge {
 }
 
 impl RefusedRows {
-    const TABLES: [&'static str; 4] = [Token::TABLE, Workspace::TABLE, Caller::TABLE, CallerKey::TABLE];
+    const TABLES: [&'static str; 5] = [Token::TABLE, Workspace::TABLE, Organization::TABLE, Caller::TABLE, CallerKey::TABLE];
 
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         Self::TABLES.into_iter().zip(&self.0).map(|(table, count)| (table, count.load(Ordering::Relaxed)))

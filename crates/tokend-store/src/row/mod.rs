@@ -8,6 +8,7 @@ mod caller;
 mod caller_key;
 mod judge;
 mod list;
+mod organization;
 mod token;
 mod workspace;
 
@@ -15,6 +16,7 @@ pub(crate) use caller::to_model as caller_to_model;
 pub(crate) use caller_key::to_model as caller_key_to_model;
 pub(crate) use judge::{Judge, RefusedRows};
 pub(crate) use list::map_entry;
+pub(crate) use organization::to_model as organization_to_model;
 pub(crate) use token::to_model as token_to_model;
 pub(crate) use workspace::{DELETED, to_model as workspace_to_model};
 

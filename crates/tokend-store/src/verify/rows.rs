@@ -9,6 +9,7 @@ use sea_orm::{
 use tokend_core::{
     audit::{Chain, EventType, Record, RowAfter},
     caller::{Caller, CallerKey},
+    organization::Organization,
     time::Timestamp,
     token::Token,
     workspace::Workspace,
@@ -16,7 +17,7 @@ use tokend_core::{
 
 use super::{AT_ONCE, Finding, RowProblem, Verification};
 use crate::{
-    entity::{caller_keys, callers, tokens, workspaces},
+    entity::{caller_keys, callers, organizations, tokens, workspaces},
     error::StoreError,
     row::{Row, shown_id},
 };
@@ -52,6 +53,11 @@ impl Verification<'_> {
         let mut comparison = Comparison { verification: self, subjects, recorded_since };
         match chain {
             Chain::Installation => {
+                let all = |after: Option<String>| {
+                    let rows = organizations::Entity::find().order_by_asc(organizations::Column::Id).limit(AT_ONCE);
+                    after.into_iter().fold(rows, |rows, after| rows.filter(organizations::Column::Id.gt(after))).into_query()
+                };
+                comparison.each::<Organization, String>(all).await?;
                 let all = |after: Option<String>| {
                     let rows = callers::Entity::find().order_by_asc(callers::Column::Id).limit(AT_ONCE);
                     after.into_iter().fold(rows, |rows, after| rows.filter(callers::Column::Id.gt(after))).into_query()
@@ -131,6 +137,16 @@ impl Comparison<'_, '_> {
                 self.verification.report.find(Finding::Row { row: resource, problem: RowProblem::Gone { sequence } });
             }
         }
+    }
+}
+
+impl Subject for Organization {
+    fn resource(columns: &QueryResult) -> Result<String, StoreError> {
+        Ok(format!("organizations/{}", columns.try_get::<String>("", "id")?))
+    }
+
+    fn create_time(&self) -> Timestamp {
+        self.create_time
     }
 }
 

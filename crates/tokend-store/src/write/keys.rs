@@ -9,6 +9,7 @@ use tokend_core::{
     caller::{Caller, CallerKey},
     credential::{Credential, Kid},
     keyring::{KeyState, KnownKey, WrongKeys},
+    organization::Organization,
     row_mac::{RowMac, Sealed},
     time::Timestamp,
     token::{Expiry, Token},
@@ -38,6 +39,8 @@ pub struct LiveCredentials {
 /// A table whose rows are sealed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SealedTable {
+    /// Organizations.
+    Organizations,
     /// Workspaces.
     Workspaces,
     /// Tokens.
@@ -65,12 +68,13 @@ pub struct Renewed {
 
 impl SealedTable {
     /// Every one.
-    pub const ALL: [Self; 4] = [Self::Workspaces, Self::Tokens, Self::Callers, Self::CallerKeys];
+    pub const ALL: [Self; 5] = [Self::Organizations, Self::Workspaces, Self::Tokens, Self::Callers, Self::CallerKeys];
 
     /// Its name in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Organizations => Organization::TABLE,
             Self::Workspaces => Workspace::TABLE,
             Self::Tokens => Token::TABLE,
             Self::Callers => Caller::TABLE,
@@ -191,6 +195,7 @@ impl WriteTx {
         limit: u64,
     ) -> Result<Renewed, StoreError> {
         match table {
+            SealedTable::Organizations => self.renew::<Organization>(kid, after, limit).await,
             SealedTable::Workspaces => self.renew::<Workspace>(kid, after, limit).await,
             SealedTable::Tokens => self.renew::<Token>(kid, after, limit).await,
             SealedTable::Callers => self.renew::<Caller>(kid, after, limit).await,

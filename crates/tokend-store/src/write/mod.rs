@@ -20,6 +20,7 @@ pub(crate) mod audit;
 mod callers;
 mod endings;
 mod keys;
+mod organizations;
 mod requests;
 mod tokens;
 mod workspaces;

@@ -1,0 +1,43 @@
+//! Making and showing organizations.
+
+use tokend_core::{
+    audit::{Chain, EventType},
+    name::OrganizationId,
+    organization::Organization,
+};
+use tokend_proto::request::organizations::CreateOrganization;
+use tokend_store::{Insert, OrganizationPage, WriteTx};
+
+use super::Context;
+use crate::{access::Act, refusal::Refusal};
+
+/// Makes an organization.
+pub(crate) async fn create(context: &Context, act: Act, request: CreateOrganization) -> Result<Organization, Refusal> {
+    let CreateOrganization { id, display_name } = request;
+    let create = async move |tx: &WriteTx| {
+        let organization = Organization { id, display_name, create_time: tx.now().await? };
+        if tx.insert_organization(&organization).await? != Insert::Done {
+            return Err(Refusal::OrganizationAlreadyExists(organization.id));
+        }
+        let (name, row) = (organization.id.name(), tx.row_is(&organization).await?);
+        tx.audit(act.event(Chain::Installation, EventType::OrganizationCreated, name, row)).await?;
+        Ok(organization)
+    };
+    context.store.write(move |tx| Box::pin(async move { create(tx).await })).await
+}
+
+/// Shows an organization.
+pub(crate) async fn get(context: &Context, id: OrganizationId) -> Result<Organization, Refusal> {
+    context.store.organization(&id).await?.ok_or(Refusal::OrganizationNotFound(id))
+}
+
+/// A page of organizations, by id, and the id behind which the next page starts.
+pub(crate) async fn list(
+    context: &Context,
+    after: Option<String>,
+    limit: u16,
+) -> Result<(Vec<Organization>, Option<String>), Refusal> {
+    let OrganizationPage { organizations, next } = context.store.list_organizations(after, limit.into()).await?;
+    // What can't be read was logged; it hides nothing else.
+    Ok((organizations.into_iter().flatten().collect(), next))
+}

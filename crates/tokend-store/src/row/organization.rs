@@ -1,0 +1,42 @@
+use sea_orm::{ActiveValue::Set, QueryResult};
+use tokend_core::{organization::Organization, row_mac::RowMac, text::DisplayName};
+
+use super::{Row, column, time};
+use crate::entity::organizations::{ActiveModel, Model};
+
+impl Row for Organization {
+    type Id = String;
+    type Model = Model;
+
+    fn key(model: &Model) -> String {
+        model.id.clone()
+    }
+
+    fn key_of_undecoded(columns: &QueryResult, prefix: &str) -> Option<String> {
+        columns.try_get(prefix, "id").ok()
+    }
+
+    fn mac(model: &Model) -> &[u8] {
+        &model.mac
+    }
+
+    fn from_model(model: Model) -> Result<Self, String> {
+        let Model { id, display_name, create_time, mac: _ } = model;
+        Ok(Self {
+            id: column("id", id.parse())?,
+            display_name: column("display_name", DisplayName::new(display_name))?,
+            create_time: time("create_time", create_time)?,
+        })
+    }
+}
+
+/// The row to insert.
+pub(crate) fn to_model(organization: &Organization, mac: &RowMac) -> ActiveModel {
+    let Organization { id, display_name, create_time } = organization;
+    ActiveModel {
+        id: Set(id.to_string()),
+        display_name: Set(display_name.to_string()),
+        create_time: Set(create_time.unix_micros()),
+        mac: Set(mac.to_bytes().to_vec()),
+    }
+}
