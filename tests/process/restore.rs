@@ -12,6 +12,7 @@ use tonic::Code;
 
 on_both_databases!(
     nothing_that_ended_comes_back,
+    workspaces_are_as_they_were_last,
     without_an_export_every_token_ends,
     a_crash_between_the_change_and_the_export_loses_nothing,
     an_export_that_can_not_be_relied_on_changes_nothing,
@@ -132,6 +133,48 @@ async fn nothing_that_ended_comes_back(installation: Installation) {
     for token in [&ended, &alive] {
         assert_eq!(server.verdict(question(&token.secret, &acme, &[])).await.deny_reason(), DenyReason::Revoked);
     }
+}
+
+async fn workspaces_are_as_they_were_last(installation: Installation) {
+    let admin_key = installation.init().await;
+    let server = serve(&installation, &admin_key).await;
+    let [deleted, suspended, resumed, twice] = ["deleted", "suspended", "resumed", "twice"];
+    let mut tokens = Vec::new();
+    for id in [deleted, suspended, resumed, twice] {
+        let workspace = server.workspace(id).await;
+        tokens.push((server.token(token_in(&workspace)).await.secret, workspace));
+    }
+    server.suspend(&tokens[2].1).await;
+    assert!(server.stop().await.status.success());
+    let yesterday = Backup::of(&installation).await;
+
+    let server = serve(&installation, &admin_key).await;
+    server.delete_workspace(&tokens[0].1).await;
+    server.suspend(&tokens[1].1).await;
+    server.resume(&tokens[2].1).await;
+    server.suspend(&tokens[3].1).await;
+    server.resume(&tokens[3].1).await;
+    let gone = server.workspace("gone").await;
+    server.delete_workspace(&gone).await;
+    assert!(server.stop().await.status.success());
+
+    yesterday.restore(&installation).await;
+    let told = [restore(&installation).await, restore(&installation).await];
+    assert!(told[0].stderr.contains("3 workspaces, 0 tokens") && told[1].stderr.contains("0 workspaces, 0 tokens"), "{told:#?}");
+    let server = serve(&installation, &admin_key).await;
+    let allowed = DenyReason::Unspecified;
+    for ((secret, workspace), reason) in
+        tokens.iter().zip([DenyReason::WorkspaceDeleted, DenyReason::WorkspaceSuspended, allowed, allowed])
+    {
+        assert_eq!(server.verdict(question(secret, workspace, &[])).await.deny_reason(), reason, "{workspace}");
+    }
+    // An id that was lost with the newer database is free, and what takes it is another.
+    let token = server.token(token_in(&server.workspace("gone").await)).await.secret;
+    assert!(server.stop().await.status.success());
+    assert!(restore(&installation).await.stderr.contains("0 workspaces"), "it is another that was deleted");
+    let server = serve(&installation, &admin_key).await;
+    assert_eq!(server.verdict(question(&token, &gone, &[])).await.decision(), Decision::Allow);
+    assert!(installation.run_on_data(["audit", "verify"]).await.status.success(), "all is on record");
 }
 
 async fn without_an_export_every_token_ends(installation: Installation) {

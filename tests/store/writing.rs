@@ -156,8 +156,8 @@ async fn a_workspace_change_loses_where_the_row_changed(fixture: Fixture) {
     let resumed = Workspace { state: WorkspaceState::Active, ..acme.clone() };
     let foreign = workspace("globex", now);
     let changed = deleted.clone();
-    let (done, stale, moved) = store
-        .write::<_, StoreError, _>(move |tx| {
+    let ((done, stale, moved), _) = store
+        .write_advancing::<_, StoreError, _>(move |tx| {
             Box::pin(async move {
                 let read = tx.lock_workspace(&acme.id).await?.expect("it is there");
                 let moved = tx.update_workspace(&read, foreign).await?;

@@ -1,4 +1,5 @@
 //! What ended for good, as a line of text that is kept outside the database: a restored backup learns from it what it must not revive.
+//! So that suspended workspaces stay suspended, every change of a workspace's state is such a line, too; the last one counts.
 //!
 //! A line is a JSON object with a MAC over every other field. Lines of one epoch count up without a gap, so that one that is missing
 //! is missed; only those behind the last can't be.
@@ -8,11 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::{
     credential::Kid,
     keyring::KeyRing,
-    name::{CallerId, CallerKeyName, TokenName},
+    name::{CallerId, CallerKeyName, TokenName, WorkspaceId},
     row_mac::MacInput,
     text::Reason,
     time::Timestamp,
     token::Revocation,
+    workspace::WorkspaceState,
 };
 
 /// What ended.
@@ -24,6 +26,15 @@ pub enum Ending {
         name: TokenName,
         /// When, by whom and why.
         revocation: Revocation,
+    },
+    /// A workspace was suspended, resumed or deleted.
+    Workspace {
+        /// Which.
+        id: WorkspaceId,
+        /// When it had been made: an id that is lost with a newer database is taken again.
+        create_time: Timestamp,
+        /// What it is since.
+        state: WorkspaceState,
     },
     /// A caller was deleted, its keys with it.
     Caller {
@@ -89,6 +100,12 @@ struct Line {
 enum EndingText {
     #[serde(rename = "token.revoked")]
     Token { name: String, time: i64, by: String, reason: String },
+    #[serde(rename = "workspace.suspended")]
+    WorkspaceSuspended { name: String, time: i64, create_time: i64 },
+    #[serde(rename = "workspace.resumed")]
+    WorkspaceResumed { name: String, create_time: i64 },
+    #[serde(rename = "workspace.deleted")]
+    WorkspaceDeleted { name: String, time: i64, create_time: i64 },
     #[serde(rename = "caller.deleted")]
     Caller { name: String, time: i64, create_time: i64 },
     #[serde(rename = "caller_key.revoked")]
@@ -153,6 +170,17 @@ impl KeyRing {
                 input.text(by.as_str());
                 input.text(reason.as_str());
             }
+            Ending::Workspace { id, create_time, state } => {
+                let (state, at) = match *state {
+                    WorkspaceState::Active => ("workspace resumed", None),
+                    WorkspaceState::Suspended { at } => ("workspace suspended", Some(at)),
+                    WorkspaceState::Deleted { at } => ("workspace deleted", Some(at)),
+                };
+                input.text(state);
+                input.text(id.as_str());
+                input.time(*create_time);
+                input.optional(at, MacInput::time);
+            }
             Ending::Caller { id, create_time, at } => {
                 input.text("caller");
                 input.text(id.as_str());
@@ -178,6 +206,14 @@ impl EndingText {
                 by: by.to_string(),
                 reason: reason.as_str().to_owned(),
             },
+            Ending::Workspace { id, create_time, state } => {
+                let (name, create_time) = (id.name(), create_time.unix_micros());
+                match *state {
+                    WorkspaceState::Active => Self::WorkspaceResumed { name, create_time },
+                    WorkspaceState::Suspended { at } => Self::WorkspaceSuspended { name, time: at.unix_micros(), create_time },
+                    WorkspaceState::Deleted { at } => Self::WorkspaceDeleted { name, time: at.unix_micros(), create_time },
+                }
+            }
             Ending::Caller { id, create_time, at } => {
                 Self::Caller { name: id.name(), time: at.unix_micros(), create_time: create_time.unix_micros() }
             }
@@ -187,11 +223,21 @@ impl EndingText {
 
     fn understand(self) -> Option<Ending> {
         let time = |micros| Timestamp::from_unix_micros(micros).ok();
+        let workspace = |name: String, create_time, state| {
+            Some(Ending::Workspace { id: WorkspaceId::from_name(&name).ok()?, create_time: time(create_time)?, state })
+        };
         Some(match self {
             Self::Token { name, time: at, by, reason } => Ending::Token {
                 name: name.parse().ok()?,
                 revocation: Revocation { at: time(at)?, by: by.parse().ok()?, reason: Reason::new(reason).ok()? },
             },
+            Self::WorkspaceSuspended { name, time: at, create_time } => {
+                workspace(name, create_time, WorkspaceState::Suspended { at: time(at)? })?
+            }
+            Self::WorkspaceResumed { name, create_time } => workspace(name, create_time, WorkspaceState::Active)?,
+            Self::WorkspaceDeleted { name, time: at, create_time } => {
+                workspace(name, create_time, WorkspaceState::Deleted { at: time(at)? })?
+            }
             Self::Caller { name, time: at, create_time } => {
                 Ending::Caller { id: CallerId::from_name(&name).ok()?, create_time: time(create_time)?, at: time(at)? }
             }

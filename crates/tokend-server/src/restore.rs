@@ -7,6 +7,7 @@
 //! Each ending is applied where it still has to be, so that all of it can be done again: after a crash, or by mistake.
 
 use std::{
+    collections::HashSet,
     fs::File,
     io::{self, BufRead, BufReader},
     path::{Path, PathBuf},
@@ -21,6 +22,7 @@ use tokend_core::{
     name::{CallerId, MalformedChosenId, TokenName},
     text::{Reason, TextError},
     token::Revocation,
+    workspace::{Workspace, WorkspaceState},
 };
 use tokend_store::{Store, StoreError, WriteTx};
 
@@ -81,6 +83,8 @@ pub enum RestoreError {
 /// What was ended again.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Restored {
+    /// Workspaces that were suspended, resumed or deleted.
+    pub workspaces: u64,
     /// Tokens.
     pub tokens: u64,
     /// Callers, with their keys.
@@ -101,10 +105,11 @@ pub async fn from_export(store: &Store, path: &Path) -> Result<Restored, Restore
     check_beginning(store, &endings).await?;
     begin_epoch(store).await?;
     let mut done = Restored::default();
-    for batch in endings.chunks(AT_ONCE) {
-        let mut batch: Vec<_> = batch.iter().map(|(_, _, ending)| ending.clone()).collect();
+    for batch in what_counts(endings).chunks(AT_ONCE) {
+        let mut batch = batch.to_vec();
         // In the order of locks: tokens by workspace, then what belongs to callers.
         batch.sort_by_cached_key(|ending| match ending {
+            Ending::Workspace { id, .. } => (0, id.name()),
             Ending::Token { name, .. } => (0, name.to_string()),
             Ending::Caller { id, .. } => (1, id.to_string()),
             Ending::CallerKey { name, .. } => (1, name.caller.to_string()),
@@ -160,6 +165,18 @@ fn read_export(keys: &KeyRing, path: &Path) -> Result<Vec<(usize, Place, Ending)
     Ok(endings)
 }
 
+/// Everything but the changes of a workspace's state that later ones replaced: what was resumed must not be suspended on the way.
+fn what_counts(endings: Vec<(usize, Place, Ending)>) -> Vec<Ending> {
+    let mut seen = HashSet::new();
+    let mut counts: Vec<_> = endings.into_iter().rev().map(|(_, _, ending)| ending).collect();
+    counts.retain(|ending| match ending {
+        Ending::Workspace { id, create_time, state: _ } => seen.insert((id.clone(), *create_time)),
+        Ending::Token { .. } | Ending::Caller { .. } | Ending::CallerKey { .. } => true,
+    });
+    counts.reverse();
+    counts
+}
+
 /// The export must begin where the backup ends, or before.
 async fn check_beginning(store: &Store, endings: &[(usize, Place, Ending)]) -> Result<(), RestoreError> {
     let (epoch, known) = (store.epoch().await?, store.last_ending().await?);
@@ -204,6 +221,21 @@ async fn end_again(tx: &WriteTx, ending: Ending, done: &mut Restored) -> Result<
             tx.audit(Event { reason, ..event }).await?;
             done.tokens += 1;
         }
+        Ending::Workspace { id, create_time, state } => {
+            // One of that id that was made later is another.
+            let read = tx.lock_workspace(&id).await?.filter(|read| read.create_time == create_time && read.state != state);
+            let Some(read) = read.filter(|read| !matches!(read.state, WorkspaceState::Deleted { .. })) else { return Ok(()) };
+            let changed = Workspace { state, ..(*read).clone() };
+            let Some(workspace) = tx.update_workspace(&read, changed).await? else { return Ok(()) };
+            let kind = match state {
+                WorkspaceState::Active => EventType::WorkspaceResumed,
+                WorkspaceState::Suspended { .. } => EventType::WorkspaceSuspended,
+                WorkspaceState::Deleted { .. } => EventType::WorkspaceDeleted,
+            };
+            let row = tx.row_is(&*workspace).await?;
+            tx.audit(event(Chain::Workspace(id.clone()), kind, id.name(), row)).await?;
+            done.workspaces += 1;
+        }
         Ending::Caller { id, create_time, at: _ } => {
             // One of that id that was made later is another.
             let Some(_) = tx.caller(&id).await?.filter(|caller| caller.create_time == create_time) else { return Ok(()) };
@@ -224,10 +256,14 @@ async fn end_again(tx: &WriteTx, ending: Ending, done: &mut Restored) -> Result<
 
 /// Says in the installation's chain what was done.
 async fn tell(store: &Store, done: &Restored, how: &str) -> Result<(), StoreError> {
-    let Restored { tokens, callers, caller_keys, refused: _ } = done;
+    let Restored { workspaces, tokens, callers, caller_keys, refused: _ } = done;
     let event = event(Chain::Installation, EventType::InstallationRestored, String::new(), RowAfter::None);
-    let event =
-        Event { detail: format!("{how}: {tokens} tokens, {callers} callers, {caller_keys} caller keys ended again"), ..event };
+    let event = Event {
+        detail: format!(
+            "{how}: {workspaces} workspaces, {tokens} tokens, {callers} callers, {caller_keys} caller keys ended again"
+        ),
+        ..event
+    };
     store.write(move |tx: &WriteTx| Box::pin(async move { tx.audit(event).await })).await
 }
 
@@ -247,7 +283,8 @@ fn event(chain: Chain, kind: EventType, resource: String, row: RowAfter) -> Even
 
 impl Restored {
     fn add(&mut self, other: Self) {
-        let Self { tokens, callers, caller_keys, refused } = other;
+        let Self { workspaces, tokens, callers, caller_keys, refused } = other;
+        self.workspaces += workspaces;
         self.tokens += tokens;
         self.callers += callers;
         self.caller_keys += caller_keys;

@@ -88,13 +88,16 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
         },
     };
     store.close().await;
-    let Restored { tokens, callers, caller_keys, refused } = restored?;
-    note(&format!("Ended again: {tokens} tokens, {callers} callers, {caller_keys} caller keys. A new epoch has begun."));
+    let Restored { workspaces, tokens, callers, caller_keys, refused } = restored?;
+    note(&format!(
+        "Ended again: {workspaces} workspaces, {tokens} tokens, {callers} callers, {caller_keys} caller keys. A new epoch has begun."
+    ));
     if refused > 0 {
         note(&format!("{refused} rows were not what tokend wrote; they stay refused, and the log names them."));
     }
     if revoke_all {
         note("Callers are as they were in the backup: look at `tokend caller list`, and delete those that had been deleted since.");
+        note("So are workspaces: look at `tokend workspace list`, and suspend or delete those that had been.");
     }
     note("Next: start the servers.");
     Ok(ExitCode::SUCCESS)

@@ -3,17 +3,22 @@
 use tokend_core::{
     ending::{Ending, NotAnEnding, Place},
     keyring::KeyState,
+    workspace::WorkspaceState,
 };
 
 use crate::samples::{OTHER_ROOT, ROOT, at, caller_key, revocation, ring, ring_of, roots_of, token};
 
 const PLACE: Place = Place { epoch: u64::MAX >> 1, position: 7 };
 
-fn endings() -> [Ending; 3] {
+fn endings() -> [Ending; 6] {
+    let of_workspace = |state| Ending::Workspace { id: "acme".parse().expect("well-formed"), create_time: at(1), state };
     [
         Ending::Token { name: token().name, revocation: revocation() },
         Ending::Caller { id: "ci".parse().expect("well-formed"), create_time: at(1), at: at(1_750_000_000_000_000) },
         Ending::CallerKey { name: caller_key().name, at: at(1_750_000_000_000_000) },
+        of_workspace(WorkspaceState::Suspended { at: at(1_750_000_000_000_000) }),
+        of_workspace(WorkspaceState::Active),
+        of_workspace(WorkspaceState::Deleted { at: at(1_750_000_000_000_000) }),
     ]
 }
 

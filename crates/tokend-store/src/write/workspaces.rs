@@ -2,7 +2,7 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
 };
-use tokend_core::{name::WorkspaceId, workspace::Workspace};
+use tokend_core::{ending::Ending, name::WorkspaceId, workspace::Workspace};
 
 use super::{Insert, Locked, WriteTx};
 use crate::{
@@ -56,6 +56,13 @@ impl WriteTx {
             .filter(workspaces::Column::Id.eq(read.id.as_str()))
             .filter(workspaces::Column::Id.eq(workspace.id.as_str()))
             .filter(workspaces::Column::Mac.eq(read.mac.to_bytes().to_vec()));
-        Ok(self.change(&update.into_query()).await?.then(|| Locked::new(workspace, mac)))
+        if !self.change(&update.into_query()).await? {
+            return Ok(None);
+        }
+        if workspace.state != read.state {
+            let Workspace { id, create_time, state, .. } = workspace.clone();
+            self.ends(Ending::Workspace { id, create_time, state });
+        }
+        Ok(Some(Locked::new(workspace, mac)))
     }
 }
