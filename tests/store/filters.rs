@@ -11,7 +11,7 @@ use tokend_core::{
     filter::TokenFilter,
     labels::Labels,
     resource::Resource,
-    scope::{GrantedScopes, ScopeCatalog},
+    scope::GrantedScopes,
     text::Reason,
     time::Timestamp,
     token::{Expiry, Revocation, Token},
@@ -32,7 +32,8 @@ const WORKSPACES: [&str; 3] = ["acme", "hooli", "globex"];
 const RESOURCES: [&str; 6] = ["", "/a", "/a/b", "/a-b", "/a%25", "/A"];
 const LABELS: [&str; 7] = ["", "web", "we", "a \"b\" \\ 'c'", "\"team\":\"web\"", "team", "grün 🦀%_"];
 const KEYS: [&str; 3] = ["team", "eam", "t_m"];
-const SCOPES: [&str; 4] = ["repository", "repository:write", "pullrequest", "webhook"];
+/// Some stand at the start, the end or in the middle of others.
+const SCOPES: [&str; 5] = ["a", "a:b", "ba", "c.a:b", "a_b"];
 const CREATORS: [&str; 2] = ["root", "ro-ot"];
 /// Seconds from now at which the times of tokens and filters lie, so that some are equal.
 const OFFSETS: [i64; 5] = [-7_200, -3_600, 0, 3_600, 7_200];
@@ -90,12 +91,12 @@ fn drawn() -> impl Strategy<Value = Drawn> {
 
 fn token(fixture: &Fixture, of: &Workspace, now: Timestamp, drawn: Drawn) -> Token {
     let (labels, scopes, expiry, created, revoked, creator, below) = drawn;
-    let catalog = ScopeCatalog::bitbucket().expect("a catalogue");
+    let scopes: Vec<_> = scopes.into_iter().map(|scope| scope.parse().expect("a scope")).collect();
     let labels = labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
     let by = "root".parse().expect("an id");
     Token {
         labels: Labels::new(labels).expect("labels"),
-        scopes: GrantedScopes::grant(&catalog, &scopes).expect("scopes"),
+        scopes: GrantedScopes::from_stored(1, scopes.clone(), scopes).expect("scopes"),
         expiry: expiry.map_or(Expiry::Never, |offset| Expiry::At(at(now, offset))),
         revocation: revoked.then(|| Revocation { at: now, by, reason: Reason::new(String::new()).expect("a reason") }),
         creator: creator.parse().expect("an id"),
@@ -135,7 +136,9 @@ async fn walk(store: &Store, workspace: &str, filter: &str, limit: u64) -> (Vec<
 
 async fn narrowing_finds_what_the_core_decides(fixture: Fixture) {
     let store = fixture.initialized().await;
-    let now = store.now().await.expect("time");
+    // On SQLite, time stands still until the clock gets there: some tokens expire in that very moment.
+    let now = after(store.now().await.expect("time"), 600);
+    store.raise_time_floor(now).await.expect("it is stored");
     let mut runner = runner();
     let states = [WorkspaceState::Active, WorkspaceState::Suspended { at: now }, WorkspaceState::Deleted { at: now }];
     let mut all = BTreeMap::new();
@@ -151,11 +154,12 @@ async fn narrowing_finds_what_the_core_decides(fixture: Fixture) {
         all.insert(id, (state, by_place));
     }
     let (mut some, strategy) = (0, filters(now));
-    for number in 0..300 {
+    for number in 0..80 {
         let text = draw(&mut runner, &strategy);
         let filter: TokenFilter = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
         for (id, (state, tokens)) in &all {
             let first = page(&store, id, &text, None, 1).await;
+            assert!(first.now == now || !fixture.is_sqlite());
             let wanted: Vec<_> = tokens.iter().filter(|token| filter.matches(token, *state, first.now)).cloned().collect();
             // No end lies so near that it could come in between.
             let (found, _) = walk(&store, id, &text, if number % 2 == 0 { 7 } else { 1_000 }).await;
@@ -165,7 +169,7 @@ async fn narrowing_finds_what_the_core_decides(fixture: Fixture) {
             some += usize::from((1..tokens.len()).contains(&wanted.len()));
         }
     }
-    assert!(some > 100, "filters that are true of some tokens and not of others: {some}");
+    assert!(some > 40, "filters that are true of some tokens and not of others: {some}");
 }
 
 /// Copies a row until there are `count` more of it, older than it and one microsecond apart, which nobody could ever read: their MACs
