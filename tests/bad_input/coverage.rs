@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    audit_log, callers,
+    audit_log, bulk, callers,
     case::{Aspect, Case, Expect},
     create_token,
     descriptors::{Field, Kind, rpcs},
@@ -18,8 +18,9 @@ use crate::{
 type List = fn(&Values) -> Vec<Case>;
 
 /// Every list of rows.
-const LISTS: [(&str, List); 14] = [
+const LISTS: [(&str, List); 15] = [
     ("audit_log", audit_log::cases),
+    ("bulk", bulk::cases),
     ("callers", callers::cases),
     ("create_token", create_token::cases),
     ("filters", filters::cases),
@@ -36,11 +37,12 @@ const LISTS: [(&str, List); 14] = [
 ];
 
 /// What a field has no rows for, and why.
-const EXEMPT: [(&str, Aspect, &str); 11] = [
+const EXEMPT: [(&str, Aspect, &str); 12] = [
     ("TokenAdmin/CreateToken display_name", Aspect::Secret, "people may call a token what they like"),
     ("TokenAdmin/CreateToken description", Aspect::Secret, "free text"),
     ("TokenAdmin/CreateToken labels.value", Aspect::Secret, "free text"),
     ("TokenAdmin/RevokeToken reason", Aspect::Secret, "free text"),
+    ("TokenAdmin/BatchRevokeTokens reason", Aspect::Secret, "free text"),
     ("WorkspaceAdmin/CreateWorkspace display_name", Aspect::Secret, "free text"),
     ("WorkspaceAdmin/CreateOrganization display_name", Aspect::Secret, "free text"),
     ("CallerAdmin/CreateCaller certificate_sans", Aspect::Secret, "any name that a certificate can have"),

@@ -19,6 +19,7 @@ mod values;
 mod wire;
 
 mod audit_log;
+mod bulk;
 mod callers;
 mod create_token;
 mod filters;

@@ -20,9 +20,10 @@ use crate::{
 };
 
 /// RPCs that store something when they are accepted.
-const WRITERS: [&str; 12] = [
+const WRITERS: [&str; 13] = [
     "TokenAdmin/CreateToken",
     "TokenAdmin/RevokeToken",
+    "TokenAdmin/BatchRevokeTokens",
     "TokenAdmin/RevokeLeakedTokens",
     "WorkspaceAdmin/CreateWorkspace",
     "WorkspaceAdmin/SuspendWorkspace",

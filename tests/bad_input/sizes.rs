@@ -28,7 +28,7 @@ fn limit(rpc: &str) -> usize {
     match rpc {
         "TokenVerify/Verify" => 16 * 1024,
         "TokenVerify/BatchVerify" => 2 * 1024 * 1024,
-        "TokenAdmin/RevokeLeakedTokens" => 1024 * 1024,
+        "TokenAdmin/BatchRevokeTokens" | "TokenAdmin/RevokeLeakedTokens" => 1024 * 1024,
         _ => 64 * 1024,
     }
 }
@@ -58,6 +58,7 @@ fn of_nothing(rpc: &str) -> Expect {
         "TokenAdmin/CreateToken" => fields(&["parent", "display_name", "scopes", "expiry"]),
         "AuditLog/ListAuditEvents" | "AuditLog/WatchAuditEvents" => fields(&["parent"]),
         "TokenAdmin/ListTokens" | "CallerAdmin/CreateCallerKey" | "CallerAdmin/ListCallerKeys" => fields(&["parent"]),
+        "TokenAdmin/BatchRevokeTokens" => fields(&["parent", "names"]),
         "TokenAdmin/RevokeLeakedTokens" => fields(&["leaks"]),
         "TokenAdmin/IdentifyToken" => refused(Code::NotFound, ErrorReason::TokenNotFound),
         "TokenAdmin/ListScopes"

@@ -2,13 +2,13 @@
 
 use prost::Message;
 use tokend_client::v1::{
-    BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateOrganizationRequest, CreateTokenRequest,
-    CreateWorkspaceRequest, DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest, GetOrganizationRequest, GetTokenRequest,
-    GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest, ListAuditEventsResponse, ListCallerKeysRequest,
-    ListCallerKeysResponse, ListCallersRequest, ListCallersResponse, ListOrganizationsRequest, ListOrganizationsResponse,
-    ListTokensRequest, ListTokensResponse, ListWorkspacesRequest, ListWorkspacesResponse, ResumeWorkspaceRequest,
-    RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role, Selection, SuspendWorkspaceRequest,
-    WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
+    BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateOrganizationRequest,
+    CreateTokenRequest, CreateWorkspaceRequest, DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest,
+    GetOrganizationRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest,
+    ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest, ListCallersResponse,
+    ListOrganizationsRequest, ListOrganizationsResponse, ListTokensRequest, ListTokensResponse, ListWorkspacesRequest,
+    ListWorkspacesResponse, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role,
+    Selection, SuspendWorkspaceRequest, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
 };
 use tokend_core::{
     credential::{Kind, Prefix},
@@ -183,6 +183,10 @@ impl Values {
             "TokenAdmin/GetToken" => GetTokenRequest { name }.encode_to_vec(),
             "TokenAdmin/ListTokens" => ListTokensRequest { parent: acme, ..Default::default() }.encode_to_vec(),
             "TokenAdmin/RevokeToken" => RevokeTokenRequest { name: self.victims[0].clone(), ..Default::default() }.encode_to_vec(),
+            "TokenAdmin/BatchRevokeTokens" => {
+                let names = vec![self.victims[0].clone()];
+                BatchRevokeTokensRequest { parent: acme, names, ..Default::default() }.encode_to_vec()
+            }
             "TokenAdmin/RevokeLeakedTokens" => {
                 let leaks = vec![Leak { secret: "junk".to_owned(), ..Default::default() }];
                 RevokeLeakedTokensRequest { leaks, no_wait: false }.encode_to_vec()

@@ -4,8 +4,9 @@
 use bytes::Bytes;
 use prost::Message;
 use tokend_client::v1::{
-    BatchVerifyRequest, CreateCallerRequest, Decision, DenyReason, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest,
-    ListAuditEventsRequest, ListTokensRequest, RevokeTokenRequest, Role, Selection, VerifyResponse, WatchAuditEventsRequest,
+    BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerRequest, Decision, DenyReason, GetTokenRequest, GetWorkspaceRequest,
+    IdentifyTokenRequest, ListAuditEventsRequest, ListTokensRequest, RevokeTokenRequest, Role, Selection, VerifyResponse,
+    WatchAuditEventsRequest,
 };
 use tokend_tests::{Installation, Server, on_both_databases, question, raw, token_in};
 use tonic::{Code, Status, transport::Channel};
@@ -31,6 +32,9 @@ fn request(path: &str, subject: &Subject) -> Option<Vec<u8>> {
         ("TokenAdmin", "GetToken") => GetTokenRequest { name }.encode_to_vec(),
         ("TokenAdmin", "ListTokens") => ListTokensRequest { parent: workspace, ..Default::default() }.encode_to_vec(),
         ("TokenAdmin", "RevokeToken") => RevokeTokenRequest { name, ..Default::default() }.encode_to_vec(),
+        ("TokenAdmin", "BatchRevokeTokens") => {
+            BatchRevokeTokensRequest { parent: workspace, names: vec![name], ..Default::default() }.encode_to_vec()
+        }
         ("TokenAdmin", "IdentifyToken") => IdentifyTokenRequest { secret }.encode_to_vec(),
         ("WorkspaceAdmin", "GetWorkspace") => GetWorkspaceRequest { name: workspace }.encode_to_vec(),
         ("AuditLog", "ListAuditEvents") => ListAuditEventsRequest { parent: workspace, ..Default::default() }.encode_to_vec(),

@@ -3,6 +3,7 @@
 mod audit_events;
 mod audit_log;
 mod authentication;
+mod batch_revoke_tokens;
 mod batch_verify;
 mod caller_admin;
 mod clock_set_back;

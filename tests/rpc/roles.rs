@@ -19,7 +19,7 @@ fn roles_of(path: &str) -> &'static [Role] {
         ("TokenVerify", "Verify" | "BatchVerify") => &[Admin, Verifier],
         ("TokenAdmin", "CreateToken") => &[Admin, WorkspaceAdmin],
         ("TokenAdmin", "GetToken" | "ListTokens") => &[Admin, WorkspaceAdmin, Auditor],
-        ("TokenAdmin", "RevokeToken" | "IdentifyToken") => &[Admin, WorkspaceAdmin, Revoker],
+        ("TokenAdmin", "RevokeToken" | "BatchRevokeTokens" | "IdentifyToken") => &[Admin, WorkspaceAdmin, Revoker],
         ("TokenAdmin", "RevokeLeakedTokens") => &[Admin, Revoker],
         ("TokenAdmin", "ListScopes") => &ROLES,
         ("WorkspaceAdmin", "CreateWorkspace" | "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") => &[Admin],

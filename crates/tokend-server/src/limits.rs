@@ -16,8 +16,8 @@ pub struct Limits {
     /// Time for any other call, and for the head of a stream (above 0), likewise. Default: 5 s.
     pub admin_deadline: Duration,
 
-    /// Time for a call that revokes: RevokeToken, RevokeLeakedTokens, RevokeCallerKey, DeleteCaller (above 0), likewise. Longer,
-    /// because such a call is worth waiting for. Default: 30 s.
+    /// Time for a call that revokes: RevokeToken, BatchRevokeTokens, RevokeLeakedTokens, RevokeCallerKey, DeleteCaller (above
+    /// 0), likewise. Longer, because such a call is worth waiting for. Default: 30 s.
     pub revocation_deadline: Duration,
 
     /// Calls under way on one connection (1 or more). More are RESOURCE_EXHAUSTED. Default: 64.

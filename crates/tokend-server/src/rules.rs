@@ -23,6 +23,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/tokend.v1.TokenAdmin/GetToken", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
     ("/tokend.v1.TokenAdmin/ListTokens", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
     ("/tokend.v1.TokenAdmin/RevokeToken", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker])),
+    // Of a REVOKER: by names.
+    ("/tokend.v1.TokenAdmin/BatchRevokeTokens", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker])),
     ("/tokend.v1.TokenAdmin/RevokeLeakedTokens", Rule::Roles(&[Admin, Revoker])),
     ("/tokend.v1.TokenAdmin/IdentifyToken", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker])),
     ("/tokend.v1.TokenAdmin/ListScopes", Rule::AnyCaller),

@@ -1,6 +1,7 @@
 //! Requests whose fields all fit, one module for each service, and one for each large subject in it.
 
 pub mod audit_log;
+pub mod bulk;
 pub mod caller_admin;
 pub mod leaks;
 pub mod organizations;

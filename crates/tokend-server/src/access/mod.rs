@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc};
 use http::{HeaderMap, HeaderName};
 use tokend_core::{
     audit::{Actor, Chain, Event, EventType, MalformedActor, Origin, Outcome, RowAfter},
-    caller::Caller,
+    caller::{Caller, Role},
     credential::CredentialId,
     name::{TokenName, WorkspaceId},
 };
@@ -85,6 +85,15 @@ pub(crate) fn sees_workspace(caller: &Caller, name: &str) -> Result<(), Refusal>
         Ok(workspace) if !caller.workspaces.includes(&workspace) => Err(Refusal::WorkspaceNotFound(workspace)),
         _ => Ok(()),
     }
+}
+
+/// Refuses a filter from who may only revoke what it knows by name.
+pub(crate) fn revokes_by_filter(caller: &Caller, filter: &str) -> Result<(), Refusal> {
+    if caller.role == Role::Revoker && !filter.is_empty() {
+        let (caller, method) = (caller.id.name(), "TokenAdmin/BatchRevokeTokens with a filter".to_owned());
+        return Err(Refusal::RoleNotAllowed { caller, method });
+    }
+    Ok(())
 }
 
 /// Refuses a token's name that the caller may not see, likewise.

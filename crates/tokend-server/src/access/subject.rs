@@ -36,6 +36,7 @@ subjects! {
     GetTokenRequest.name,
     ListTokensRequest.parent,
     RevokeTokenRequest.name,
+    BatchRevokeTokensRequest.parent,
     GetWorkspaceRequest.name,
     SuspendWorkspaceRequest.name,
     ResumeWorkspaceRequest.name,

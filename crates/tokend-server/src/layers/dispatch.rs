@@ -104,7 +104,9 @@ impl Service<Request<Body>> for Dispatch {
         match service_of(path) {
             "tokend.v1.TokenVerify" if path.ends_with("/BatchVerify") => self.batch_verify.call(request),
             "tokend.v1.TokenVerify" => self.verify.call(request),
-            "tokend.v1.TokenAdmin" if path.ends_with("/RevokeLeakedTokens") => self.bulk_revocation.call(request),
+            "tokend.v1.TokenAdmin" if path.ends_with("/RevokeLeakedTokens") || path.ends_with("/BatchRevokeTokens") => {
+                self.bulk_revocation.call(request)
+            }
             "tokend.v1.TokenAdmin" => self.token_admin.call(request),
             "tokend.v1.WorkspaceAdmin" => self.workspace_admin.call(request),
             "tokend.v1.CallerAdmin" => self.caller_admin.call(request),

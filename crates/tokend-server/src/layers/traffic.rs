@@ -24,6 +24,7 @@ impl Traffic {
         match path {
             "/tokend.v1.TokenVerify/Verify" | "/tokend.v1.TokenVerify/BatchVerify" => Self::Verification,
             "/tokend.v1.TokenAdmin/RevokeToken"
+            | "/tokend.v1.TokenAdmin/BatchRevokeTokens"
             | "/tokend.v1.TokenAdmin/RevokeLeakedTokens"
             | "/tokend.v1.WorkspaceAdmin/SuspendWorkspace"
             | "/tokend.v1.WorkspaceAdmin/DeleteWorkspace"

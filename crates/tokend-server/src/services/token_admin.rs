@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use tokend_proto::{
     request::{
+        bulk::BatchRevokeTokens,
         leaks::RevokeLeakedTokens,
         token_admin::{CreateToken, GetToken, IdentifyToken, ListTokens, RevokeToken},
     },
@@ -12,10 +13,14 @@ use tokend_store::{StoredToken, TimeCursor, TokenPage, TokenPlace};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    access::{Act, admitted, sees_token, sees_workspace},
+    access::{Act, admitted, revokes_by_filter, sees_token, sees_workspace},
     paging::{List, fit},
     refusal::Refusal,
-    usecases::{Context, leaks, tokens},
+    usecases::{
+        Context,
+        bulk::{self, Revoked},
+        leaks, tokens,
+    },
 };
 
 /// Issues, shows and ends tokens.
@@ -64,6 +69,24 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
         let request = RevokeToken::from_message(message).map_err(Refusal::from)?;
         let (stored, revision) = tokens::revoke(&self.0, act, request).await?;
         Ok(Response::new(v1::RevokeTokenResponse { token: Some(self.message(&stored)), revision: Some(revision.into()) }))
+    }
+
+    async fn batch_revoke_tokens(
+        &self,
+        request: Request<v1::BatchRevokeTokensRequest>,
+    ) -> Result<Response<v1::BatchRevokeTokensResponse>, Status> {
+        let (act, message) = admitted(request)?;
+        sees_workspace(&act.caller, &message.parent)?;
+        revokes_by_filter(&act.caller, &message.filter)?;
+        let request = BatchRevokeTokens::from_message(message).map_err(Refusal::from)?;
+        let Revoked { tokens: ended, remaining, revision } = bulk::revoke(&self.0, act, request).await?;
+        let (tokens, _) = fit(ended.iter().map(|stored| self.message(stored)));
+        Ok(Response::new(v1::BatchRevokeTokensResponse {
+            revoked_count: i32::try_from(ended.len()).unwrap_or(i32::MAX),
+            remaining_count: i32::try_from(remaining).unwrap_or(i32::MAX),
+            tokens,
+            revision: revision.map(Into::into),
+        }))
     }
 
     async fn revoke_leaked_tokens(

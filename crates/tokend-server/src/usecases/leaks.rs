@@ -27,8 +27,8 @@ use crate::{access::Act, refusal::Refusal};
 /// Strings that are looked up at once: as many as leave connections of the reserved lane to others.
 const AT_ONCE: usize = 2;
 
-/// Most tokens that one write ends, and most records that one makes: what other writes, all of them on SQLite, wait for at most.
-const IN_A_WRITE: usize = 50;
+/// Most tokens that one write ends in any call about many, and most records that one makes: what other writes, all of them on SQLite, wait for at most.
+pub(super) const IN_A_WRITE: usize = 50;
 
 /// By workspace, then by token: the order in which they are locked.
 type LeakedTokens = BTreeMap<WorkspaceId, BTreeMap<CredentialId, Vec<LeakReport>>>;

@@ -1,6 +1,7 @@
 //! What the service does, one module for each subject: fetch, decide in the core, save. Free of transport.
 
 pub(crate) mod audit_log;
+pub(crate) mod bulk;
 pub(crate) mod callers;
 pub(crate) mod leaks;
 pub(crate) mod organizations;

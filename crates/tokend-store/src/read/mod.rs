@@ -6,6 +6,7 @@ mod audit;
 mod callers;
 mod endings;
 mod filtered_tokens;
+mod living_tokens;
 mod organizations;
 mod presented;
 mod tokens;
