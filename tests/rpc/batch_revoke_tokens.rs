@@ -130,14 +130,15 @@ async fn a_call_ends_a_bounded_number_and_others_are_served_meanwhile(installati
     let mut admin = server.admin().token_admin();
     let request = matching(&acme, "state = ACTIVE");
     let call = tokio::spawn(async move { admin.batch_revoke_tokens(request).await });
+    let mut records = Records::of_installation(&installation).await;
+    let ended = "SELECT count(*) FROM tokens WHERE workspace = 'acme' AND revoke_time IS NOT NULL";
     let mut served = 0;
     while !call.is_finished() {
         let token = server.token(token_in(&other)).await;
         assert!(is_allowed(&server, &other, &token).await);
-        served += 1;
+        served += i32::from((1..1_000).contains(&records.count(ended).await));
     }
-    // It is twenty writes, and others come in between.
-    assert!(served >= 5, "{served} calls in another workspace were served meanwhile");
+    assert!(served >= 3, "{served} times another workspace was served when some tokens were dead and others not yet");
     let answer = call.await.expect("it does not panic").expect("they are revoked").into_inner();
     assert_eq!((answer.revoked_count, answer.remaining_count), (1_000, 8));
     assert!(answer.tokens.len() > 500, "as many as an answer can hold");
