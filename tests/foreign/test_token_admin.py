@@ -337,6 +337,63 @@ class RevokeToken(Test):
         self.assert_allowed(self.verdict(alive.secret))
 
 
+class BatchRevokeTokens(Test):
+    def end(self, client=None, **fields):
+        request = tokens.BatchRevokeTokensRequest(**{"parent": self.workspace, "reason": "the project is gone", **fields})
+        return (client or self.admin).tokens.BatchRevokeTokens(request)
+
+    def test_by_name_after_a_preview(self):
+        made, dead = [self.new_token() for _ in range(2)], self.new_token()
+        self.revoke(dead.token.name)
+        names = [each.token.name for each in [*made, dead]]
+        preview = self.end(names=names, validate_only=True)
+        self.assertEqual((preview.revoked_count, preview.HasField("revision")), (2, False))
+        self.assert_allowed(self.verdict(made[0].secret))
+        told = self.end(names=names)
+        self.assertEqual((told.revoked_count, told.remaining_count), (2, 0))
+        self.assertEqual({each.name for each in told.tokens}, {each.token.name for each in made})
+        self.assertEqual({each.revoke_reason for each in told.tokens}, {"the project is gone"})
+        for each in made:
+            self.assert_denied(self.verdict(each.secret), "REVOKED")
+        again = self.end(names=names)
+        self.assertEqual((again.revoked_count, again.remaining_count), (0, 0))
+        self.assertGreater(again.revision.number, told.revision.number, "it is dead as of a revision of its own")
+
+    def test_by_filter(self):
+        gone = self.new_token(resource=f"{self.workspace}/projects/gone/repositories/site")
+        kept = self.new_token(resource=f"{self.workspace}/projects/kept")
+        told = self.end(filter=f'resource:"{self.workspace}/projects/gone"')
+        self.assertEqual([each.name for each in told.tokens], [gone.token.name])
+        self.assert_denied(self.verdict(gone.secret, resource=gone.token.resource), "REVOKED")
+        self.assert_allowed(self.verdict(kept.secret, resource=kept.token.resource))
+
+    def test_fields_that_do_not_fit(self):
+        made = self.new_token()
+        name, foreign = made.token.name, made.token.name.replace(self.workspace, "workspaces/nowhere")
+        with self.refused_field("names"):
+            self.end(names=[name] * 1_001)
+        with self.refused_field("names[1]"):
+            self.end(names=[name, foreign])
+        with self.refused_field("filter"):
+            self.end(filter="state = ALIVE")
+        with self.refused("NOT_FOUND", "TOKEN_NOT_FOUND"):
+            self.end(names=[name, name[:-1] + ("0" if name[-1] != "0" else "1")])
+        self.assert_allowed(self.verdict(made.secret))
+
+    def test_roles(self):
+        revoker = self.caller(callers.ROLE_REVOKER)
+        self.assertEqual(self.end(revoker, names=[self.new_token().token.name]).revoked_count, 1)
+        alive = self.new_token()
+        with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+            self.end(revoker, filter="state = ACTIVE")
+        with self.refused("NOT_FOUND", "WORKSPACE_NOT_FOUND"):
+            self.end(self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.new_workspace()]), names=[alive.token.name])
+        for role in [callers.ROLE_VERIFIER, callers.ROLE_AUDITOR]:
+            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                self.end(self.caller(role), names=[alive.token.name])
+        self.assert_allowed(self.verdict(alive.secret))
+
+
 class RevokeLeakedTokens(Test):
     Label, Kind = tokens.RevokeLeakedTokensResponse.Label, tokens.RevokeLeakedTokensResponse.Kind
 
