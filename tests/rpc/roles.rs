@@ -1,21 +1,36 @@
-//! Which role may call what: every RPC of the contract times every role.
+//! Who may call what: every RPC of the contract x every role x a workspace of the caller's own and another x a key that works, none, a
+//! workspace token, and a revoked key. Each call is one that succeeds for whoever may make it, so that every cell has one right answer.
 
 use bytes::Bytes;
+use prost::Message;
 use tokend_client::v1::{
-    CreateCallerRequest, ErrorReason, GetTokenRequest, GetWorkspaceRequest, RevokeTokenRequest, Role, Selection,
+    BatchRevokeTokensRequest, BatchVerifyRequest, BatchVerifyResponse, CreateCallerKeyRequest, CreateCallerRequest,
+    CreateOrganizationRequest, CreateWorkspaceRequest, DeleteCallerRequest, DeleteWorkspaceRequest, DenyReason, ErrorReason,
+    GetCallerRequest, GetOrganizationRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest,
+    ListCallerKeysRequest, ListCallersRequest, ListOrganizationsRequest, ListScopesRequest, ListTokensRequest,
+    ListWorkspacesRequest, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role,
+    Selection, SuspendWorkspaceRequest, VerifyResponse, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
 };
-use tokend_tests::{Installation, Refused, on_both_databases, raw, refusal, token_in};
-use tonic::Code;
+use tokend_tests::{
+    Installation, Server, on_both_databases, question,
+    raw::{self, bearer},
+    refusal, token_in,
+};
+use tonic::{Code, Response, Status, transport::Channel};
 
-on_both_databases!(every_rpc_serves_its_roles_and_no_other, a_foreign_workspace_is_as_an_absent_one);
+on_both_databases!(every_cell_of_the_matrix);
 
-const ROLES: [Role; 5] = [Role::Admin, Role::WorkspaceAdmin, Role::Revoker, Role::Auditor, Role::Verifier];
+use Role::{Admin, Auditor, Revoker, Verifier, WorkspaceAdmin};
+
+const ROLES: [Role; 5] = [Admin, WorkspaceAdmin, Revoker, Auditor, Verifier];
+
+/// The callers of these two roles are limited to this workspace; those of the others can't be limited.
+const OWN: &str = "workspaces/acme";
+const OTHER: &str = "workspaces/other";
 
 /// As the contract says it. An RPC without a row fails the test.
 fn roles_of(path: &str) -> &'static [Role] {
-    use Role::{Admin, Auditor, Revoker, Verifier, WorkspaceAdmin};
-    let (service, method) = path.strip_prefix("/tokend.v1.").and_then(|path| path.split_once('/')).expect("a path");
-    match (service, method) {
+    match parts(path) {
         ("TokenVerify", "Verify" | "BatchVerify") => &[Admin, Verifier],
         ("TokenAdmin", "CreateToken") => &[Admin, WorkspaceAdmin],
         ("TokenAdmin", "GetToken" | "ListTokens") => &[Admin, WorkspaceAdmin, Auditor],
@@ -33,65 +48,203 @@ fn roles_of(path: &str) -> &'static [Role] {
     }
 }
 
-async fn every_rpc_serves_its_roles_and_no_other(installation: Installation) {
-    let server = installation.start().await;
-    let channel = raw::connect(server.grpc_address()).await;
-    for role in ROLES {
-        let id = role.as_str_name().to_lowercase().replace('_', "-");
-        let key = server.caller(&id, role).await.secret;
-        for path in raw::contract_paths() {
-            let answer = raw::call_as(&channel, &key, &path, Bytes::new()).await;
-            if roles_of(&path).contains(&role) {
-                // An empty message asks for something, or is told what it lacks.
-                if let Err(status) = answer {
-                    assert_ne!(status.code(), Code::PermissionDenied, "{path} serves {role:?}: {status}");
-                }
-            } else {
-                let status = answer.expect_err(&format!("{path} does not serve {role:?}"));
-                refusal(&status, Code::PermissionDenied, ErrorReason::RoleNotAllowed);
-            }
-        }
+/// Whether a call is about one workspace, which a caller may not be allowed to see. An RPC without a row fails the test.
+fn names_a_workspace(path: &str) -> bool {
+    match parts(path) {
+        ("TokenAdmin", "ListScopes" | "RevokeLeakedTokens") | ("CallerAdmin", _) => false,
+        ("WorkspaceAdmin", "CreateWorkspace" | "ListWorkspaces") => false,
+        ("WorkspaceAdmin", "CreateOrganization" | "GetOrganization" | "ListOrganizations") => false,
+        ("TokenVerify" | "AuditLog", _) => true,
+        ("TokenAdmin", "CreateToken" | "GetToken" | "ListTokens" | "RevokeToken" | "BatchRevokeTokens" | "IdentifyToken") => true,
+        ("WorkspaceAdmin", "GetWorkspace" | "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") => true,
+        _ => panic!("does {path} name a workspace?"),
     }
 }
 
-async fn a_foreign_workspace_is_as_an_absent_one(installation: Installation) {
-    let server = installation.start().await;
-    let acme = server.workspace("acme").await;
-    let other = server.workspace("other").await;
-    let mine = server.token(token_in(&acme)).await.public.name;
-    let foreign = server.token(token_in(&other)).await.public.name;
-    let absent = foreign.replacen("other", "nobody", 1);
-    let limited = CreateCallerRequest {
-        caller_id: "acme-admin".to_owned(),
-        role: Role::WorkspaceAdmin.into(),
-        workspaces: Some(Selection { all: false, only: vec![acme.clone()] }),
-        ..Default::default()
-    };
-    let limited = server.caller_as(limited).await;
-    let limited = server.client(&limited.secret).await;
-    let (tokens, workspaces) = (limited.token_admin(), limited.workspace_admin());
+fn parts(path: &str) -> (&str, &str) {
+    path.strip_prefix("/tokend.v1.").and_then(|path| path.split_once('/')).expect("a path")
+}
 
-    workspaces.clone().get_workspace(GetWorkspaceRequest { name: acme.clone() }).await.expect("its own");
-    tokens.clone().get_token(GetTokenRequest { name: mine }).await.expect("its own");
-    tokens.clone().create_token(token_in(&acme)).await.expect("its own");
-    let listed = workspaces.clone().list_workspaces(tokend_client::v1::ListWorkspacesRequest::default()).await.expect("a list");
-    let listed: Vec<_> = listed.into_inner().workspaces.into_iter().map(|workspace| workspace.name).collect();
-    assert_eq!(listed, [acme]);
+/// Makes what a call needs, anew for each.
+struct Subjects<'server> {
+    server: &'server Server,
+    made: u32,
+}
 
-    let mut messages = Vec::new();
-    for (token, workspace) in [(foreign.as_str(), other.as_str()), (absent.as_str(), "workspaces/nobody")] {
-        let told = |failure: tokend_client::Failure| failure.message.replace("nobody", "other");
-        let get = tokens.clone().get_token(GetTokenRequest { name: token.to_owned() }).await;
-        let revoke = tokens.clone().revoke_token(RevokeTokenRequest { name: token.to_owned(), ..Default::default() }).await;
-        let create = tokens.clone().create_token(token_in(workspace)).await;
-        let show = workspaces.clone().get_workspace(GetWorkspaceRequest { name: workspace.to_owned() }).await;
-        messages.push([
-            told(get.refused(Code::NotFound, ErrorReason::TokenNotFound)),
-            told(revoke.refused(Code::NotFound, ErrorReason::TokenNotFound)),
-            told(create.refused(Code::NotFound, ErrorReason::WorkspaceNotFound)),
-            told(show.refused(Code::NotFound, ErrorReason::WorkspaceNotFound)),
-        ]);
+impl Subjects<'_> {
+    fn id(&mut self) -> String {
+        self.made += 1;
+        format!("new-{}", self.made)
     }
-    assert_eq!(messages[0], messages[1], "nothing tells that there is such a workspace");
-    assert_eq!(server.get_token(&foreign).await.revoke_time, None);
+
+    /// A call that succeeds, about `workspace` or about what lies in it.
+    async fn message(&mut self, path: &str, workspace: &str) -> Bytes {
+        let parent = workspace.to_owned();
+        let message = match parts(path) {
+            ("TokenVerify", "Verify") => question(&self.token(workspace).await.1, workspace, &[]).encode_to_vec(),
+            ("TokenVerify", "BatchVerify") => {
+                let requests = vec![question(&self.token(workspace).await.1, workspace, &[])];
+                BatchVerifyRequest { requests }.encode_to_vec()
+            }
+            ("TokenAdmin", "CreateToken") => token_in(workspace).encode_to_vec(),
+            ("TokenAdmin", "GetToken") => GetTokenRequest { name: self.token(workspace).await.0 }.encode_to_vec(),
+            ("TokenAdmin", "ListTokens") => ListTokensRequest { parent, page_size: 1, ..Default::default() }.encode_to_vec(),
+            ("TokenAdmin", "RevokeToken") => {
+                RevokeTokenRequest { name: self.token(workspace).await.0, ..Default::default() }.encode_to_vec()
+            }
+            ("TokenAdmin", "BatchRevokeTokens") => {
+                let names = vec![self.token(workspace).await.0];
+                BatchRevokeTokensRequest { parent, names, ..Default::default() }.encode_to_vec()
+            }
+            ("TokenAdmin", "RevokeLeakedTokens") => {
+                let leak = Leak { secret: self.token(workspace).await.1, ..Default::default() };
+                RevokeLeakedTokensRequest { leaks: vec![leak], ..Default::default() }.encode_to_vec()
+            }
+            ("TokenAdmin", "IdentifyToken") => IdentifyTokenRequest { secret: self.token(workspace).await.1 }.encode_to_vec(),
+            ("TokenAdmin", "ListScopes") => ListScopesRequest::default().encode_to_vec(),
+            ("WorkspaceAdmin", "CreateWorkspace") => {
+                let workspace_id = self.id();
+                CreateWorkspaceRequest { workspace_id, display_name: "New".to_owned(), ..Default::default() }.encode_to_vec()
+            }
+            ("WorkspaceAdmin", "GetWorkspace") => GetWorkspaceRequest { name: parent }.encode_to_vec(),
+            ("WorkspaceAdmin", "ListWorkspaces") => ListWorkspacesRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
+            ("WorkspaceAdmin", "ResumeWorkspace") => ResumeWorkspaceRequest { name: parent }.encode_to_vec(),
+            // Only ADMIN may, to whom all workspaces are its own: these end, and the two are needed.
+            ("WorkspaceAdmin", "SuspendWorkspace") => {
+                SuspendWorkspaceRequest { name: self.workspace().await, no_wait: true }.encode_to_vec()
+            }
+            ("WorkspaceAdmin", "DeleteWorkspace") => {
+                DeleteWorkspaceRequest { name: self.workspace().await, no_wait: true }.encode_to_vec()
+            }
+            ("WorkspaceAdmin", "CreateOrganization") => {
+                CreateOrganizationRequest { organization_id: self.id(), display_name: "New".to_owned() }.encode_to_vec()
+            }
+            ("WorkspaceAdmin", "GetOrganization") => {
+                let id = self.id();
+                GetOrganizationRequest { name: self.server.organization(&id).await }.encode_to_vec()
+            }
+            ("WorkspaceAdmin", "ListOrganizations") => {
+                ListOrganizationsRequest { page_size: 1, ..Default::default() }.encode_to_vec()
+            }
+            ("CallerAdmin", "CreateCaller") => caller(self.id(), Auditor).encode_to_vec(),
+            ("CallerAdmin", "GetCaller") => GetCallerRequest { name: self.caller().await.0 }.encode_to_vec(),
+            ("CallerAdmin", "ListCallers") => ListCallersRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
+            ("CallerAdmin", "DeleteCaller") => DeleteCallerRequest { name: self.caller().await.0, no_wait: true }.encode_to_vec(),
+            ("CallerAdmin", "CreateCallerKey") => {
+                CreateCallerKeyRequest { parent: self.caller().await.0, ttl: None }.encode_to_vec()
+            }
+            ("CallerAdmin", "RevokeCallerKey") => {
+                RevokeCallerKeyRequest { name: self.caller().await.1, no_wait: true }.encode_to_vec()
+            }
+            ("CallerAdmin", "ListCallerKeys") => {
+                ListCallerKeysRequest { parent: self.caller().await.0, ..Default::default() }.encode_to_vec()
+            }
+            ("AuditLog", "ListAuditEvents") => {
+                ListAuditEventsRequest { parent, page_size: 1, ..Default::default() }.encode_to_vec()
+            }
+            ("AuditLog", "WatchAuditEvents") => WatchAuditEventsRequest { parent, ..Default::default() }.encode_to_vec(),
+            _ => panic!("what does {path} take?"),
+        };
+        message.into()
+    }
+
+    /// A token's name and secret.
+    async fn token(&self, workspace: &str) -> (String, String) {
+        let issued = self.server.token(token_in(workspace)).await;
+        (issued.public.name, issued.secret)
+    }
+
+    async fn workspace(&mut self) -> String {
+        let id = self.id();
+        self.server.workspace(&id).await
+    }
+
+    /// A caller's name and that of its key.
+    async fn caller(&mut self) -> (String, String) {
+        let id = self.id();
+        (format!("callers/{id}"), self.server.caller(&id, Auditor).await.public)
+    }
+}
+
+fn caller(id: String, role: Role) -> CreateCallerRequest {
+    let limited = matches!(role, WorkspaceAdmin | Verifier);
+    let workspaces = Selection { all: !limited, only: if limited { vec![OWN.to_owned()] } else { Vec::new() } };
+    CreateCallerRequest { caller_id: id, role: role.into(), workspaces: Some(workspaces), ..Default::default() }
+}
+
+/// Asserts what a caller of `role`, whose key works, is told.
+fn assert_answer(path: &str, role: Role, workspace: &str, answer: Result<Response<Bytes>, Status>) {
+    let cell = format!("{path} by {role:?} about {workspace}");
+    if !roles_of(path).contains(&role) {
+        refusal(&answer.expect_err(&cell), Code::PermissionDenied, ErrorReason::RoleNotAllowed);
+        return;
+    }
+    let sees_all = !matches!(role, WorkspaceAdmin | Verifier);
+    let is_visible = sees_all || workspace == OWN || !names_a_workspace(path);
+    let reasons = match parts(path) {
+        ("TokenVerify", "Verify") => vec![verdict(answer.expect(&cell))],
+        ("TokenVerify", "BatchVerify") => {
+            let answer = BatchVerifyResponse::decode(answer.expect(&cell).into_inner()).expect("verdicts");
+            answer.responses.iter().map(VerifyResponse::deny_reason).collect()
+        }
+        _ if is_visible => {
+            answer.expect(&cell);
+            return;
+        }
+        _ => {
+            assert_eq!(answer.expect_err(&cell).code(), Code::NotFound, "{cell}");
+            return;
+        }
+    };
+    let expected = if is_visible { DenyReason::Unspecified } else { DenyReason::Unrecognized };
+    assert_eq!(reasons, [expected], "{cell}");
+}
+
+fn verdict(answer: Response<Bytes>) -> DenyReason {
+    VerifyResponse::decode(answer.into_inner()).expect("a verdict").deny_reason()
+}
+
+/// Asserts that nothing is served to these credentials, none of which is a key that works.
+async fn assert_strangers(channel: &Channel, path: &str, message: &Bytes, credentials: &[Option<Vec<u8>>]) {
+    for credential in credentials {
+        let headers: Vec<_> = credential.iter().map(|value| ("authorization", value.as_slice())).collect();
+        let status = raw::call(channel, path, &headers, std::slice::from_ref(message)).await.expect_err(path);
+        let reason = if credential.is_some() { ErrorReason::InvalidCredential } else { ErrorReason::MissingCredential };
+        refusal(&status, Code::Unauthenticated, reason);
+    }
+}
+
+async fn every_cell_of_the_matrix(installation: Installation) {
+    let server = installation.start().await;
+    let channel = raw::connect(server.grpc_address()).await;
+    for id in ["acme", "other"] {
+        server.workspace(id).await;
+    }
+    // Of each role: a key that works, and one that was revoked.
+    let mut keys = Vec::new();
+    let mut strangers = vec![None];
+    for role in ROLES {
+        let id = role.as_str_name().to_lowercase().replace('_', "-");
+        keys.push((role, server.caller_as(caller(id.clone(), role)).await.secret));
+        let revoked = server.caller_as(caller(format!("{id}-revoked"), role)).await;
+        let request = RevokeCallerKeyRequest { name: revoked.public, no_wait: true };
+        server.admin().caller_admin().revoke_caller_key(request).await.expect("it is revoked");
+        strangers.push(Some(bearer(&revoked.secret)));
+    }
+    let mut subjects = Subjects { server: &server, made: 0 };
+    for workspace in [OWN, OTHER] {
+        strangers.push(Some(bearer(&subjects.token(workspace).await.1)));
+    }
+    for path in raw::contract_paths() {
+        for workspace in [OWN, OTHER] {
+            // The same call is refused to strangers and then served: nothing was wrong with it but who made it.
+            for (role, key) in &keys {
+                let message = subjects.message(&path, workspace).await;
+                if *role == Admin {
+                    assert_strangers(&channel, &path, &message, &strangers).await;
+                }
+                assert_answer(&path, *role, workspace, raw::call_as(&channel, key, &path, message).await);
+            }
+        }
+    }
 }

@@ -157,10 +157,12 @@ impl Installation {
         Server::start(Process::spawn(command, ""), &ready_file, admin_key, tls).await
     }
 
-    /// Settings under which a call may take its time: how fast a busy machine is, is not what most tests are about.
+    /// Settings under which a call may take its time, and a credential may fail as often as a test likes: how fast a busy machine is,
+    /// and how patient, is not what most tests are about.
     fn patient_settings(&self) -> PathBuf {
         let file = self.directory().join("patient.toml");
-        fs::write(&file, "[limits]\nverify_deadline_ms = 30000\nadmin_deadline_ms = 30000\n").expect("it can be written");
+        let patience = "verify_deadline_ms = 30000\nadmin_deadline_ms = 30000\nfailed_authentications = 1000000";
+        fs::write(&file, format!("[limits]\n{patience}\n")).expect("it can be written");
         file
     }
 }
