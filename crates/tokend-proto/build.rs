@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .skip_debug(["tokend.v1.VerifyRequest", "tokend.v1.IdentifyTokenRequest"])
         .skip_debug(["tokend.v1.RevokeLeakedTokensRequest.Leak"])
-        .skip_debug(["tokend.v1.CreateTokenResponse", "tokend.v1.CreateCallerKeyResponse"])
+        .skip_debug(["tokend.v1.CreateTokenResponse", "tokend.v1.RotateTokenResponse", "tokend.v1.CreateCallerKeyResponse"])
         .compile_fds(descriptors)?;
     Ok(())
 }

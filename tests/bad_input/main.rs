@@ -28,6 +28,7 @@ mod names;
 mod organizations;
 mod paging;
 mod presented;
+mod rotate_token;
 mod sizes;
 mod verify;
 mod workspace_states;

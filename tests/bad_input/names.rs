@@ -147,7 +147,7 @@ pub(crate) fn chosen_names<R: Message + Clone, S: Fn(&mut R, String)>(
 }
 
 /// Rows of a name `{collection}/{chosen}/{inner}/{id}` whose id the service gave out.
-fn credential_names<R: Message + Clone, S: Fn(&mut R, String)>(
+pub(crate) fn credential_names<R: Message + Clone, S: Fn(&mut R, String)>(
     name: &mut FieldRows<'_, '_, R, S>,
     values: &Values,
     collection: &str,

@@ -20,8 +20,9 @@ use crate::{
 };
 
 /// RPCs that store something when they are accepted.
-const WRITERS: [&str; 13] = [
+const WRITERS: [&str; 14] = [
     "TokenAdmin/CreateToken",
+    "TokenAdmin/RotateToken",
     "TokenAdmin/RevokeToken",
     "TokenAdmin/BatchRevokeTokens",
     "TokenAdmin/RevokeLeakedTokens",

@@ -8,7 +8,7 @@ use tokend_client::v1::{
     ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest, ListCallersResponse,
     ListOrganizationsRequest, ListOrganizationsResponse, ListTokensRequest, ListTokensResponse, ListWorkspacesRequest,
     ListWorkspacesResponse, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role,
-    Selection, SuspendWorkspaceRequest, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
+    RotateTokenRequest, Selection, SuspendWorkspaceRequest, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
 };
 use tokend_core::{
     credential::{Kind, Prefix},
@@ -182,6 +182,7 @@ impl Values {
             "TokenAdmin/CreateToken" => token_in(&acme).encode_to_vec(),
             "TokenAdmin/GetToken" => GetTokenRequest { name }.encode_to_vec(),
             "TokenAdmin/ListTokens" => ListTokensRequest { parent: acme, ..Default::default() }.encode_to_vec(),
+            "TokenAdmin/RotateToken" => RotateTokenRequest { name: self.victims[0].clone(), ..Default::default() }.encode_to_vec(),
             "TokenAdmin/RevokeToken" => RevokeTokenRequest { name: self.victims[0].clone(), ..Default::default() }.encode_to_vec(),
             "TokenAdmin/BatchRevokeTokens" => {
                 let names = vec![self.victims[0].clone()];

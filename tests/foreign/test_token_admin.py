@@ -1,4 +1,4 @@
-"""TokenAdmin: issuing, showing, listing, ending and identifying tokens."""
+"""TokenAdmin: issuing, showing, listing, rotating, ending and identifying tokens."""
 
 import concurrent.futures
 import time
@@ -289,6 +289,62 @@ class ListTokens(Test):
         for role in [callers.ROLE_VERIFIER, callers.ROLE_REVOKER]:
             with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
                 self.page(client=self.caller(role))
+
+
+class RotateToken(Test):
+    def rotate(self, name, client=None, **fields):
+        return (client or self.admin).tokens.RotateToken(tokens.RotateTokenRequest(name=name, **fields))
+
+    def test_a_new_secret_for_the_same_grants(self):
+        old = self.new_token(labels={"team": "web"}, description="deploys")
+        answer = self.rotate(old.token.name)
+        self.assertEqual((answer.token.rotated_from, answer.predecessor.rotated_to), (old.token.name, answer.token.name))
+        for field in ["resource", "scopes", "labels", "display_name", "description", "allowed_cidrs"]:
+            self.assertEqual(getattr(answer.token, field), getattr(old.token, field), field)
+        overlap = answer.predecessor.expire_time.ToNanoseconds() - answer.token.create_time.ToNanoseconds()
+        self.assertEqual(overlap, 1800 * 10**9)
+        self.assertEqual(answer.predecessor.requested_expire_time, old.token.expire_time)
+        self.assertEqual([self.get_token(old.token.name), self.get_token(answer.token.name)], [answer.predecessor, answer.token])
+        for secret in [old.secret, answer.secret]:
+            self.assert_allowed(self.verdict(secret))
+        with self.refused("FAILED_PRECONDITION", "TOKEN_ALREADY_ROTATED") as told:
+            self.rotate(old.token.name)
+        self.assertIn(answer.token.name, told[0].message)
+
+    def test_at_once_and_for_as_long_as_asked(self):
+        old = self.new_token()
+        answer = self.rotate(old.token.name, overlap=Duration(), ttl=Duration(seconds=60))
+        self.assert_denied(self.verdict(old.secret), "EXPIRED")
+        self.assert_allowed(self.verdict(answer.secret))
+        self.assertEqual(answer.token.expire_time.ToNanoseconds() - answer.token.create_time.ToNanoseconds(), 60 * 10**9)
+
+    def test_a_replay_rotates_nothing(self):
+        old, request_id = self.new_token(), self.new_id()
+        first = self.rotate(old.token.name, request_id=request_id)
+        again = self.rotate(old.token.name, request_id=request_id)
+        self.assertEqual((again.token, again.predecessor, again.secret), (first.token, first.predecessor, ""))
+        self.assert_allowed(self.verdict(first.secret))
+        with self.refused("INVALID_ARGUMENT", "REQUEST_ID_REUSED", ["request_id"]):
+            self.rotate(first.token.name, request_id=request_id)
+
+    def test_what_is_not_rotated(self):
+        revoked = self.new_token().token.name
+        self.revoke(revoked)
+        with self.refused("FAILED_PRECONDITION", "TOKEN_REVOKED"):
+            self.rotate(revoked)
+        with self.refused("NOT_FOUND", "TOKEN_NOT_FOUND"):
+            self.rotate(revoked.replace(self.workspace, "workspaces/nowhere"))
+        with self.refused_field("name", "overlap", "no_expiry"):
+            self.rotate("", overlap=Duration(seconds=-1), no_expiry=False)
+
+    def test_roles(self):
+        mine = self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])
+        name = self.rotate(self.new_token().token.name, client=mine).token.name
+        with self.refused("NOT_FOUND", "TOKEN_NOT_FOUND"):
+            self.rotate(name, client=self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.new_workspace()]))
+        for role in [callers.ROLE_VERIFIER, callers.ROLE_REVOKER, callers.ROLE_AUDITOR]:
+            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                self.rotate(name, client=self.caller(role))
 
 
 class RevokeToken(Test):

@@ -142,6 +142,15 @@ async fn a_token_from_its_making_to_its_end(installation: Installation) {
         let shown = run(which, "").await.succeeded();
         assert!(shown.contains(&name) && shown.contains("ACTIVE") && !shown.contains(&secret[24..]), "{shown}");
     }
+    let rotated = run(&["token", "rotate", &name, "--overlap", "1h", "--ttl", "10d"], "").await;
+    assert!(rotated.status.success(), "{rotated:#?}");
+    let new = rotated.stdout.strip_suffix('\n').expect("a line");
+    assert!(new.starts_with("tkdw_") && new.len() == 74 && new != secret, "the new secret alone: {rotated:#?}");
+    assert!(!rotated.stderr.contains(new) && rotated.stderr.contains(&new[6..23]), "{rotated:#?}");
+    assert_eq!(run(&verify, rotated.stdout.as_str()).await.code(), 0, "the new one works, as the old one does:");
+    assert_eq!(run(&verify, made.stdout.as_str()).await.code(), 0);
+    let shown = run(&["token", "get", &name], "").await.succeeded();
+    assert!(shown.contains("REPLACED BY") && shown.contains(&new[6..23]), "{shown}");
     let revoked = run(&["token", "revoke", &name, "--reason", "it leaked"], "").await.succeeded();
     assert!(revoked.contains("REVOKED"), "{revoked}");
     let verdict = run(&verify, made.stdout.as_str()).await;

@@ -6,13 +6,16 @@ use std::{
     path::PathBuf,
 };
 
-use tokend_client::v1::{Decision, DeleteCallerRequest, DenyReason, ListWorkspacesRequest, RevokeCallerKeyRequest, Role};
+use tokend_client::v1::{
+    Decision, DeleteCallerRequest, DenyReason, ListWorkspacesRequest, RevokeCallerKeyRequest, Role, RotateTokenRequest,
+};
 use tokend_tests::{Backup, Finished, Installation, Process, Server, eventually, on_both_databases, question, token_in};
 use tonic::Code;
 
 on_both_databases!(
     nothing_that_ended_comes_back,
     workspaces_are_as_they_were_last,
+    a_rotated_token_ends_with_its_overlap_again,
     without_an_export_every_token_ends,
     a_crash_between_the_change_and_the_export_loses_nothing,
     an_export_that_can_not_be_relied_on_changes_nothing,
@@ -175,6 +178,36 @@ async fn workspaces_are_as_they_were_last(installation: Installation) {
     let server = serve(&installation, &admin_key).await;
     assert_eq!(server.verdict(question(&token, &gone, &[])).await.decision(), Decision::Allow);
     assert!(installation.run_on_data(["audit", "verify"]).await.status.success(), "all is on record");
+}
+
+async fn a_rotated_token_ends_with_its_overlap_again(installation: Installation) {
+    let admin_key = installation.init().await;
+    let server = serve(&installation, &admin_key).await;
+    let acme = server.workspace("acme").await;
+    let (old, alive) = (server.token(token_in(&acme)).await, server.token(token_in(&acme)).await);
+    assert!(server.stop().await.status.success());
+    let yesterday = Backup::of(&installation).await;
+
+    let server = serve(&installation, &admin_key).await;
+    let rotate = RotateTokenRequest { name: old.public.name.clone(), overlap: Some(Default::default()), ..Default::default() };
+    let rotated = server.admin().token_admin().rotate_token(rotate.clone()).await.expect("it is rotated").into_inner();
+    assert!(server.stop().await.status.success(), "what is left is exported before it ends");
+    yesterday.restore(&installation).await;
+    for again in [false, true] {
+        let told = restore(&installation).await;
+        assert!(told.status.success(), "{again}: {told:#?}");
+    }
+
+    let server = serve(&installation, &admin_key).await;
+    let reason = async |secret: &str| server.verdict(question(secret, &acme, &[])).await.deny_reason();
+    assert_eq!(reason(&old.secret).await, DenyReason::Expired);
+    assert_eq!(server.get_token(&old.public.name).await.expire_time, rotated.predecessor.expect("told").expire_time);
+    assert_eq!(reason(&rotated.secret).await, DenyReason::Unrecognized, "it was made after the backup");
+    assert_eq!(reason(&alive.secret).await, DenyReason::Unspecified, "it alone");
+    let rotated = server.admin().token_admin().rotate_token(rotate).await.expect("it is rotated again").into_inner();
+    assert_eq!(reason(&rotated.secret).await, DenyReason::Unspecified);
+    assert!(server.stop().await.status.success());
+    installation.run_on_data(["audit", "verify"]).await.succeeded();
 }
 
 async fn without_an_export_every_token_ends(installation: Installation) {

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use prost::Message;
 use tokend_client::v1::{
     BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerRequest, Decision, DenyReason, GetTokenRequest, GetWorkspaceRequest,
-    IdentifyTokenRequest, ListAuditEventsRequest, ListTokensRequest, RevokeTokenRequest, Role, Selection, VerifyResponse,
-    WatchAuditEventsRequest,
+    IdentifyTokenRequest, ListAuditEventsRequest, ListTokensRequest, RevokeTokenRequest, Role, RotateTokenRequest, Selection,
+    VerifyResponse, WatchAuditEventsRequest,
 };
 use tokend_tests::{Installation, Server, on_both_databases, question, raw, token_in};
 use tonic::{Code, Status, transport::Channel};
@@ -31,6 +31,7 @@ fn request(path: &str, subject: &Subject) -> Option<Vec<u8>> {
         ("TokenAdmin", "CreateToken") => token_in(&workspace).encode_to_vec(),
         ("TokenAdmin", "GetToken") => GetTokenRequest { name }.encode_to_vec(),
         ("TokenAdmin", "ListTokens") => ListTokensRequest { parent: workspace, ..Default::default() }.encode_to_vec(),
+        ("TokenAdmin", "RotateToken") => RotateTokenRequest { name, ..Default::default() }.encode_to_vec(),
         ("TokenAdmin", "RevokeToken") => RevokeTokenRequest { name, ..Default::default() }.encode_to_vec(),
         ("TokenAdmin", "BatchRevokeTokens") => {
             BatchRevokeTokensRequest { parent: workspace, names: vec![name], ..Default::default() }.encode_to_vec()

@@ -31,6 +31,7 @@ mod resume_workspace;
 mod revoke_leaked_tokens;
 mod revoke_token;
 mod roles;
+mod rotate_token;
 mod secrets_stay_secret;
 mod suspend_workspace;
 mod tampered_rows;

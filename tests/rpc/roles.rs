@@ -9,7 +9,8 @@ use tokend_client::v1::{
     GetCallerRequest, GetOrganizationRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest,
     ListCallerKeysRequest, ListCallersRequest, ListOrganizationsRequest, ListScopesRequest, ListTokensRequest,
     ListWorkspacesRequest, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role,
-    Selection, SuspendWorkspaceRequest, VerifyResponse, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
+    RotateTokenRequest, Selection, SuspendWorkspaceRequest, VerifyResponse, WatchAuditEventsRequest,
+    revoke_leaked_tokens_request::Leak,
 };
 use tokend_tests::{
     Installation, Server, on_both_databases, question,
@@ -32,7 +33,7 @@ const OTHER: &str = "workspaces/other";
 fn roles_of(path: &str) -> &'static [Role] {
     match parts(path) {
         ("TokenVerify", "Verify" | "BatchVerify") => &[Admin, Verifier],
-        ("TokenAdmin", "CreateToken") => &[Admin, WorkspaceAdmin],
+        ("TokenAdmin", "CreateToken" | "RotateToken") => &[Admin, WorkspaceAdmin],
         ("TokenAdmin", "GetToken" | "ListTokens") => &[Admin, WorkspaceAdmin, Auditor],
         ("TokenAdmin", "RevokeToken" | "BatchRevokeTokens" | "IdentifyToken") => &[Admin, WorkspaceAdmin, Revoker],
         ("TokenAdmin", "RevokeLeakedTokens") => &[Admin, Revoker],
@@ -55,7 +56,10 @@ fn names_a_workspace(path: &str) -> bool {
         ("WorkspaceAdmin", "CreateWorkspace" | "ListWorkspaces") => false,
         ("WorkspaceAdmin", "CreateOrganization" | "GetOrganization" | "ListOrganizations") => false,
         ("TokenVerify" | "AuditLog", _) => true,
-        ("TokenAdmin", "CreateToken" | "GetToken" | "ListTokens" | "RevokeToken" | "BatchRevokeTokens" | "IdentifyToken") => true,
+        (
+            "TokenAdmin",
+            "CreateToken" | "GetToken" | "ListTokens" | "RotateToken" | "RevokeToken" | "BatchRevokeTokens" | "IdentifyToken",
+        ) => true,
         ("WorkspaceAdmin", "GetWorkspace" | "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") => true,
         _ => panic!("does {path} name a workspace?"),
     }
@@ -89,6 +93,9 @@ impl Subjects<'_> {
             ("TokenAdmin", "CreateToken") => token_in(workspace).encode_to_vec(),
             ("TokenAdmin", "GetToken") => GetTokenRequest { name: self.token(workspace).await.0 }.encode_to_vec(),
             ("TokenAdmin", "ListTokens") => ListTokensRequest { parent, page_size: 1, ..Default::default() }.encode_to_vec(),
+            ("TokenAdmin", "RotateToken") => {
+                RotateTokenRequest { name: self.token(workspace).await.0, ..Default::default() }.encode_to_vec()
+            }
             ("TokenAdmin", "RevokeToken") => {
                 RevokeTokenRequest { name: self.token(workspace).await.0, ..Default::default() }.encode_to_vec()
             }

@@ -6,7 +6,7 @@ use std::{fmt::Debug, fs, path::Path};
 use bytes::Bytes;
 use tokend_client::v1::{
     CreateCallerKeyRequest, CreateTokenRequest, IdentifyTokenRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, Role,
-    VerifyRequest, revoke_leaked_tokens_request::Leak,
+    RotateTokenRequest, VerifyRequest, revoke_leaked_tokens_request::Leak,
 };
 use tokend_tests::{
     Installation, Server, eventually, http, on_both_databases, question,
@@ -99,13 +99,17 @@ async fn use_secrets(server: &Server, secrets: &mut Secrets) -> Told {
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await;
     let revoked = server.token(CreateTokenRequest { request_id: "canary".to_owned(), ..token_in(&acme) }).await;
+    let rotate = RotateTokenRequest { name: token.public.name.clone(), request_id: "again".to_owned(), ..Default::default() };
+    let rotated = server.admin().token_admin().rotate_token(rotate.clone()).await.expect("it is rotated").into_inner();
     let gateway = server.caller("gateway", Role::Verifier).await;
-    for secret in [&token.secret, &revoked.secret, &gateway.secret] {
+    for secret in [&token.secret, &revoked.secret, &rotated.secret, &gateway.secret] {
         secrets.minted(secret);
     }
     server.revoke(&revoked.public.name).await;
     let client = server.client(&gateway.secret).await;
-    let mut told = String::new();
+    // A replay, and one that is refused.
+    let mut told = format!("{:?}", server.admin().token_admin().rotate_token(rotate.clone()).await);
+    told += &outcome(server.admin().token_admin().rotate_token(RotateTokenRequest { request_id: String::new(), ..rotate }).await);
 
     let truncated = &token.secret[..60];
     let presented =

@@ -288,7 +288,9 @@ async fn a_schema_from_before_states(fixture: Fixture) {
     store.close().await;
     let forget = "DROP INDEX keyring_keys_one_active; ALTER TABLE keyring_keys DROP COLUMN state; \
                   ALTER TABLE keyring_keys DROP COLUMN activate_time; ALTER TABLE keyring_keys DROP COLUMN retire_time; \
-                  DROP TABLE endings; DROP TABLE organizations; DELETE FROM tokend_migrations WHERE version >= 4";
+                  DROP TABLE endings; DROP TABLE organizations; ALTER TABLE tokens DROP COLUMN requested_expire_time; \
+                  ALTER TABLE tokens DROP COLUMN rotated_from; ALTER TABLE tokens DROP COLUMN rotated_to; \
+                  DELETE FROM tokend_migrations WHERE version >= 4";
     fixture.sql(forget).await;
     assert!(!migrate(&fixture.settings).await.expect("it can be migrated").is_behind());
     let store = fixture.open().await;

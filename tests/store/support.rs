@@ -17,7 +17,7 @@ use tokend_core::{
     address::{AllowedAddresses, Networks, parse_network},
     caller::{Caller, CallerKey, Role, WorkspaceAccess},
     clock::Clock,
-    credential::{Kind, Minted},
+    credential::{CredentialId, Kind, Minted},
     keyring::{KeyRing, RootKeys},
     labels::Labels,
     name::{CallerKeyName, TokenName, WorkspaceId},
@@ -168,7 +168,10 @@ impl Fixture {
             create_time,
             creator: "root".parse().expect("an id"),
             expiry: Expiry::At(after(create_time, 3_600)),
+            requested_expiry: Expiry::At(after(create_time, 7_200)),
             revocation: None,
+            rotated_from: Some(CredentialId::from_bytes([0xf0; CredentialId::BYTES])),
+            rotated_to: Some(CredentialId::from_bytes([0x0f; CredentialId::BYTES])),
         }
     }
 

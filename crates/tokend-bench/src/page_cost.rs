@@ -131,7 +131,10 @@ async fn token(ring: &KeyRing, workspace: &WorkspaceId, scopes: &GrantedScopes, 
         create_time: tx.now().await?,
         creator: "admin".parse()?,
         expiry: Expiry::Never,
+        requested_expiry: Expiry::Never,
         revocation: None,
+        rotated_from: None,
+        rotated_to: None,
     })
 }
 

@@ -107,7 +107,7 @@ impl Client {
         TokenVerifyClient::new(self.channel.clone())
     }
 
-    /// Issues, shows and revokes tokens.
+    /// Issues, shows, rotates and revokes tokens.
     #[must_use]
     pub fn token_admin(&self) -> TokenAdminClient<Authenticated> {
         TokenAdminClient::new(self.channel.clone())

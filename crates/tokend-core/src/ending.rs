@@ -36,6 +36,13 @@ pub enum Ending {
         /// What it is since.
         state: WorkspaceState,
     },
+    /// A token's end was brought forward, to the end of the overlap in which it was replaced.
+    TokenRotated {
+        /// Which.
+        name: TokenName,
+        /// From when on it is expired.
+        end: Timestamp,
+    },
     /// A caller was deleted, its keys with it.
     Caller {
         /// Which.
@@ -106,6 +113,8 @@ enum EndingText {
     WorkspaceResumed { name: String, create_time: i64 },
     #[serde(rename = "workspace.deleted")]
     WorkspaceDeleted { name: String, time: i64, create_time: i64 },
+    #[serde(rename = "token.rotated")]
+    TokenRotated { name: String, end: i64 },
     #[serde(rename = "caller.deleted")]
     Caller { name: String, time: i64, create_time: i64 },
     #[serde(rename = "caller_key.revoked")]
@@ -181,6 +190,11 @@ impl KeyRing {
                 input.time(*create_time);
                 input.optional(at, MacInput::time);
             }
+            Ending::TokenRotated { name, end } => {
+                input.text("token rotated");
+                input.text(&name.to_string());
+                input.time(*end);
+            }
             Ending::Caller { id, create_time, at } => {
                 input.text("caller");
                 input.text(id.as_str());
@@ -214,6 +228,7 @@ impl EndingText {
                     WorkspaceState::Deleted { at } => Self::WorkspaceDeleted { name, time: at.unix_micros(), create_time },
                 }
             }
+            Ending::TokenRotated { name, end } => Self::TokenRotated { name: name.to_string(), end: end.unix_micros() },
             Ending::Caller { id, create_time, at } => {
                 Self::Caller { name: id.name(), time: at.unix_micros(), create_time: create_time.unix_micros() }
             }
@@ -238,6 +253,7 @@ impl EndingText {
             Self::WorkspaceDeleted { name, time: at, create_time } => {
                 workspace(name, create_time, WorkspaceState::Deleted { at: time(at)? })?
             }
+            Self::TokenRotated { name, end } => Ending::TokenRotated { name: name.parse().ok()?, end: time(end)? },
             Self::Caller { name, time: at, create_time } => {
                 Ending::Caller { id: CallerId::from_name(&name).ok()?, create_time: time(create_time)?, at: time(at)? }
             }

@@ -5,7 +5,7 @@
 //!
 //! - [`name`], [`resource`], [`scope`], [`address`], [`labels`], [`text`], [`request_id`]: the words that tokens are described with.
 //! - [`credential`] and [`keyring`]: how secrets are made, spelled, recognized and stored.
-//! - [`organization`], [`workspace`], [`token`], [`caller`], [`certificate_san`]: what there is.
+//! - [`organization`], [`workspace`], [`token`] and its [`rotation`], [`caller`], [`certificate_san`]: what there is.
 //! - [`verdict`]: may this token do this, here, now?
 //! - [`ending`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
@@ -33,6 +33,7 @@ pub mod quote;
 pub mod request_id;
 pub mod resource;
 pub mod revision;
+pub mod rotation;
 pub mod row_mac;
 pub mod scope;
 pub mod text;

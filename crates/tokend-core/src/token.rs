@@ -1,4 +1,4 @@
-//! Workspace access tokens as they are stored: immutable but for their end.
+//! Workspace access tokens as they are stored: immutable but for their end, and for what replaces them.
 
 use crate::{
     address::AllowedAddresses,
@@ -36,10 +36,17 @@ pub struct Token {
     pub create_time: Timestamp,
     /// The caller that made it.
     pub creator: CallerId,
-    /// When it ends by itself, as chosen when it was made.
+    /// When it ends by itself, everything that binds it considered: as chosen when it was made, or before that with the overlap in which
+    /// it is being replaced.
     pub expiry: Expiry,
+    /// When it was to end by itself as chosen when it was made. Never before `expiry`.
+    pub requested_expiry: Expiry,
     /// Whether it was ended before that.
     pub revocation: Option<Revocation>,
+    /// The token of the same workspace that it was made to replace.
+    pub rotated_from: Option<CredentialId>,
+    /// The token of the same workspace that replaces it.
+    pub rotated_to: Option<CredentialId>,
 }
 
 /// When a token ends by itself. Never chosen by leaving something out.
@@ -107,6 +114,16 @@ impl Expiry {
         }
     }
 
+    /// The one that comes first.
+    #[must_use]
+    pub fn earlier(self, other: Self) -> Self {
+        match (self.time(), other.time()) {
+            (Some(one), Some(other)) => Self::At(one.min(other)),
+            (Some(_), None) => self,
+            (None, _) => other,
+        }
+    }
+
     /// Whether it has come: expired means `now >= expire_time`.
     #[must_use]
     pub fn has_passed(self, now: Timestamp) -> bool {
@@ -141,7 +158,7 @@ impl Credential for Token {
 
 impl Sealed for Token {
     const TABLE: &'static str = "tokens";
-    const LAYOUT: u8 = 1;
+    const LAYOUT: u8 = 2;
 
     fn write_sealed_columns(&self, input: &mut MacInput) {
         let Self {
@@ -156,7 +173,10 @@ impl Sealed for Token {
             create_time,
             creator,
             expiry,
+            requested_expiry,
             revocation,
+            rotated_from,
+            rotated_to,
         } = self;
         input.text(name.workspace.as_str());
         input.bytes(name.id.as_bytes());
@@ -177,6 +197,13 @@ impl Sealed for Token {
         input.optional(revocation.as_ref(), |input, Revocation { at, by, reason: _ }| {
             input.time(*at);
             input.text(by.as_str());
+        });
+        let was_never_rotated = requested_expiry == expiry && rotated_from.is_none() && rotated_to.is_none();
+        input.since(2, was_never_rotated, |input| {
+            input.optional(requested_expiry.time(), MacInput::time);
+            for other in [rotated_from, rotated_to] {
+                input.optional(other.as_ref(), |input, id| input.bytes(id.as_bytes()));
+            }
         });
     }
 }

@@ -102,12 +102,25 @@ pub struct SpanOutOfRange;
 
 /// A span that is more than zero; nanoseconds are cut to microseconds.
 pub(crate) fn positive_span(span: &prost_types::Duration) -> Result<Duration, SpanOutOfRange> {
+    plain_span(span).filter(|span| span.as_micros() > 0).ok_or(SpanOutOfRange)
+}
+
+/// Why a span that may be zero is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be a span of zero to 10,000 years, with 0 to 999,999,999 nanoseconds")]
+pub struct NegativeOrEndless;
+
+/// A span that may be zero; nanoseconds are cut to microseconds.
+pub(crate) fn span(span: &prost_types::Duration) -> Result<Duration, NegativeOrEndless> {
+    plain_span(span).ok_or(NegativeOrEndless)
+}
+
+fn plain_span(span: &prost_types::Duration) -> Option<Duration> {
     /// `google.protobuf.Duration`: about 10,000 years.
     const MAX_SECONDS: u64 = 315_576_000_000;
     let (seconds, nanos) = (u64::try_from(span.seconds), u32::try_from(span.nanos));
-    let (Ok(seconds), Ok(nanos @ 0..=999_999_999)) = (seconds, nanos) else { return Err(SpanOutOfRange) };
-    let span = Duration::new(seconds, nanos);
-    if seconds > MAX_SECONDS || span.as_micros() == 0 { Err(SpanOutOfRange) } else { Ok(span) }
+    let (Ok(seconds @ 0..=MAX_SECONDS), Ok(nanos @ 0..=999_999_999)) = (seconds, nanos) else { return None };
+    Some(Duration::new(seconds, nanos))
 }
 
 /// Why a time is refused.

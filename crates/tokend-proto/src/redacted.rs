@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::v1::{
-    CreateCallerKeyResponse, CreateTokenResponse, IdentifyTokenRequest, VerifyRequest, revoke_leaked_tokens_request::Leak,
+    CreateCallerKeyResponse, CreateTokenResponse, IdentifyTokenRequest, RotateTokenResponse, VerifyRequest,
+    revoke_leaked_tokens_request::Leak,
 };
 
 const REDACTED: &str = "(redacted)";
@@ -41,6 +42,18 @@ impl fmt::Debug for CreateTokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { token, secret: _ } = self;
         f.debug_struct("CreateTokenResponse").field("token", token).field("secret", &REDACTED).finish()
+    }
+}
+
+impl fmt::Debug for RotateTokenResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { token, secret: _, predecessor, revision } = self;
+        f.debug_struct("RotateTokenResponse")
+            .field("token", token)
+            .field("secret", &REDACTED)
+            .field("predecessor", predecessor)
+            .field("revision", revision)
+            .finish()
     }
 }
 

@@ -75,6 +75,17 @@ pub enum Refusal {
     /// There is no such token that the caller may see.
     #[error("there is no token {0}")]
     TokenNotFound(TokenName),
+    /// What was revoked gets no successor.
+    #[error("{0} was revoked, and what is revoked is not rotated; make a new token")]
+    TokenRevoked(TokenName),
+    /// A token has one successor.
+    #[error("{name} was rotated before; its successor is {successor}: rotate that one")]
+    TokenAlreadyRotated {
+        /// Which.
+        name: TokenName,
+        /// The token that replaces it.
+        successor: TokenName,
+    },
     /// A secret belongs to no token that the caller may see.
     #[error("the secret is not that of a token of this installation")]
     SecretUnknown,

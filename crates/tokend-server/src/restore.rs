@@ -21,7 +21,7 @@ use tokend_core::{
     keyring::KeyRing,
     name::{CallerId, MalformedChosenId, TokenName},
     text::{Reason, TextError},
-    token::Revocation,
+    token::{Expiry, Revocation, Token},
     workspace::{Workspace, WorkspaceState},
 };
 use tokend_store::{Store, StoreError, WriteTx};
@@ -110,7 +110,7 @@ pub async fn from_export(store: &Store, path: &Path) -> Result<Restored, Restore
         // In the order of locks: tokens by workspace, then what belongs to callers.
         batch.sort_by_cached_key(|ending| match ending {
             Ending::Workspace { id, .. } => (0, id.name()),
-            Ending::Token { name, .. } => (0, name.to_string()),
+            Ending::Token { name, .. } | Ending::TokenRotated { name, .. } => (0, name.to_string()),
             Ending::Caller { id, .. } => (1, id.to_string()),
             Ending::CallerKey { name, .. } => (1, name.caller.to_string()),
         });
@@ -171,7 +171,7 @@ fn what_counts(endings: Vec<(usize, Place, Ending)>) -> Vec<Ending> {
     let mut counts: Vec<_> = endings.into_iter().rev().map(|(_, _, ending)| ending).collect();
     counts.retain(|ending| match ending {
         Ending::Workspace { id, create_time, state: _ } => seen.insert((id.clone(), *create_time)),
-        Ending::Token { .. } | Ending::Caller { .. } | Ending::CallerKey { .. } => true,
+        Ending::Token { .. } | Ending::TokenRotated { .. } | Ending::Caller { .. } | Ending::CallerKey { .. } => true,
     });
     counts.reverse();
     counts
@@ -235,6 +235,19 @@ async fn end_again(tx: &WriteTx, ending: Ending, done: &mut Restored) -> Result<
             let row = tx.row_is(&*workspace).await?;
             tx.audit(event(Chain::Workspace(id.clone()), kind, id.name(), row)).await?;
             done.workspaces += 1;
+        }
+        Ending::TokenRotated { name, end } => {
+            let Some(_) = tx.lock_workspace(&name.workspace).await? else { return Ok(()) };
+            let Some(read) = tx.token(&name).await?.filter(|token| token.revocation.is_none()) else { return Ok(()) };
+            // Its successor was made after the backup and is lost: it may be rotated again.
+            let cut = Token { expiry: read.expiry.earlier(Expiry::At(end)), ..(*read).clone() };
+            if cut.expiry == read.expiry {
+                return Ok(());
+            }
+            let Some(token) = tx.rotate_token(&read, cut).await? else { return Ok(()) };
+            let chain = Chain::Workspace(name.workspace.clone());
+            tx.audit(event(chain, EventType::TokenRotated, name.to_string(), tx.row_is(&*token).await?)).await?;
+            done.tokens += 1;
         }
         Ending::Caller { id, create_time, at: _ } => {
             // One of that id that was made later is another.

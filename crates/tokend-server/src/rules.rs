@@ -22,6 +22,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/tokend.v1.TokenAdmin/CreateToken", Rule::Roles(&[Admin, WorkspaceAdmin])),
     ("/tokend.v1.TokenAdmin/GetToken", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
     ("/tokend.v1.TokenAdmin/ListTokens", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
+    ("/tokend.v1.TokenAdmin/RotateToken", Rule::Roles(&[Admin, WorkspaceAdmin])),
     ("/tokend.v1.TokenAdmin/RevokeToken", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker])),
     // Of a REVOKER: by names.
     ("/tokend.v1.TokenAdmin/BatchRevokeTokens", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker])),

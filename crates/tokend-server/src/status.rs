@@ -46,6 +46,11 @@ impl From<Refusal> for Status {
                 details.add_quota_failure_violation(caller.name(), "two keys work already; revoke one first");
                 Self::with_error_details(code, refusal.to_string(), details)
             }
+            Refusal::TokenAlreadyRotated { name: _, successor } => {
+                let mut details = details;
+                details.add_precondition_failure_violation("ROTATED_TO", successor.to_string(), "rotate this token instead");
+                Self::with_error_details(code, refusal.to_string(), details)
+            }
             Refusal::Storage(_) | Refusal::NoRandomness(_) | Refusal::IdTaken(_) => internal_fault(&refusal),
             _ => Self::with_error_details(code, refusal.to_string(), details),
         }
@@ -77,6 +82,8 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::NotServed(_) => (Code::NotFound, R::NotServed),
         Refusal::WorkspaceNotFound(_) => (Code::NotFound, R::WorkspaceNotFound),
         Refusal::TokenNotFound(_) | Refusal::SecretUnknown => (Code::NotFound, R::TokenNotFound),
+        Refusal::TokenRevoked(_) => (Code::FailedPrecondition, R::TokenRevoked),
+        Refusal::TokenAlreadyRotated { .. } => (Code::FailedPrecondition, R::TokenAlreadyRotated),
         Refusal::SecretIsACallerKey => (Code::InvalidArgument, R::SecretIsACallerKey),
         Refusal::CallerNotFound(_) => (Code::NotFound, R::CallerNotFound),
         Refusal::CallerKeyNotFound(_) => (Code::NotFound, R::CallerKeyNotFound),

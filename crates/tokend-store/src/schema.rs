@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 6] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 7] = [
     (
         1,
         "foundation",
@@ -21,6 +21,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 6] = [
     (3, "tls", include_str!("../migrations/sqlite/0003_tls.sql"), include_str!("../migrations/postgres/0003_tls.sql")),
     (4, "keyring", include_str!("../migrations/sqlite/0004_keyring.sql"), include_str!("../migrations/postgres/0004_keyring.sql")),
     (5, "endings", include_str!("../migrations/sqlite/0005_endings.sql"), include_str!("../migrations/postgres/0005_endings.sql")),
+    (
+        6,
+        "rotation",
+        include_str!("../migrations/sqlite/0006_rotation.sql"),
+        include_str!("../migrations/postgres/0006_rotation.sql"),
+    ),
     (
         7,
         "organizations",

@@ -17,6 +17,8 @@ pub enum EventType {
     WorkspaceDeleted,
     /// A token was issued.
     TokenCreated,
+    /// A token was replaced by another, and ends with its overlap.
+    TokenRotated,
     /// A token was ended.
     TokenRevoked,
     /// A caller was made.
@@ -54,6 +56,7 @@ impl EventType {
             Self::WorkspaceResumed => "workspace.resumed",
             Self::WorkspaceDeleted => "workspace.deleted",
             Self::TokenCreated => "token.created",
+            Self::TokenRotated => "token.rotated",
             Self::TokenRevoked => "token.revoked",
             Self::CallerCreated => "caller.created",
             Self::CallerDeleted => "caller.deleted",

@@ -10,7 +10,7 @@ use crate::samples::{OTHER_ROOT, ROOT, at, caller_key, revocation, ring, ring_of
 
 const PLACE: Place = Place { epoch: u64::MAX >> 1, position: 7 };
 
-fn endings() -> [Ending; 6] {
+fn endings() -> [Ending; 7] {
     let of_workspace = |state| Ending::Workspace { id: "acme".parse().expect("well-formed"), create_time: at(1), state };
     [
         Ending::Token { name: token().name, revocation: revocation() },
@@ -19,6 +19,7 @@ fn endings() -> [Ending; 6] {
         of_workspace(WorkspaceState::Suspended { at: at(1_750_000_000_000_000) }),
         of_workspace(WorkspaceState::Active),
         of_workspace(WorkspaceState::Deleted { at: at(1_750_000_000_000_000) }),
+        Ending::TokenRotated { name: token().name, end: at(1_750_000_000_000_000) },
     ]
 }
 

@@ -5,6 +5,7 @@ mod credential;
 mod ending;
 mod filter;
 mod keyring;
+mod rotation;
 mod row_mac;
 mod samples;
 mod scopes;

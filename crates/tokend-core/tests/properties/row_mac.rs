@@ -68,7 +68,10 @@ fn known_answers() {
         scopes: grant(1, &["a"], &["a"]),
         allowed_addresses: AllowedAddresses::Any,
         expiry: Expiry::Never,
+        requested_expiry: Expiry::Never,
         revocation: None,
+        rotated_from: None,
+        rotated_to: None,
         ..token()
     };
     let active = Workspace { organization: None, state: WorkspaceState::Active, ..workspace() };
@@ -76,12 +79,12 @@ fn known_answers() {
     let caller_of_all = Caller { workspaces: WorkspaceAccess::All, certificate_sans: vec![], ..caller() };
     let working_key = CallerKey { revoke_time: None, ..caller_key() };
     let known = [
-        ("bare token", ring.seal(&bare_token), "1247e4daefd86be526341486b223dc96a312bd275b1663601ad281b9034f1961"),
+        ("bare token", ring.seal(&bare_token), "f7660935ab54fff21db183484f14c1fa2efc16ec0560b5babac3b858792c8d8a"),
         ("active workspace", ring.seal(&active), "8d5437f4e58e6446b8a112d4ccdd70808f33419ec41eba0f8bc84751ab0cbabf"),
         ("deleted workspace", ring.seal(&deleted), "2972d3b0826be9b0bb583c64089bcc167fbf8d6f9c6bd4b166cd22f5dfb8fbf9"),
         ("caller of all", ring.seal(&caller_of_all), "84b0c6233d19fe2fd2315dad18a6d902a8c336bb55615a9576bf954a6a325a30"),
         ("working key", ring.seal(&working_key), "132830fa65347b02c0034c81c92260ef44c8390915be227a9ec31ee818ff2496"),
-        ("token", ring.seal(&token()), "76e808133555b7c02d8cefc0535851e3638aaa09ee8ef5cb67080dfc0a9c7765"),
+        ("token", ring.seal(&token()), "b6562c0e44d00195b4cb2b741e8a7fdceb1d83ff90bb97bc90a6b84b0b77cbd4"),
         ("suspended workspace", ring.seal(&workspace()), "c6b076098349c1322fe8b32184ecf96ddff5b01b045cd08cbd8fa784d080abd1"),
         ("organization", ring.seal(&organization()), "61dbd787ceb589c5a9a770c7d9ab9a596803f60afd4780d8f8d78f7ed92d374a"),
         ("caller", ring.seal(&caller()), "6b72d849ac6b49475470408724ac8dd45b5cec0cca309993d24c56a72efcc100"),
@@ -89,8 +92,33 @@ fn known_answers() {
     ];
     for (row, mac, hash) in known {
         let bytes = mac.to_bytes();
-        assert_eq!(bytes[..2], [1, b'0'], "{row}");
+        let layout = if row.ends_with("token") { 2 } else { 1 };
+        assert_eq!(bytes[..2], [layout, b'0'], "{row}");
         assert_eq!(blake3::Hash::from_slice(&bytes[2..]).expect("32 bytes").to_hex().as_str(), hash, "{row}");
+    }
+}
+
+/// Tokens that were sealed before there was rotation, likewise pinned.
+#[test]
+fn tokens_of_the_first_layout_stay_valid_as_long_as_they_were_never_rotated() {
+    let sealed = |hash: &str| {
+        let hash = blake3::Hash::from_hex(hash).expect("64 digits");
+        RowMac::from_bytes(&[&[1, b'0'], &hash.as_bytes()[..]].concat()).expect("well-formed")
+    };
+    let mac = sealed("76e808133555b7c02d8cefc0535851e3638aaa09ee8ef5cb67080dfc0a9c7765");
+    let old = Token { requested_expiry: token().expiry, rotated_from: None, rotated_to: None, ..token() };
+    assert!(ring().is_intact(&old, &mac));
+    let changes: [fn(&mut Token); 5] = [
+        |row| row.requested_expiry = Expiry::Never,
+        |row| row.rotated_from = Some(id()),
+        |row| row.rotated_to = Some(id()),
+        |row| row.expiry = Expiry::Never,
+        |row| (row.expiry, row.requested_expiry) = (Expiry::Never, Expiry::Never),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let mut changed = old.clone();
+        change(&mut changed);
+        assert!(!ring().is_intact(&changed, &mac), "change {index}");
     }
 }
 
@@ -109,7 +137,10 @@ fn every_covered_field_of_a_token() {
         create_time: _,
         creator: _,
         expiry: _,
+        requested_expiry: _,
         revocation: _,
+        rotated_from: _,
+        rotated_to: _,
     } = token();
     assert_covered::<Token>(
         &token(),
@@ -138,6 +169,13 @@ fn every_covered_field_of_a_token() {
             ("creator", |row| row.creator = "cj".parse().expect("well-formed")),
             ("later expiry", |row| row.expiry = Expiry::At(at(1_800_000_000_000_001))),
             ("no expiry", |row| row.expiry = Expiry::Never),
+            ("other requested expiry", |row| row.requested_expiry = row.expiry),
+            ("no requested expiry", |row| row.requested_expiry = Expiry::Never),
+            ("made by itself", |row| row.rotated_from = None),
+            ("made for another", |row| row.rotated_from = Some(other_id())),
+            ("not replaced", |row| row.rotated_to = None),
+            ("replaced by another", |row| row.rotated_to = Some(other_id())),
+            ("replaced by what it replaced", |row| std::mem::swap(&mut row.rotated_from, &mut row.rotated_to)),
             ("revived", |row| row.revocation = None),
             ("revoked later", |row| row.revocation = Some(Revocation { at: at(1_750_000_000_000_001), ..revocation() })),
             ("revoked by another", |row| {
@@ -263,13 +301,32 @@ fn tokens() -> impl Strategy<Value = Token> {
     (
         (pick(&["ab", "abc"]), ids(), digests(), pick(&resources), grants()),
         (networks(), times(), pick(&["ab", "abc"]), prop::option::of(times()), prop::option::of(revocation)),
+        (prop::option::of(times()), prop::option::of(ids()), prop::option::of(ids())),
     )
         .prop_map(
-            |((workspace, id, digest, resource, scopes), (allowed_addresses, create_time, creator, expire_time, revocation))| {
+            |(
+                (workspace, id, digest, resource, scopes),
+                (allowed_addresses, create_time, creator, expire_time, revocation),
+                (requested, rotated_from, rotated_to),
+            )| {
                 let name = TokenName { workspace: workspace_id(workspace), id };
                 let creator = creator.parse().expect("well-formed");
                 let expiry = expire_time.map_or(Expiry::Never, Expiry::At);
-                Token { name, digest, resource, scopes, allowed_addresses, create_time, creator, expiry, revocation, ..token() }
+                Token {
+                    name,
+                    digest,
+                    resource,
+                    scopes,
+                    allowed_addresses,
+                    create_time,
+                    creator,
+                    expiry,
+                    requested_expiry: requested.map_or(Expiry::Never, Expiry::At),
+                    revocation,
+                    rotated_from,
+                    rotated_to,
+                    ..token()
+                }
             },
         )
 }
@@ -336,6 +393,9 @@ fn token_crossed((a, b, field): (Token, Token, usize)) -> (Token, Token) {
         7 => crossed.creator = b.creator,
         8 => crossed.expiry = b.expiry,
         9 => crossed.revocation = b.revocation,
+        10 => crossed.requested_expiry = b.requested_expiry,
+        11 => crossed.rotated_from = b.rotated_from,
+        12 => crossed.rotated_to = b.rotated_to,
         _ => crossed = b,
     }
     (a, crossed)
@@ -429,7 +489,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn different_tokens_have_different_macs((a, b) in (tokens(), tokens(), 0..11usize).prop_map(token_crossed)) {
+    fn different_tokens_have_different_macs((a, b) in (tokens(), tokens(), 0..14usize).prop_map(token_crossed)) {
         assert_told_apart(&a, &b)?;
     }
 

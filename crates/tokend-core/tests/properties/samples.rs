@@ -124,7 +124,10 @@ pub(crate) fn token() -> Token {
         create_time: at(1_700_000_000_000_000),
         creator: "ci".parse().expect("well-formed"),
         expiry: Expiry::At(at(1_800_000_000_000_000)),
+        requested_expiry: Expiry::At(at(1_900_000_000_000_000)),
         revocation: Some(revocation()),
+        rotated_from: Some(CredentialId::from_bytes([0xf0; CredentialId::BYTES])),
+        rotated_to: Some(CredentialId::from_bytes([0x0f; CredentialId::BYTES])),
     }
 }
 

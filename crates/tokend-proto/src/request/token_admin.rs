@@ -226,16 +226,20 @@ fn bound_resource(fields: &mut Fields, workspace: Option<&WorkspaceId>, resource
 }
 
 fn chosen_expiry(fields: &mut Fields, expiry: Option<v1::create_token_request::Expiry>) -> Option<ChosenExpiry> {
+    if expiry.is_none() {
+        fields.refuse("expiry", "must be chosen: ttl, expire_time or no_expiry");
+    }
+    chosen(fields, expiry?)
+}
+
+/// The end that was chosen.
+pub(super) fn chosen(fields: &mut Fields, expiry: v1::create_token_request::Expiry) -> Option<ChosenExpiry> {
     use v1::create_token_request::Expiry;
     match expiry {
-        None => {
-            fields.refuse("expiry", "must be chosen: ttl, expire_time or no_expiry");
-            None
-        }
-        Some(Expiry::Ttl(ttl)) => fields.check("ttl", positive_span(&ttl)).map(ChosenExpiry::After),
-        Some(Expiry::ExpireTime(at)) => fields.check("expire_time", time(&at)).map(ChosenExpiry::At),
-        Some(Expiry::NoExpiry(true)) => Some(ChosenExpiry::Never),
-        Some(Expiry::NoExpiry(false)) => {
+        Expiry::Ttl(ttl) => fields.check("ttl", positive_span(&ttl)).map(ChosenExpiry::After),
+        Expiry::ExpireTime(at) => fields.check("expire_time", time(&at)).map(ChosenExpiry::At),
+        Expiry::NoExpiry(true) => Some(ChosenExpiry::Never),
+        Expiry::NoExpiry(false) => {
             fields.refuse("no_expiry", "must be true where it is chosen; choose ttl or expire_time for a token that ends");
             None
         }

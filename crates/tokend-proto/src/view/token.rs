@@ -1,5 +1,6 @@
 use tokend_core::{
     credential::{CredentialId, Kid, Kind, Prefix, Secret},
+    name::TokenName,
     time::Timestamp,
     token::{Revocation, Token, TokenState},
     workspace::WorkspaceState,
@@ -40,9 +41,12 @@ impl From<TokenView<'_>> for v1::Token {
             create_time,
             creator,
             expiry,
+            requested_expiry,
             revocation,
+            rotated_from,
+            rotated_to,
         } = view.token;
-        let expire_time = expiry.time().map(time_message);
+        let of_the_workspace = |id| TokenName { workspace: name.workspace.clone(), id }.to_string();
         let (revoke_time, revoker, revoke_reason) = match revocation {
             None => Default::default(),
             Some(Revocation { at, by, reason }) => (Some(time_message(*at)), by.name(), reason.to_string()),
@@ -60,12 +64,14 @@ impl From<TokenView<'_>> for v1::Token {
             labels: labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             create_time: Some(time_message(*create_time)),
             creator: creator.name(),
-            expire_time,
-            requested_expire_time: expire_time,
+            expire_time: expiry.time().map(time_message),
+            requested_expire_time: requested_expiry.time().map(time_message),
             revoke_time,
             revoker,
             revoke_reason,
             hint: hint(view.prefix, Kind::WorkspaceToken, digest.kid(), name.id),
+            rotated_from: rotated_from.map(of_the_workspace).unwrap_or_default(),
+            rotated_to: rotated_to.map(of_the_workspace).unwrap_or_default(),
         }
     }
 }

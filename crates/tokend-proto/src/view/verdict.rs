@@ -88,7 +88,10 @@ fn verified_token(token: Token, now: Timestamp) -> v1::VerifiedToken {
         create_time: _,
         creator: _,
         expiry,
+        requested_expiry: _,
         revocation: _,
+        rotated_from: _,
+        rotated_to: _,
     } = token;
     v1::VerifiedToken {
         name: name.to_string(),

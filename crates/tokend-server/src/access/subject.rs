@@ -35,6 +35,7 @@ subjects! {
     CreateTokenRequest.parent,
     GetTokenRequest.name,
     ListTokensRequest.parent,
+    RotateTokenRequest.name,
     RevokeTokenRequest.name,
     BatchRevokeTokensRequest.parent,
     GetWorkspaceRequest.name,

@@ -4,6 +4,7 @@ use tokend_proto::{
     request::{
         bulk::BatchRevokeTokens,
         leaks::RevokeLeakedTokens,
+        rotate_token::RotateToken,
         token_admin::{CreateToken, GetToken, IdentifyToken, ListTokens, RevokeToken},
     },
     v1,
@@ -19,11 +20,13 @@ use crate::{
     usecases::{
         Context,
         bulk::{self, Revoked},
-        leaks, tokens,
+        leaks,
+        rotation::{self, Replaced},
+        tokens,
     },
 };
 
-/// Issues, shows and ends tokens.
+/// Issues, shows, rotates and ends tokens.
 #[derive(Debug)]
 pub(crate) struct TokenAdminService(pub(crate) Arc<Context>);
 
@@ -61,6 +64,19 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
         let (tokens, next) = self.fitting(page);
         let next_page_token = list.next_page_token(next.map(|next| next.to_bytes()).as_deref());
         Ok(Response::new(v1::ListTokensResponse { tokens, next_page_token, total_size }))
+    }
+
+    async fn rotate_token(&self, request: Request<v1::RotateTokenRequest>) -> Result<Response<v1::RotateTokenResponse>, Status> {
+        let (act, message) = admitted(request)?;
+        sees_token(&act.caller, &message.name)?;
+        let request = RotateToken::from_message(message).map_err(Refusal::from)?;
+        let Replaced { predecessor, successor, secret, revision } = rotation::rotate(&self.0, act, request).await?;
+        Ok(Response::new(v1::RotateTokenResponse {
+            token: Some(self.message(&successor)),
+            secret: secret.as_ref().map(secret_text).unwrap_or_default(),
+            predecessor: Some(self.message(&predecessor)),
+            revision: Some(revision.into()),
+        }))
     }
 
     async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Result<Response<v1::RevokeTokenResponse>, Status> {

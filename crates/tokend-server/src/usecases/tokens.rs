@@ -162,7 +162,7 @@ async fn find_or_insert(
     if let Some((key, retry)) = &retry
         && let Some(made) = tx.recorded_request(key).await?
     {
-        let token = replay(tx, retry, made, &name.workspace).await?;
+        let token = replay(tx, retry, made, &name.workspace).await?.into_inner();
         return Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: false });
     }
     let token = new_token(request, name, digest, &act.caller, &workspace, now)?;
@@ -182,16 +182,31 @@ async fn find_or_insert(
     Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: true })
 }
 
-async fn replay(tx: &WriteTx, retry: &Retryable, made: RecordedRequest, workspace: &WorkspaceId) -> Result<Token, Refusal> {
+/// The token that a request made when it was first carried out.
+pub(super) async fn replay(
+    tx: &WriteTx,
+    retry: &Retryable,
+    made: RecordedRequest,
+    workspace: &WorkspaceId,
+) -> Result<Locked<Token>, Refusal> {
     if made.digest != *retry.body.as_bytes() {
         return Err(Refusal::RequestIdReused(retry.id.as_str().to_owned()));
     }
     let name = TokenName { workspace: workspace.clone(), id: made.token };
-    Ok(tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?.into_inner())
+    tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))
 }
 
 fn request_key(caller: &Caller, workspace: &WorkspaceId, retry: &Retryable) -> RequestKey {
     RequestKey { caller: caller.id.clone(), rpc: CREATE, parent: workspace.name(), request_id: retry.id.as_str().to_owned() }
+}
+
+/// Refuses to make a token where none would work.
+pub(super) fn takes_tokens(workspace: &Workspace) -> Result<(), Refusal> {
+    match workspace.state {
+        WorkspaceState::Active => Ok(()),
+        WorkspaceState::Suspended { .. } => Err(Refusal::WorkspaceSuspended(workspace.id.clone())),
+        WorkspaceState::Deleted { .. } => Err(Refusal::WorkspaceDeleted(workspace.id.clone())),
+    }
 }
 
 fn new_token(
@@ -202,18 +217,15 @@ fn new_token(
     workspace: &Workspace,
     now: Timestamp,
 ) -> Result<Token, Refusal> {
-    match workspace.state {
-        WorkspaceState::Active => {}
-        WorkspaceState::Suspended { .. } => return Err(Refusal::WorkspaceSuspended(workspace.id.clone())),
-        WorkspaceState::Deleted { .. } => return Err(Refusal::WorkspaceDeleted(workspace.id.clone())),
-    }
+    takes_tokens(workspace)?;
+    let expiry = expiry_from(request.expiry, now)?;
     let CreateToken {
         workspace: _,
         display_name,
         description,
         scopes,
         resource,
-        expiry,
+        expiry: _,
         allowed_addresses,
         labels,
         retry: _,
@@ -230,13 +242,16 @@ fn new_token(
         labels,
         create_time: now,
         creator: caller.id.clone(),
-        expiry: expiry_from(expiry, now)?,
+        expiry,
+        requested_expiry: expiry,
         revocation: None,
+        rotated_from: None,
+        rotated_to: None,
     })
 }
 
 /// What a token permits, for the record.
-fn grant(token: &Token) -> String {
+pub(super) fn grant(token: &Token) -> String {
     let scopes: Vec<_> = token.scopes.granted().iter().map(|scope| scope.as_str()).collect();
     let end = match token.expiry {
         Expiry::Never => "without an end".to_owned(),
@@ -245,7 +260,7 @@ fn grant(token: &Token) -> String {
     format!("{} on {}, {end}", scopes.join(" "), token.resource)
 }
 
-fn expiry_from(chosen: ChosenExpiry, now: Timestamp) -> Result<Expiry, FieldViolations> {
+pub(super) fn expiry_from(chosen: ChosenExpiry, now: Timestamp) -> Result<Expiry, FieldViolations> {
     match chosen {
         ChosenExpiry::Never => Ok(Expiry::Never),
         ChosenExpiry::At(at) if at <= now => Err(FieldViolations::one("expire_time", "must lie in the future")),
@@ -257,6 +272,6 @@ fn expiry_from(chosen: ChosenExpiry, now: Timestamp) -> Result<Expiry, FieldViol
     }
 }
 
-fn tampered(token: &Token) -> StoreError {
+pub(super) fn tampered(token: &Token) -> StoreError {
     StoreError::Tampered { table: "tokens", row: token.name.id.to_string() }
 }

@@ -25,9 +25,12 @@ pub struct Model {
     pub create_time: i64,
     pub creator: String,
     pub expire_time: Option<i64>,
+    pub requested_expire_time: Option<i64>,
     pub revoke_time: Option<i64>,
     pub revoker: Option<String>,
     pub revoke_reason: Option<String>,
+    pub rotated_from: Option<Vec<u8>>,
+    pub rotated_to: Option<Vec<u8>>,
     pub mac: Vec<u8>,
 }
 

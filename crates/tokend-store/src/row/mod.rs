@@ -88,8 +88,12 @@ pub(crate) fn optional_time(name: &str, micros: Option<i64>) -> Result<Option<Ti
 }
 
 pub(crate) fn credential_id(id: &[u8]) -> Result<CredentialId, String> {
+    credential_id_in("id", id)
+}
+
+fn credential_id_in(name: &str, id: &[u8]) -> Result<CredentialId, String> {
     let id = id.try_into().map_err(|_| format!("must have {} bytes, it has {}", CredentialId::BYTES, id.len()));
-    column("id", id).map(CredentialId::from_bytes)
+    column(name, id).map(CredentialId::from_bytes)
 }
 
 pub(crate) fn digest(kid: &str, digest: &[u8]) -> Result<SecretDigest, String> {

@@ -1,6 +1,7 @@
 use sea_orm::{ActiveValue::Set, QueryResult};
 use tokend_core::{
     address::{AllowedAddresses, Networks, parse_network},
+    credential::CredentialId,
     labels::Labels,
     name::TokenName,
     resource::Resource,
@@ -11,7 +12,7 @@ use tokend_core::{
 };
 
 use super::{
-    Row, column, credential_id, digest,
+    Row, column, credential_id, credential_id_in, digest,
     list::{self, Choice},
     optional_time, shown_id, time,
 };
@@ -50,9 +51,12 @@ impl Row for Token {
             create_time,
             creator,
             expire_time,
+            requested_expire_time,
             revoke_time,
             revoker,
             revoke_reason,
+            rotated_from,
+            rotated_to,
             mac: _,
         } = model;
         Ok(Self {
@@ -66,8 +70,11 @@ impl Row for Token {
             labels: column("labels", list::read_map(&labels)).and_then(|labels| column("labels", Labels::new(labels)))?,
             create_time: time("create_time", create_time)?,
             creator: column("creator", creator.parse())?,
-            expiry: optional_time("expire_time", expire_time)?.map_or(Expiry::Never, Expiry::At),
+            expiry: expiry("expire_time", expire_time)?,
+            requested_expiry: expiry("requested_expire_time", requested_expire_time)?,
             revocation: revocation(revoke_time, revoker, revoke_reason)?,
+            rotated_from: other_token("rotated_from", rotated_from)?,
+            rotated_to: other_token("rotated_to", rotated_to)?,
         })
     }
 }
@@ -86,7 +93,10 @@ pub(crate) fn to_model(token: &Token, mac: &RowMac) -> ActiveModel {
         create_time,
         creator,
         expiry,
+        requested_expiry,
         revocation,
+        rotated_from,
+        rotated_to,
     } = token;
     let only = match allowed_addresses {
         AllowedAddresses::Any => None,
@@ -108,9 +118,12 @@ pub(crate) fn to_model(token: &Token, mac: &RowMac) -> ActiveModel {
         create_time: Set(create_time.unix_micros()),
         creator: Set(creator.to_string()),
         expire_time: Set(expiry.time().map(|time| time.unix_micros())),
+        requested_expire_time: Set(requested_expiry.time().map(|time| time.unix_micros())),
         revoke_time: Set(revocation.as_ref().map(|revocation| revocation.at.unix_micros())),
         revoker: Set(revocation.as_ref().map(|revocation| revocation.by.to_string())),
         revoke_reason: Set(revocation.as_ref().map(|revocation| revocation.reason.to_string())),
+        rotated_from: Set(rotated_from.map(|id| id.as_bytes().to_vec())),
+        rotated_to: Set(rotated_to.map(|id| id.as_bytes().to_vec())),
         mac: Set(mac.to_bytes().to_vec()),
     }
 }
@@ -130,6 +143,14 @@ fn allowed_addresses(text: &str) -> Result<AllowedAddresses, String> {
             .map(AllowedAddresses::Only)
             .ok_or_else(|| format!("column allowed_cidrs must hold 1 to {} networks", Networks::MAX)),
     }
+}
+
+fn expiry(name: &str, micros: Option<i64>) -> Result<Expiry, String> {
+    Ok(optional_time(name, micros)?.map_or(Expiry::Never, Expiry::At))
+}
+
+fn other_token(name: &str, id: Option<Vec<u8>>) -> Result<Option<CredentialId>, String> {
+    id.map(|id| credential_id_in(name, &id)).transpose()
 }
 
 fn revocation(at: Option<i64>, by: Option<String>, reason: Option<String>) -> Result<Option<Revocation>, String> {

@@ -5,7 +5,7 @@ use sea_orm::{
 use tokend_core::{
     ending::Ending,
     name::TokenName,
-    token::{Revocation, Token},
+    token::{Expiry, Revocation, Token},
 };
 
 use super::{Insert, Locked, WriteTx};
@@ -49,6 +49,36 @@ impl WriteTx {
             self.change(&count.into_query()).await?;
         }
         Ok(inserted)
+    }
+
+    /// Stores what a rotation made of a token, `rotated`, and returns it: its successor, and its end if that comes earlier now. `None` if
+    /// the row is no longer what was read, or is revoked or was rotated before: a token has one successor.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn rotate_token(&self, read: &Locked<Token>, rotated: Token) -> Result<Option<Locked<Token>>, StoreError> {
+        let mac = self.seal(&rotated).await?;
+        let model = row::token_to_model(&rotated, &mac);
+        let changed = tokens::ActiveModel {
+            expire_time: model.expire_time,
+            rotated_to: model.rotated_to,
+            mac: model.mac,
+            ..Default::default()
+        };
+        let update = tokens::Entity::update_many()
+            .set(changed)
+            .filter(tokens::Column::Workspace.eq(rotated.name.workspace.as_str()))
+            .filter(tokens::Column::Id.eq(rotated.name.id.as_bytes().to_vec()))
+            .filter(tokens::Column::Mac.eq(read.mac.to_bytes().to_vec()))
+            .filter(tokens::Column::RevokeTime.is_null())
+            .filter(tokens::Column::RotatedTo.is_null());
+        if !self.change(&update.into_query()).await? {
+            return Ok(None);
+        }
+        if let (true, Expiry::At(end)) = (rotated.expiry != read.expiry, rotated.expiry) {
+            self.ends(Ending::TokenRotated { name: rotated.name.clone(), end });
+        }
+        Ok(Some(Locked::new(rotated, mac)))
     }
 
     /// Ends a token and returns it as it is now. `None` if the row is no longer what was read, or was revoked already: a revocation

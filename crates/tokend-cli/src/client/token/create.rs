@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 
-use prost_types::{Duration, Timestamp};
-use tokend_client::v1::{CreateTokenRequest, CreateTokenResponse, Token, create_token_request};
+use tokend_client::v1::{CreateTokenRequest, CreateTokenResponse, Token};
 use tokend_core::{credential::Secret, quote::quoted};
 
+use super::expiry::Expiry;
 use crate::terminal::note;
 use crate::{
     client::{connection::Connection, names, output::time, parse, secret},
@@ -46,30 +46,6 @@ pub(crate) struct Args {
     connection: Connection,
 }
 
-/// When the token ends. Nothing chosen is sent as nothing chosen: whether that is allowed is the service's to say.
-#[derive(Debug, clap::Args)]
-#[group(multiple = false)]
-struct Expiry {
-    /// The token ends after this time, such as 30d, 12h or 90m
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
-    ttl: Option<Duration>,
-    /// The token ends at this time in RFC 3339, such as 2027-01-31T12:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse::time)]
-    expire_time: Option<Timestamp>,
-    /// The token does not end by itself
-    #[arg(long)]
-    no_expiry: bool,
-}
-
-impl Expiry {
-    fn into_message(self) -> Option<create_token_request::Expiry> {
-        use create_token_request::Expiry as Chosen;
-        let Self { ttl, expire_time, no_expiry } = self;
-        // clap has seen to it that there is one at most.
-        ttl.map(Chosen::Ttl).or(expire_time.map(Chosen::ExpireTime)).or(no_expiry.then_some(Chosen::NoExpiry(true)))
-    }
-}
-
 /// Makes the token. Its secret is all that goes to stdout.
 pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { workspace, name, description, scope, resource, expiry, allowed_cidr, label, request_id, validate_only, connection } =
@@ -81,7 +57,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         description: description.unwrap_or_default(),
         scopes: scope,
         resource: resource.unwrap_or_default(),
-        expiry: expiry.into_message(),
+        expiry: expiry.of_creation(),
         allowed_cidrs: allowed_cidr,
         labels: unique(label)?,
         request_id: request_id.unwrap_or_default(),
@@ -106,7 +82,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
 }
 
 /// The choices of the service among what it told: what the token is bound to and when it ends.
-fn sketch(token: &Token) -> String {
+pub(super) fn sketch(token: &Token) -> String {
     match &token.expire_time {
         Some(end) => format!("a token for {} that expires at {}", token.resource, time(Some(end), "")),
         None => format!("a token for {} that never expires", token.resource),
@@ -126,20 +102,7 @@ fn unique(labels: Vec<(String, String)>) -> Result<BTreeMap<String, String>, Fai
 
 #[cfg(test)]
 mod tests {
-    use create_token_request::Expiry as Chosen;
-
     use super::*;
-
-    #[test]
-    fn no_choice_of_an_expiry_stays_none() {
-        let span = Duration { seconds: 60, nanos: 0 };
-        let end = Timestamp { seconds: 60, nanos: 0 };
-        let message = |ttl, expire_time, no_expiry| Expiry { ttl, expire_time, no_expiry }.into_message();
-        assert_eq!(message(None, None, false), None);
-        assert_eq!(message(Some(span), None, false), Some(Chosen::Ttl(span)));
-        assert_eq!(message(None, Some(end), false), Some(Chosen::ExpireTime(end)));
-        assert_eq!(message(None, None, true), Some(Chosen::NoExpiry(true)));
-    }
 
     #[test]
     fn a_label_given_twice_is_refused() {

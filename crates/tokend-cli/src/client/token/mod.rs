@@ -1,7 +1,9 @@
 //! `tokend token`: workspace access tokens.
 
 mod create;
+mod expiry;
 mod identify;
+mod rotate;
 mod view;
 
 use std::process::ExitCode;
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Get(GetArgs),
     /// List a workspace's tokens, newest first, ended ones included
     List(ListArgs),
+    /// Replace a token by one with the same grants; the new secret alone is printed on stdout, this once
+    Rotate(Box<rotate::Args>),
     /// End a token, for good
     Revoke(RevokeArgs),
     /// Tell what token the secret on stdin is; without a server, what can be told offline
@@ -85,6 +89,7 @@ pub(super) async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Create(args) => create::run(*args).await?,
         Command::Get(args) => get(args).await?,
         Command::List(args) => list(args).await?,
+        Command::Rotate(args) => rotate::run(*args).await?,
         Command::Revoke(args) => revoke(args).await?,
         Command::Identify(args) => return identify::run(args).await,
     }

@@ -68,6 +68,8 @@ fn fields(token: &Token) -> Vec<(&'static str, String)> {
         ("CREATOR", token.creator.clone()),
         ("EXPIRES", time(token.expire_time.as_ref(), "never")),
         ("EXPIRY ASKED FOR", time(requested, "")),
+        ("REPLACES", token.rotated_from.clone()),
+        ("REPLACED BY", token.rotated_to.clone()),
         ("REVOKED", time(token.revoke_time.as_ref(), "")),
         ("REVOKER", token.revoker.clone()),
         ("REVOKE REASON", token.revoke_reason.clone()),

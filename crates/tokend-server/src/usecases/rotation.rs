@@ -1,0 +1,136 @@
+//! Replacing a token by another one that permits the same.
+
+use tokend_core::{
+    audit::{Chain, Event, EventType},
+    credential::{Kind, Minted, Secret, SecretDigest},
+    name::TokenName,
+    request_id::Retryable,
+    revision::Revision,
+    rotation::{NotRotatable, Rotated, Successor},
+    time::Timestamp,
+    token::Token,
+};
+use tokend_proto::{field::FieldViolations, request::rotate_token::RotateToken};
+use tokend_store::{Insert, Locked, RecordedRequest, RequestKey, StoredToken, WriteTx};
+
+use super::{
+    Context,
+    tokens::{expiry_from, grant, replay, takes_tokens, tampered},
+};
+use crate::{access::Act, refusal::Refusal};
+
+/// The RPC's name in the record of requests.
+const ROTATE: &str = "RotateToken";
+
+/// A token that was just replaced, or found to be replaced by the same request before.
+pub(crate) struct Replaced {
+    pub(crate) predecessor: StoredToken,
+    pub(crate) successor: StoredToken,
+    /// Told this once; none for a replay.
+    pub(crate) secret: Option<Secret>,
+    pub(crate) revision: Revision,
+}
+
+/// What the write came to.
+struct Outcome {
+    predecessor: StoredToken,
+    successor: StoredToken,
+    is_new: bool,
+}
+
+/// Replaces a token, or finds what replaced it when the same request came before; that one is never replaced in its turn. Either answer
+/// stands at a revision of its own, since the old token may just have ended.
+pub(crate) async fn rotate(context: &Context, act: Act, request: RotateToken) -> Result<Replaced, Refusal> {
+    let Minted { id, secret, digest } = context.mint(Kind::WorkspaceToken).map_err(Refusal::NoRandomness)?;
+    let name = TokenName { workspace: request.name.workspace.clone(), id };
+    let rotate = async move |tx: &WriteTx| find_or_rotate(tx, &act, request, name, digest).await;
+    let (outcome, revision) = context.store.write_advancing(move |tx| Box::pin(async move { rotate(tx).await })).await?;
+    let Outcome { predecessor, successor, is_new } = outcome;
+    Ok(Replaced { predecessor, successor, secret: is_new.then_some(secret), revision })
+}
+
+async fn find_or_rotate(
+    tx: &WriteTx,
+    act: &Act,
+    request: RotateToken,
+    new: TokenName,
+    digest: SecretDigest,
+) -> Result<Outcome, Refusal> {
+    // Every verdict reads the database: there is no cache to wait for.
+    let RotateToken { name, overlap, expiry, retry, no_wait: _ } = request;
+    // The lock puts retries of one request in a row: the second finds what the first made.
+    let workspace = tx.lock_workspace(&name.workspace).await?.ok_or_else(|| Refusal::TokenNotFound(name.clone()))?;
+    let now = tx.now().await?;
+    let stored = |token| StoredToken { token, workspace_state: workspace.state, now };
+    let retry = retry.map(|retry| (request_key(act, &name, &retry), retry));
+    if let Some((key, retry)) = &retry
+        && let Some(made) = tx.recorded_request(key).await?
+    {
+        // The body is the same, and so is the name in it.
+        let successor = replay(tx, retry, made, &name.workspace).await?;
+        let predecessor = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
+        let (predecessor, successor) = (stored(predecessor.into_inner()), stored(successor.into_inner()));
+        return Ok(Outcome { predecessor, successor, is_new: false });
+    }
+    let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
+    takes_tokens(&workspace)?;
+    let expiry = expiry.map(|chosen| expiry_from(chosen, now)).transpose()?;
+    let successor = Successor { id: new.id, digest, creator: act.caller.id.clone(), expiry };
+    let rotated = read.rotate(successor, overlap, now).map_err(|reason| refusal(&read, reason))?;
+    let (predecessor, successor) = store(tx, act, &read, rotated).await?;
+    if let Some((key, retry)) = retry {
+        record(tx, key, &retry, &successor, now).await?;
+    }
+    Ok(Outcome { predecessor: stored(predecessor), successor: stored(successor), is_new: true })
+}
+
+/// Stores both tokens and puts both changes on record.
+async fn store(tx: &WriteTx, act: &Act, read: &Locked<Token>, rotated: Rotated) -> Result<(Token, Token), Refusal> {
+    let Rotated { predecessor, successor } = rotated;
+    // 96 random bits: a collision is a broken random source, and the whole write is undone.
+    if tx.insert_token(&successor).await? != Insert::Done {
+        return Err(Refusal::IdTaken(successor.name.to_string()));
+    }
+    // Read under its lock: only a change behind our back can come in between.
+    let predecessor = tx.rotate_token(read, predecessor).await?.ok_or_else(|| tampered(read))?.into_inner();
+    for (kind, token, detail) in [
+        (EventType::TokenCreated, &successor, format!("{}, to replace {}", grant(&successor), predecessor.name)),
+        (EventType::TokenRotated, &predecessor, format!("replaced by {}", successor.name)),
+    ] {
+        let chain = Chain::Workspace(token.name.workspace.clone());
+        let event = act.event(chain, kind, token.name.to_string(), tx.row_is(token).await?);
+        tx.audit(Event { detail, ..event }).await?;
+    }
+    Ok((predecessor, successor))
+}
+
+async fn record(tx: &WriteTx, key: RequestKey, retry: &Retryable, made: &Token, now: Timestamp) -> Result<(), Refusal> {
+    let record = RecordedRequest { digest: *retry.body.as_bytes(), token: made.name.id, create_time: now };
+    match tx.record_request(&key, &record).await? {
+        Insert::Done => Ok(()),
+        Insert::Taken | Insert::NoParent => Err(Refusal::RequestIdReused(key.request_id)),
+    }
+}
+
+/// Unique in the workspace, not for the token: a client that lost the answer and then takes the new token for the one to rotate is told
+/// so, instead of having it replaced.
+fn request_key(act: &Act, name: &TokenName, retry: &Retryable) -> RequestKey {
+    RequestKey {
+        caller: act.caller.id.clone(),
+        rpc: ROTATE,
+        parent: name.workspace.name(),
+        request_id: retry.id.as_str().to_owned(),
+    }
+}
+
+fn refusal(token: &Token, reason: NotRotatable) -> Refusal {
+    let name = token.name.clone();
+    match reason {
+        NotRotatable::Revoked => Refusal::TokenRevoked(name),
+        NotRotatable::Rotated { to } => {
+            let successor = TokenName { workspace: name.workspace.clone(), id: to };
+            Refusal::TokenAlreadyRotated { name, successor }
+        }
+        NotRotatable::Overlap(_) => FieldViolations::one("overlap", "must end before the year 10000").into(),
+    }
+}
