@@ -5,6 +5,7 @@ pub(crate) mod bulk;
 pub(crate) mod callers;
 pub(crate) mod leaks;
 pub(crate) mod organizations;
+mod retries;
 pub(crate) mod rotation;
 pub(crate) mod tokens;
 pub(crate) mod verify;

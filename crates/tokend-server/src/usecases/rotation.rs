@@ -4,18 +4,17 @@ use tokend_core::{
     audit::{Chain, Event, EventType},
     credential::{Kind, Minted, Secret, SecretDigest},
     name::TokenName,
-    request_id::Retryable,
     revision::Revision,
     rotation::{NotRotatable, Rotated, Successor},
-    time::Timestamp,
     token::Token,
 };
 use tokend_proto::{field::FieldViolations, request::rotate_token::RotateToken};
-use tokend_store::{Insert, Locked, RecordedRequest, RequestKey, StoredToken, WriteTx};
+use tokend_store::{Insert, Locked, StoredToken, WriteTx};
 
 use super::{
     Context,
-    tokens::{expiry_from, grant, replay, takes_tokens, tampered},
+    retries::{record, replay, request_key},
+    tokens::{expiry_from, grant, takes_tokens, tampered},
 };
 use crate::{access::Act, refusal::Refusal};
 
@@ -62,7 +61,9 @@ async fn find_or_rotate(
     let workspace = tx.lock_workspace(&name.workspace).await?.ok_or_else(|| Refusal::TokenNotFound(name.clone()))?;
     let now = tx.now().await?;
     let stored = |token| StoredToken { token, workspace_state: workspace.state, now };
-    let retry = retry.map(|retry| (request_key(act, &name, &retry), retry));
+    // Unique in the workspace, not for the token: a client that lost the answer and then takes the new token for the one to rotate is
+    // told so, instead of having it replaced.
+    let retry = retry.map(|retry| (request_key(&act.caller, ROTATE, &name.workspace, &retry), retry));
     if let Some((key, retry)) = &retry
         && let Some(made) = tx.recorded_request(key).await?
     {
@@ -102,25 +103,6 @@ async fn store(tx: &WriteTx, act: &Act, read: &Locked<Token>, rotated: Rotated) 
         tx.audit(Event { detail, ..event }).await?;
     }
     Ok((predecessor, successor))
-}
-
-async fn record(tx: &WriteTx, key: RequestKey, retry: &Retryable, made: &Token, now: Timestamp) -> Result<(), Refusal> {
-    let record = RecordedRequest { digest: *retry.body.as_bytes(), token: made.name.id, create_time: now };
-    match tx.record_request(&key, &record).await? {
-        Insert::Done => Ok(()),
-        Insert::Taken | Insert::NoParent => Err(Refusal::RequestIdReused(key.request_id)),
-    }
-}
-
-/// Unique in the workspace, not for the token: a client that lost the answer and then takes the new token for the one to rotate is told
-/// so, instead of having it replaced.
-fn request_key(act: &Act, name: &TokenName, retry: &Retryable) -> RequestKey {
-    RequestKey {
-        caller: act.caller.id.clone(),
-        rpc: ROTATE,
-        parent: name.workspace.name(),
-        request_id: retry.id.as_str().to_owned(),
-    }
 }
 
 fn refusal(token: &Token, reason: NotRotatable) -> Refusal {

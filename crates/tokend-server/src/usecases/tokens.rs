@@ -6,7 +6,6 @@ use tokend_core::{
     credential::{Kind, Minted, NotAuthentic, Secret, SecretDigest, Unrecognized},
     filter::TokenFilter,
     name::{TokenName, WorkspaceId},
-    request_id::Retryable,
     revision::Revision,
     text::Reason,
     time::Timestamp,
@@ -17,11 +16,12 @@ use tokend_proto::{
     field::FieldViolations,
     request::token_admin::{ChosenExpiry, CreateToken, GetToken, IdentifyToken, RevokeToken},
 };
-use tokend_store::{
-    Insert, Locked, PresentedToken, RecordedRequest, RequestKey, StoreError, StoredToken, TokenPage, TokenPlace, WriteTx,
-};
+use tokend_store::{Insert, Locked, PresentedToken, StoreError, StoredToken, TokenPage, TokenPlace, WriteTx};
 
-use super::Context;
+use super::{
+    Context,
+    retries::{record, replay, request_key},
+};
 use crate::{access::Act, refusal::Refusal};
 
 /// The RPC's name in the record of requests.
@@ -158,7 +158,7 @@ async fn find_or_insert(
     let found = tx.lock_workspace(&name.workspace).await?;
     let workspace = found.ok_or_else(|| Refusal::WorkspaceNotFound(name.workspace.clone()))?;
     let now = tx.now().await?;
-    let retry = request.retry.take().map(|retry| (request_key(&act.caller, &name.workspace, &retry), retry));
+    let retry = request.retry.take().map(|retry| (request_key(&act.caller, CREATE, &name.workspace, &retry), retry));
     if let Some((key, retry)) = &retry
         && let Some(made) = tx.recorded_request(key).await?
     {
@@ -167,37 +167,16 @@ async fn find_or_insert(
     }
     let token = new_token(request, name, digest, &act.caller, &workspace, now)?;
     // 96 random bits: a collision is a broken random source, and the whole write is undone.
-    let (Insert::Done, id) = (tx.insert_token(&token).await?, token.name.id) else {
+    if tx.insert_token(&token).await? != Insert::Done {
         return Err(Refusal::IdTaken(token.name.to_string()));
-    };
-    if let Some((key, Retryable { body, .. })) = retry {
-        let record = RecordedRequest { digest: *body.as_bytes(), token: id, create_time: now };
-        if tx.record_request(&key, &record).await? != Insert::Done {
-            return Err(Refusal::RequestIdReused(key.request_id));
-        }
+    }
+    if let Some((key, retry)) = retry {
+        record(tx, key, &retry, &token, now).await?;
     }
     let chain = Chain::Workspace(token.name.workspace.clone());
     let event = act.event(chain, EventType::TokenCreated, token.name.to_string(), tx.row_is(&token).await?);
     tx.audit(Event { detail: grant(&token), ..event }).await?;
     Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: true })
-}
-
-/// The token that a request made when it was first carried out.
-pub(super) async fn replay(
-    tx: &WriteTx,
-    retry: &Retryable,
-    made: RecordedRequest,
-    workspace: &WorkspaceId,
-) -> Result<Locked<Token>, Refusal> {
-    if made.digest != *retry.body.as_bytes() {
-        return Err(Refusal::RequestIdReused(retry.id.as_str().to_owned()));
-    }
-    let name = TokenName { workspace: workspace.clone(), id: made.token };
-    tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))
-}
-
-fn request_key(caller: &Caller, workspace: &WorkspaceId, retry: &Retryable) -> RequestKey {
-    RequestKey { caller: caller.id.clone(), rpc: CREATE, parent: workspace.name(), request_id: retry.id.as_str().to_owned() }
 }
 
 /// Refuses to make a token where none would work.
