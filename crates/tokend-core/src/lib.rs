@@ -6,6 +6,7 @@
 //! - [`name`], [`resource`], [`scope`], [`address`], [`labels`], [`text`], [`request_id`]: the words that tokens are described with.
 //! - [`credential`] and [`keyring`]: how secrets are made, spelled, recognized and stored.
 //! - [`organization`], [`workspace`], [`token`] and its [`rotation`], [`caller`], [`certificate_san`]: what there is.
+//! - [`policy`]: what organizations and workspaces demand of their tokens.
 //! - [`verdict`]: may this token do this, here, now?
 //! - [`ending`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
@@ -29,6 +30,7 @@ pub mod leak;
 pub mod name;
 pub mod organization;
 pub mod page_token;
+pub mod policy;
 pub mod quote;
 pub mod request_id;
 pub mod resource;
