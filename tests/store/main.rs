@@ -11,6 +11,7 @@ mod keys;
 mod lanes;
 mod lists;
 mod opening;
+mod outbox;
 mod requests;
 mod round_trip;
 mod tampering;

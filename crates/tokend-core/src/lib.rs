@@ -14,6 +14,7 @@
 //! - [`page_token`]: where the next page of a list starts.
 //! - [`row_mac`]: why a stored row can be believed.
 //! - [`audit`]: who did what, in chains that can't be edited.
+//! - [`webhook`]: what a receiver outside is told.
 //! - [`time`], [`clock`], [`revision`]: when.
 
 pub mod address;
@@ -42,6 +43,7 @@ pub mod text;
 pub mod time;
 pub mod token;
 pub mod verdict;
+pub mod webhook;
 pub mod workspace;
 
 mod base62;

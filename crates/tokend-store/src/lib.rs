@@ -10,7 +10,7 @@
 //!   the last time stored.
 //!
 //! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `narrowing`, `write`, `row`, `entity`, `keys`, `checkpoint`,
-//! `verify`, `installation`, `database`, `schema`.
+//! `outbox`, `verify`, `installation`, `database`, `schema`.
 
 mod checkpoint;
 mod database;
@@ -22,6 +22,7 @@ mod keys;
 mod lane;
 mod narrowing;
 mod open_error;
+mod outbox;
 mod read;
 mod row;
 mod schema;
@@ -35,6 +36,7 @@ pub use error::StoreError;
 pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use keys::StoredKey;
 pub use open_error::OpenError;
+pub use outbox::{Backlog, Claim};
 pub use read::{
     CallerKeyPage, CallerPage, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, OrganizationPage, PresentedCallerKey,
     PresentedCertificate, PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage,

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 7] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 8] = [
     (
         1,
         "foundation",
@@ -32,6 +32,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 7] = [
         "organizations",
         include_str!("../migrations/sqlite/0007_organizations.sql"),
         include_str!("../migrations/postgres/0007_organizations.sql"),
+    ),
+    (
+        9,
+        "webhook_outbox",
+        include_str!("../migrations/sqlite/0009_webhook_outbox.sql"),
+        include_str!("../migrations/postgres/0009_webhook_outbox.sql"),
     ),
 ];
 

@@ -121,6 +121,12 @@ impl<'a> Unverified<'a> {
     }
 }
 
+/// What people recognize a secret by: its first characters, none of them secret.
+#[must_use]
+pub fn hint(prefix: &Prefix, kind: Kind, kid: Kid, id: CredentialId) -> String {
+    format!("{prefix}{}_{kid}{:.3}...", kind.letter(), id.to_string())
+}
+
 /// How much of `text` may be shown: all of it, or what stands before the secret part of something in the shape of a credential.
 pub(crate) fn public_len(text: &str) -> usize {
     let is_head = |window: &[u8]| {

@@ -18,7 +18,7 @@ mod prefix;
 mod secret;
 
 pub use digest::SecretDigest;
-pub use format::{Malformed, Unverified};
+pub use format::{Malformed, Unverified, hint};
 pub use id::{CredentialId, MalformedId};
 pub use kid::{Kid, MalformedKid};
 pub use prefix::{MalformedPrefix, Prefix};

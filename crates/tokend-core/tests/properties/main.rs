@@ -11,3 +11,4 @@ mod samples;
 mod scopes;
 mod token_state;
 mod verdict;
+mod webhook;

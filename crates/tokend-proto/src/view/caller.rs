@@ -1,11 +1,10 @@
 use tokend_core::{
     caller::{Caller, CallerKey, CallerKeyState, Role, WorkspaceAccess},
-    credential::{Kind, Prefix},
+    credential::{Kind, Prefix, hint},
     name::WorkspaceId,
     time::Timestamp,
 };
 
-use super::token::hint;
 use crate::{field::time_message, v1};
 
 /// A caller.

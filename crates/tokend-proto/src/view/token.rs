@@ -1,5 +1,5 @@
 use tokend_core::{
-    credential::{CredentialId, Kid, Kind, Prefix, Secret},
+    credential::{Kind, Prefix, Secret, hint},
     name::TokenName,
     time::Timestamp,
     token::{Revocation, Token, TokenState},
@@ -80,9 +80,4 @@ impl From<TokenView<'_>> for v1::Token {
 #[must_use]
 pub fn secret_text(secret: &Secret) -> String {
     secret.expose().to_owned()
-}
-
-/// What people recognize a secret by: its first characters, none of them secret.
-pub(super) fn hint(prefix: &Prefix, kind: Kind, kid: Kid, id: CredentialId) -> String {
-    format!("{prefix}{}_{kid}{:.3}...", kind.letter(), id.to_string())
 }

@@ -17,4 +17,5 @@ pub(crate) mod keyring_keys;
 pub(crate) mod organizations;
 pub(crate) mod request_ids;
 pub(crate) mod tokens;
+pub(crate) mod webhook_outbox;
 pub(crate) mod workspaces;

@@ -315,6 +315,11 @@ impl WriteTx {
         self.noting_failure(self.tx.query_one(query).await)
     }
 
+    /// Runs a query for many rows.
+    pub(crate) async fn find_all(&self, query: &SelectStatement) -> Result<Vec<QueryResult>, StoreError> {
+        self.noting_failure(self.tx.query_all(query).await)
+    }
+
     /// Reads the sealed row that a query finds, if any.
     pub(crate) async fn read_one<T: Row>(&self, query: &SelectStatement) -> Result<Option<Locked<T>>, StoreError> {
         let Some(found) = self.find(query).await? else { return Ok(None) };
@@ -323,7 +328,7 @@ impl WriteTx {
 
     /// Reads each of the sealed rows that a query finds.
     pub(crate) async fn read_all<T: Row>(&self, query: &SelectStatement) -> Result<Vec<Result<Locked<T>, StoreError>>, StoreError> {
-        let found = self.noting_failure(self.tx.query_all(query).await)?;
+        let found = self.find_all(query).await?;
         let judge = self.judge().await?;
         Ok(found.iter().map(|columns| judge.read(columns, "")).collect())
     }

@@ -1,0 +1,187 @@
+use std::{collections::BTreeMap, fmt, str::FromStr};
+
+use serde::Serialize;
+
+use crate::{
+    credential::{Kind, Prefix, hint},
+    name::TokenName,
+    time::Timestamp,
+    token::Token,
+};
+
+/// Something that happened, as the receiver is told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// By which the receiver knows a message that it has got before.
+    pub id: MessageId,
+    /// What happened, such as `token.expired`. The body tells it, too.
+    pub event: String,
+    /// To which resource, by its name.
+    pub subject: String,
+    /// The body, a JSON object. Holds no secret.
+    pub payload: String,
+}
+
+/// A message's id, sent as `webhook-id`: 1 to 64 letters, digits, `_` and `-`. No full stop, which separates it from what else is
+/// signed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId(String);
+
+/// Text that is no message's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be 1 to 64 letters, digits, _ and -")]
+pub struct MalformedMessageId;
+
+/// The body's outermost object: the fields that the specification recommends.
+#[derive(Serialize)]
+struct Payload<'a> {
+    r#type: &'a str,
+    timestamp: String,
+    data: TokenData<'a>,
+}
+
+#[derive(Serialize)]
+struct TokenData<'a> {
+    token: String,
+    workspace: String,
+    resource: &'a str,
+    display_name: &'a str,
+    hint: String,
+    labels: BTreeMap<&'a str, &'a str>,
+    creator: String,
+    create_time: String,
+    expire_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotated_to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_before: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<u64>,
+}
+
+impl Message {
+    /// `token.expiring`: at `now`, the end of the token, which is at `end`, is `days_before` days away or nearer. There is one message
+    /// for each token and `days_before`, however often it is made.
+    #[must_use]
+    pub fn token_expiring(token: &Token, end: Timestamp, days_before: u32, prefix: &Prefix, now: Timestamp) -> Self {
+        let data = TokenData { days_before: Some(days_before), days_left: Some(days_left(end, now)), ..data(token, end, prefix) };
+        let id = MessageId(format!("msg_{}_{days_before}d", token.name.id));
+        Self::of(id, "token.expiring", token, now, data)
+    }
+
+    /// `token.expired`: the end of the token, which was at `end`, has come. There is one message for each token, however often it is
+    /// made.
+    #[must_use]
+    pub fn token_expired(token: &Token, end: Timestamp, prefix: &Prefix, now: Timestamp) -> Self {
+        let id = MessageId(format!("msg_{}_end", token.name.id));
+        Self::of(id, "token.expired", token, now, data(token, end, prefix))
+    }
+
+    fn of(id: MessageId, event: &str, token: &Token, now: Timestamp, data: TokenData<'_>) -> Self {
+        let payload = Payload { r#type: event, timestamp: now.to_string(), data };
+        Self {
+            id,
+            event: event.to_owned(),
+            subject: token.name.to_string(),
+            // Texts and numbers: nothing that could fail.
+            payload: serde_json::to_string(&payload).unwrap_or_default(),
+        }
+    }
+}
+
+fn data<'a>(token: &'a Token, end: Timestamp, prefix: &Prefix) -> TokenData<'a> {
+    let Token {
+        name,
+        digest,
+        resource,
+        display_name,
+        description: _,
+        scopes: _,
+        allowed_addresses: _,
+        labels,
+        create_time,
+        creator,
+        expiry: _,
+        requested_expiry: _,
+        revocation: _,
+        rotated_from: _,
+        rotated_to,
+    } = token;
+    let of_the_workspace = |id| TokenName { workspace: name.workspace.clone(), id }.to_string();
+    TokenData {
+        token: name.to_string(),
+        workspace: name.workspace.name(),
+        resource: resource.as_str(),
+        display_name: display_name.as_str(),
+        hint: hint(prefix, Kind::WorkspaceToken, digest.kid(), name.id),
+        labels: labels.iter().collect(),
+        creator: creator.name(),
+        create_time: create_time.to_string(),
+        expire_time: end.to_string(),
+        rotated_to: rotated_to.map(of_the_workspace),
+        days_before: None,
+        days_left: None,
+    }
+}
+
+/// Whole days, the one that has begun included.
+fn days_left(end: Timestamp, now: Timestamp) -> u64 {
+    const MICROS_PER_DAY: u128 = 24 * 60 * 60 * 1_000_000;
+    u64::try_from(end.saturating_since(now).as_micros().div_ceil(MICROS_PER_DAY)).unwrap_or(u64::MAX)
+}
+
+impl MessageId {
+    /// Most characters.
+    pub const MAX_LEN: usize = 64;
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = MalformedMessageId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedMessageId> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        let is_well_formed = (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(is_allowed);
+        if is_well_formed { Ok(Self(text.to_owned())) } else { Err(MalformedMessageId) }
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MessageId({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_can_be_sent_and_signed() {
+        for good in ["a", "msg_00000000001000002_30d", &"x".repeat(64)] {
+            assert_eq!(good.parse().map(|id: MessageId| id.to_string()).as_deref(), Ok(good));
+        }
+        for bad in ["", "a.b", "a b", "a\nb", "ä", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<MessageId>(), Err(MalformedMessageId), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_day_that_has_begun_is_left() {
+        let end = Timestamp::UNIX_EPOCH.plus(std::time::Duration::from_secs(3 * 86_400)).expect("in range");
+        for (micros, left) in [(0, 3), (1, 3), (86_400_000_000, 2), (3 * 86_400_000_000 - 1, 1), (3 * 86_400_000_000, 0)] {
+            assert_eq!(days_left(end, Timestamp::UNIX_EPOCH.saturating_add_micros(micros)), left, "{micros}");
+        }
+    }
+}

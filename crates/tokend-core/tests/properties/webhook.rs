@@ -1,0 +1,64 @@
+//! The webhook's messages, as receivers rely on them.
+
+use std::collections::BTreeSet;
+
+use tokend_core::{
+    credential::{CredentialId, Prefix},
+    name::TokenName,
+    token::Token,
+    webhook::Message,
+};
+
+use crate::samples::{at, token};
+
+const DAY: i64 = 86_400_000_000;
+
+#[test]
+fn a_message_tells_of_a_token_what_its_owner_needs() {
+    let token = token();
+    let end = at(1_800_000_000_000_000);
+    let message = Message::token_expiring(&token, end, 30, &Prefix::default(), at(1_800_000_000_000_000 - 30 * DAY + 1_500_000));
+    assert_eq!((message.event.as_str(), message.subject.as_str()), ("token.expiring", token.name.to_string().as_str()));
+    assert_eq!(message.id.as_str(), format!("msg_{}_30d", token.name.id));
+    let id = token.name.id.to_string();
+    let of = |id: Option<CredentialId>| id.expect("it has one").to_string();
+    // Byte by byte: receivers may have kept what they got.
+    let expected = format!(
+        "{{\"type\":\"token.expiring\",\"timestamp\":\"2026-12-16T08:00:01.5Z\",\"data\":{{\
+         \"token\":\"workspaces/acme/tokens/{id}\",\"workspace\":\"workspaces/acme\",\
+         \"resource\":\"workspaces/acme/projects/web\",\"display_name\":\"deploy\",\"hint\":\"tkdw_0{:.3}...\",\
+         \"labels\":{{\"team\":\"web\"}},\"creator\":\"callers/ci\",\
+         \"create_time\":\"2023-11-14T22:13:20Z\",\"expire_time\":\"2027-01-15T08:00:00Z\",\
+         \"rotated_to\":\"workspaces/acme/tokens/{}\",\"days_before\":30,\"days_left\":30}}}}",
+        id,
+        of(token.rotated_to),
+    );
+    assert_eq!(message.payload, expected);
+}
+
+#[test]
+fn an_end_tells_no_days_and_no_successor_that_is_not_there() {
+    let token = Token { rotated_to: None, ..token() };
+    let end = at(1_800_000_000_000_000);
+    let message = Message::token_expired(&token, end, &Prefix::default(), end);
+    assert_eq!((message.event.as_str(), message.id.as_str()), ("token.expired", format!("msg_{}_end", token.name.id).as_str()));
+    for absent in ["days", "rotated_to"] {
+        assert!(!message.payload.contains(absent), "{}", message.payload);
+    }
+}
+
+#[test]
+fn a_message_has_one_id_whenever_it_is_made() {
+    let (token, end) = (token(), at(1_800_000_000_000_000));
+    let prefix = Prefix::default();
+    let made = |days, now| Message::token_expiring(&token, end, days, &prefix, at(now)).id;
+    assert_eq!(made(7, 0), made(7, DAY));
+    let other = Token { name: TokenName { id: CredentialId::from_bytes([1; 12]), ..token.name.clone() }, ..token.clone() };
+    let ids = [
+        made(7, 0),
+        made(30, 0),
+        Message::token_expired(&token, end, &prefix, end).id,
+        Message::token_expired(&other, end, &prefix, end).id,
+    ];
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+}
