@@ -1,5 +1,6 @@
 //! What the core promises, one file for each subject.
 
+mod admission;
 mod audit;
 mod credential;
 mod ending;
