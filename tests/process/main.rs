@@ -1,6 +1,7 @@
 //! What the program does: its commands, how it starts and how it ends.
 
 mod audit_verify;
+mod bulk;
 mod cli;
 mod core_dumps;
 mod dev;

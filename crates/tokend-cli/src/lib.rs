@@ -7,6 +7,7 @@ mod client;
 mod failure;
 mod hardening;
 mod operate;
+mod progress;
 mod terminal;
 
 use std::process::ExitCode;
@@ -94,7 +95,7 @@ async fn carry_out(command: Command, clock: Clock) -> Result<ExitCode, Failure> 
         Command::Audit(Audit::Verify(args)) => operate::audit::run(args, clock).await,
         Command::ExportRevocations(args) => operate::revocations::export(args, clock).await,
         Command::Restore(args) => operate::revocations::restore(args, clock).await,
-        Command::Client(command) => client::run(command).await,
+        Command::Client(command) => client::run(command, &clock).await,
         Command::Completion { shell } => completion(&shell),
     }
 }

@@ -21,12 +21,14 @@ mod names;
 pub(crate) mod output;
 mod paging;
 mod parse;
+mod patience;
 mod secret;
 mod tls;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use tokend_core::clock::Clock;
 
 use crate::failure::Failure;
 
@@ -53,10 +55,10 @@ pub(crate) enum Command {
 }
 
 /// Carries out a command and tells its exit code.
-pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(command: Command, clock: &Clock) -> Result<ExitCode, Failure> {
     match command {
         Command::Verify(args) => verify::run(args).await,
-        Command::Token(command) => token::run(command).await,
+        Command::Token(command) => token::run(command, clock).await,
         Command::Workspace(command) => workspace::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Organization(command) => organization::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Caller(command) => caller::run(command).await.map(|()| ExitCode::SUCCESS),
@@ -92,7 +94,11 @@ mod tests {
             "tokend token get workspaces/acme/tokens/x --address [::1]:1 --caller-key-file f",
             "tokend token rotate x --workspace acme --overlap 0s --expire-time 2027-01-31T12:00:00Z --request-id r --no-wait",
             "tokend token rotate workspaces/acme/tokens/x",
+            "tokend token list --workspace acme --expiring 30d --filter labels.team=web",
             "tokend token revoke x --workspace acme --reason leaked --no-wait",
+            "tokend token revoke workspaces/acme/tokens/x workspaces/globex/tokens/y --reason leaked -o json",
+            "tokend token revoke --workspace acme --filter resource:workspaces/acme/projects/web --dry-run",
+            "tokend token report-leaks --source scanner --url https://example.org/1 -o json",
             "tokend token identify",
             "tokend workspace create acme --display-name Acme --organization initech",
             "tokend workspace suspend acme --no-wait",
@@ -123,6 +129,13 @@ mod tests {
             ("tokend token rotate x", ErrorKind::MissingRequiredArgument),
             ("tokend token rotate workspaces/acme/tokens/x --ttl 1d --no-expiry", ErrorKind::ArgumentConflict),
             ("tokend token get x", ErrorKind::MissingRequiredArgument),
+            ("tokend token revoke", ErrorKind::MissingRequiredArgument),
+            ("tokend token revoke x y", ErrorKind::MissingRequiredArgument),
+            ("tokend token revoke --workspace acme", ErrorKind::MissingRequiredArgument),
+            ("tokend token revoke --filter state=ACTIVE", ErrorKind::MissingRequiredArgument),
+            ("tokend token revoke x --workspace acme --filter state=ACTIVE", ErrorKind::ArgumentConflict),
+            ("tokend token report-leaks --source scanner", ErrorKind::MissingRequiredArgument),
+            ("tokend token report-leaks --source scanner --url u tkdw_secret", ErrorKind::UnknownArgument),
             ("tokend token get workspaces/acme/tokens/x --workspace globex", ErrorKind::ArgumentConflict),
             ("tokend caller create gate --role verifier", ErrorKind::MissingRequiredArgument),
             ("tokend caller create gate --role verifier --all-workspaces --workspace acme", ErrorKind::ArgumentConflict),

@@ -37,15 +37,19 @@ struct Spelling {
     workspace: Option<String>,
 }
 
-impl Spelling {
-    fn resolve(self) -> Result<TokenName, clap::Error> {
-        match (self.token.contains('/'), self.workspace) {
-            (true, None) => Ok(TokenName(self.token)),
-            (true, Some(workspace)) if self.token.starts_with(&format!("{workspace}/")) => Ok(TokenName(self.token)),
+impl TokenName {
+    /// The token that is meant by `token`, a full name, or an id within `workspace`.
+    ///
+    /// # Errors
+    /// Misuse: an id without a workspace, or the name of another one's token.
+    pub(super) fn resolve(token: String, workspace: Option<&str>) -> Result<Self, clap::Error> {
+        match (token.contains('/'), workspace) {
+            (true, None) => Ok(Self(token)),
+            (true, Some(workspace)) if token.starts_with(&format!("{workspace}/")) => Ok(Self(token)),
             (true, Some(_)) => {
                 Err(clap::Error::raw(ErrorKind::ArgumentConflict, "the token is of another workspace than --workspace names"))
             }
-            (false, Some(workspace)) => Ok(TokenName(format!("{workspace}/tokens/{}", self.token))),
+            (false, Some(workspace)) => Ok(Self(format!("{workspace}/tokens/{token}"))),
             (false, None) => Err(clap::Error::raw(
                 ErrorKind::MissingRequiredArgument,
                 "a token's id needs --workspace; or write the full name, workspaces/WORKSPACE/tokens/ID",
@@ -57,7 +61,8 @@ impl Spelling {
 // By hand, so that a name that can't be resolved is a usage error like any other.
 impl FromArgMatches for TokenName {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        Spelling::from_arg_matches(matches)?.resolve()
+        let Spelling { token, workspace } = Spelling::from_arg_matches(matches)?;
+        Self::resolve(token, workspace.as_deref())
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -82,7 +87,7 @@ mod tests {
 
     fn token(token: &str, of: Option<&str>) -> Result<String, ErrorKind> {
         let workspace = of.map(|text| workspace(text).expect("a name"));
-        Spelling { token: token.to_owned(), workspace }.resolve().map(|name| name.0).map_err(|error| error.kind())
+        TokenName::resolve(token.to_owned(), workspace.as_deref()).map(|name| name.0).map_err(|error| error.kind())
     }
 
     #[test]

@@ -158,6 +158,7 @@ mod tests {
         shows::<v1::GetTokenResponse>();
         shows::<v1::ListTokensResponse>();
         shows::<v1::RevokeTokenResponse>();
+        shows::<v1::BatchRevokeTokensResponse>();
         shows::<v1::IdentifyTokenResponse>();
         shows::<v1::ListScopesResponse>();
         shows::<v1::CreateWorkspaceResponse>();

@@ -1,29 +1,32 @@
 use std::collections::BTreeMap;
 
-use tokend_client::v1::{GetTokenResponse, IdentifyTokenResponse, ListTokensResponse, RevokeTokenResponse, Token};
+use tokend_client::v1::{
+    BatchRevokeTokensResponse, GetTokenResponse, IdentifyTokenResponse, ListTokensResponse, RevokeTokenResponse, Token,
+};
 
 use crate::client::output::{Answer, time, word};
 use crate::terminal::View;
 
-impl Answer for ListTokensResponse {
-    const MESSAGE: &'static str = "tokend.v1.ListTokensResponse";
+/// Answers with a list of tokens, and what to say if there are none.
+macro_rules! lists_its_tokens {
+    ($($answer:ident $name:literal $none:literal),+ $(,)?) => {
+        $(impl Answer for $answer {
+            const MESSAGE: &'static str = $name;
 
-    fn view(&self) -> View {
-        let row = |token: &Token| {
-            vec![
-                token.name.clone(),
-                token.display_name.clone(),
-                state(token),
-                time(token.expire_time.as_ref(), "never"),
-                token.scopes.join(" "),
-            ]
-        };
-        View::List {
-            header: &["NAME", "DISPLAY NAME", "STATE", "EXPIRES", "SCOPES"],
-            rows: self.tokens.iter().map(row).collect(),
-            none: "There are no tokens.",
-        }
-    }
+            fn view(&self) -> View {
+                View::List {
+                    header: &["NAME", "DISPLAY NAME", "STATE", "EXPIRES", "SCOPES"],
+                    rows: self.tokens.iter().map(row).collect(),
+                    none: $none,
+                }
+            }
+        })+
+    };
+}
+
+lists_its_tokens! {
+    ListTokensResponse "tokend.v1.ListTokensResponse" "There are no tokens.",
+    BatchRevokeTokensResponse "tokend.v1.BatchRevokeTokensResponse" "There is no such token that is not revoked already.",
 }
 
 /// Answers with one token.
@@ -43,6 +46,16 @@ shows_its_token! {
     GetTokenResponse "tokend.v1.GetTokenResponse",
     IdentifyTokenResponse "tokend.v1.IdentifyTokenResponse",
     RevokeTokenResponse "tokend.v1.RevokeTokenResponse",
+}
+
+fn row(token: &Token) -> Vec<String> {
+    vec![
+        token.name.clone(),
+        token.display_name.clone(),
+        state(token),
+        time(token.expire_time.as_ref(), "never"),
+        token.scopes.join(" "),
+    ]
 }
 
 /// Labels on a line, `key=value` each.
