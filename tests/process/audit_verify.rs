@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 use tokend_client::v1::{
-    CreateCallerKeyRequest, DeleteCallerRequest, ListAuditEventsRequest, ListCallerKeysRequest, ListTokensRequest,
-    RevokeCallerKeyRequest, Role,
+    CreateCallerKeyRequest, CreateTokenRequest, DeleteCallerRequest, ListAuditEventsRequest, ListCallerKeysRequest,
+    ListTokensRequest, RevokeCallerKeyRequest, Role, create_token_request::Expiry,
 };
 use tokend_tests::{Installation, Records, Server, on_both_databases, on_sqlite, token_in};
 
@@ -85,12 +85,17 @@ fn assert_tells(told: Result<String, String>, what: &[&str]) {
     }
 }
 
+/// Asks for a token of whose end nothing is ever told.
+fn endless(workspace: &str) -> CreateTokenRequest {
+    CreateTokenRequest { expiry: Some(Expiry::NoExpiry(true)), ..token_in(workspace) }
+}
+
 /// A server that has done some of everything, and the name of a token that was revoked.
 async fn busy(installation: &Installation) -> (Server, String) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await.public.name;
-    server.token(token_in(&acme)).await;
+    server.token(endless(&acme)).await;
     server.revoke(&token).await;
     let gone = server.caller("gone", Role::Auditor).await.public;
     let revoke = RevokeCallerKeyRequest { name: gone, no_wait: true };
@@ -243,7 +248,7 @@ async fn old_records_are_cut_at_a_checkpoint(installation: Installation) {
     // Not before their time.
     installation.clock().set_ahead(DAY * 29);
     let server = installation.serve_with(&key, ["--audit-retention-days", "30"]).await;
-    server.token(token_in("workspaces/acme")).await;
+    server.token(endless("workspaces/acme")).await;
     assert!(server.stop().await.status.success());
     assert_eq!(records.all().await.len(), all + 1);
 

@@ -12,6 +12,7 @@ mod create_token;
 mod create_workspace;
 mod delete_workspace;
 mod expiry;
+mod expiry_events;
 mod foreign_workspaces;
 mod framework_errors;
 mod get_organization;

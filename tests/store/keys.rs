@@ -285,10 +285,12 @@ async fn a_schema_from_before_states(fixture: Fixture) {
     let store = fixture.initialized().await;
     let now = store.now().await.expect("time");
     assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
+    assert_eq!(insert_token(&store, &fixture.token(&workspace_id("acme"), now)).await, Insert::Done);
     store.close().await;
     let forget = "DROP INDEX keyring_keys_one_active; ALTER TABLE keyring_keys DROP COLUMN state; \
                   ALTER TABLE keyring_keys DROP COLUMN activate_time; ALTER TABLE keyring_keys DROP COLUMN retire_time; \
-                  DROP TABLE endings; DROP TABLE organizations; ALTER TABLE tokens DROP COLUMN requested_expire_time; \
+                  DROP TABLE endings; DROP TABLE organizations; DROP TABLE webhook_outbox; DROP TABLE token_notices; \
+                  ALTER TABLE tokens DROP COLUMN requested_expire_time; \
                   ALTER TABLE tokens DROP COLUMN rotated_from; ALTER TABLE tokens DROP COLUMN rotated_to; \
                   DELETE FROM tokend_migrations WHERE version >= 4";
     fixture.sql(forget).await;
@@ -298,4 +300,5 @@ async fn a_schema_from_before_states(fixture: Fixture) {
     let [stored] = &stored[..] else { panic!("one key: {stored:?}") };
     assert_eq!((stored.key.state, stored.activate_time), (KeyState::Active, Some(stored.create_time)));
     assert!(store.workspace(&workspace_id("acme")).await.expect("it is intact").is_some());
+    assert_eq!(store.due_notices(None, 2).await.expect("it works").tokens.len(), 1, "what is to be told of its end is found out");
 }

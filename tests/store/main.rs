@@ -10,6 +10,7 @@ mod filters;
 mod keys;
 mod lanes;
 mod lists;
+mod notices;
 mod opening;
 mod outbox;
 mod requests;

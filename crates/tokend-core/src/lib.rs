@@ -8,6 +8,7 @@
 //! - [`organization`], [`workspace`], [`token`] and its [`rotation`], [`caller`], [`certificate_san`]: what there is.
 //! - [`policy`]: what organizations and workspaces demand of their tokens.
 //! - [`verdict`]: may this token do this, here, now?
+//! - [`expiry_notice`]: what is told of a token's end, and when.
 //! - [`ending`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
 //! - [`leak`]: what is said of secrets that were found where they do not belong.
@@ -24,6 +25,7 @@ pub mod certificate_san;
 pub mod clock;
 pub mod credential;
 pub mod ending;
+pub mod expiry_notice;
 pub mod filter;
 pub mod keyring;
 pub mod labels;

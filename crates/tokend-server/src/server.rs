@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     audit_keeper::{self, Keeper},
+    expiry_keeper::ExpiryKeeper,
     failed_authentications::FailedAuthentications,
     health::Health,
     keyring_watch,
@@ -117,6 +118,7 @@ pub struct Server {
     admission: Arc<Admission>,
     refusals: Arc<Recorder>,
     keeper: Keeper,
+    expiry: ExpiryKeeper,
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
     health: Health,
@@ -154,7 +156,7 @@ impl Server {
         let leaked = LeakedSecrets::new(&telemetry);
         let refused = RefusedCalls::new(&telemetry, clock.clone());
         let failures = FailedAuthentications::new(&limits, clock.clone());
-        let store = Store::open(&store, roots, clock).await?;
+        let store = Store::open(&store, roots, clock.clone()).await?;
         let revocations_file = match revocations_file {
             Some(path) => Some(RevocationsFile::open(&path, &store).await?),
             None => None,
@@ -164,6 +166,7 @@ impl Server {
             admission: Admission::new(limits),
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),
+            expiry: ExpiryKeeper::new(store.clone(), clock, &telemetry),
             context: Arc::new(Context { store, catalog, denied, leaked }),
             listener,
             ops_listener,
@@ -204,6 +207,7 @@ impl Server {
             admission,
             refusals,
             keeper,
+            expiry,
             listener,
             ops_listener,
             health,
@@ -244,6 +248,7 @@ impl Server {
             }
         });
         let keeping = tokio::spawn(keeper.keep(draining.clone()));
+        let telling = tokio::spawn(expiry.keep(draining.clone()));
         let watching = tokio::spawn(keyring_watch::follow(store.clone(), keyring));
         let exported = CancellationToken::new();
         let exporting = revocations_file.map(|file| tokio::spawn(file.follow(store.clone(), exported.clone())));
@@ -263,6 +268,8 @@ impl Server {
             // It can't have panicked for anything that matters now.
             let _ = ops.await;
         }
+        // Ends by the same signal. What it was just writing the store writes to its end.
+        let _ = telling.await;
         if let Ok(keeper) = keeping.await {
             keeper.end().await;
         }

@@ -38,12 +38,14 @@ pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use outbox::{Backlog, Claim};
 pub use read::{
-    CallerKeyPage, CallerPage, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, OrganizationPage, PresentedCallerKey,
-    PresentedCertificate, PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage,
-    TokenPlace, WorkspacePage,
+    CallerKeyPage, CallerPage, DuePlace, DueTokens, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, OrganizationPage,
+    PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor,
+    TokenPage, TokenPlace, WorkspacePage,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;
 pub use store::Store;
 pub use verify::{AuditReport, Finding, RowProblem};
-pub use write::{Insert, LiveCredentials, Locked, RecordedRequest, Renewed, RequestKey, RowPlace, SealedTable, Work, WriteTx};
+pub use write::{
+    Duty, Insert, LiveCredentials, Locked, Noted, RecordedRequest, Renewed, RequestKey, RowPlace, SealedTable, Work, WriteTx,
+};

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 8] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 9] = [
     (
         1,
         "foundation",
@@ -38,6 +38,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 8] = [
         "webhook_outbox",
         include_str!("../migrations/sqlite/0009_webhook_outbox.sql"),
         include_str!("../migrations/postgres/0009_webhook_outbox.sql"),
+    ),
+    (
+        10,
+        "token_notices",
+        include_str!("../migrations/sqlite/0010_token_notices.sql"),
+        include_str!("../migrations/postgres/0010_token_notices.sql"),
     ),
 ];
 

@@ -30,7 +30,7 @@ pub struct Event {
 /// Who did something, and from where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The caller that authenticated. None for an operator at the machine.
+    /// The caller that authenticated. None for an operator at the machine, and for what tokend does by itself.
     pub caller: Option<CallerId>,
     /// On whose behalf the caller says to act: asserted, not checked.
     pub actor: Option<Actor>,

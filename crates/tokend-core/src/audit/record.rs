@@ -11,7 +11,7 @@ pub struct Record {
     pub time_micros: i64,
     /// What happened: an [`EventType`](super::EventType)'s word.
     pub kind: String,
-    /// The caller's resource name. Empty: an operator at the machine.
+    /// The caller's resource name. Empty: an operator at the machine, or tokend by itself.
     pub caller: String,
     /// The asserted actor. Empty: none.
     pub actor: String,

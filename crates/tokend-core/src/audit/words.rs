@@ -21,6 +21,10 @@ pub enum EventType {
     TokenRotated,
     /// A token was ended.
     TokenRevoked,
+    /// A token ends soon.
+    TokenExpiring,
+    /// A token's time is over.
+    TokenExpired,
     /// A caller was made.
     CallerCreated,
     /// A caller was deleted, its keys with it.
@@ -58,6 +62,8 @@ impl EventType {
             Self::TokenCreated => "token.created",
             Self::TokenRotated => "token.rotated",
             Self::TokenRevoked => "token.revoked",
+            Self::TokenExpiring => "token.expiring",
+            Self::TokenExpired => "token.expired",
             Self::CallerCreated => "caller.created",
             Self::CallerDeleted => "caller.deleted",
             Self::CallerKeyCreated => "caller_key.created",

@@ -4,6 +4,7 @@ mod admission;
 mod audit;
 mod credential;
 mod ending;
+mod expiry_notice;
 mod filter;
 mod keyring;
 mod rotation;

@@ -10,7 +10,7 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use metrics::{
-    Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
 };
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokend_core::clock::Clock;
@@ -79,6 +79,14 @@ impl Telemetry {
         with_local_recorder(&*self.recorder, || match label {
             Some((label, value)) => counter!(name, label => value),
             None => counter!(name),
+        })
+    }
+
+    /// A gauge, made beforehand, and what it shows.
+    pub(crate) fn gauge(&self, name: &'static str, what: &'static str) -> Gauge {
+        with_local_recorder(&*self.recorder, || {
+            describe_gauge!(name, what);
+            gauge!(name)
         })
     }
 

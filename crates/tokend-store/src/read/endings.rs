@@ -2,12 +2,9 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     sea_query::{Expr, Query},
 };
-use tokend_core::{
-    credential::CredentialId,
-    ending::Place,
-    name::{TokenName, WorkspaceId},
-};
+use tokend_core::{credential::CredentialId, ending::Place, name::TokenName};
 
+use super::token_name;
 use crate::{
     entity::{endings, feed, tokens},
     error::StoreError,
@@ -104,13 +101,7 @@ impl Store {
             }
             let query = query.order_by_asc(tokens::Column::Id).limit(limit);
             let rows = shared.connection.query_all(&query.into_query()).await?;
-            let name = |found: &sea_orm::QueryResult| {
-                let (workspace, id): (String, Vec<u8>) = (found.try_get("", "workspace")?, found.try_get("", "id")?);
-                let unreadable = |problem| StoreError::corrupt("tokens", row::shown_id(&id), problem);
-                let workspace: WorkspaceId = row::column("workspace", workspace.parse()).map_err(unreadable)?;
-                Ok(TokenName { workspace, id: row::credential_id(&id).map_err(unreadable)? })
-            };
-            rows.iter().map(name).collect()
+            rows.iter().map(token_name).collect()
         })
         .await
     }

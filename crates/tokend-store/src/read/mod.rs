@@ -7,6 +7,7 @@ mod callers;
 mod endings;
 mod filtered_tokens;
 mod living_tokens;
+mod notices;
 mod organizations;
 mod presented;
 mod tokens;
@@ -16,6 +17,7 @@ pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
 pub use endings::StoredEnding;
 pub use filtered_tokens::{MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, TokenPlace};
+pub use notices::{DuePlace, DueTokens};
 pub use organizations::OrganizationPage;
 pub use presented::{PresentedCallerKey, PresentedCertificate, PresentedToken};
 pub use tokens::{StoredToken, TokenPage};
@@ -26,9 +28,9 @@ use sea_orm::{
     ColumnTrait, QueryResult,
     sea_query::{Expr, ExprTrait},
 };
-use tokend_core::{credential::CredentialId, time::Timestamp};
+use tokend_core::{credential::CredentialId, name::TokenName, time::Timestamp};
 
-use crate::error::StoreError;
+use crate::{error::StoreError, row};
 
 /// The prefixes that sea-orm gives to the columns of the two tables of a join.
 const LEFT: &str = "A_";
@@ -76,6 +78,14 @@ impl TimeCursor {
     fn of(row: &QueryResult) -> Result<Self, StoreError> {
         Ok(Self { micros: row.try_get("", "create_time")?, id: row.try_get("", "id")? })
     }
+}
+
+/// The name of the token whose columns `workspace` and `id` these are.
+fn token_name(found: &QueryResult) -> Result<TokenName, StoreError> {
+    let (workspace, id): (String, Vec<u8>) = (found.try_get("", "workspace")?, found.try_get("", "id")?);
+    let unreadable = |problem| StoreError::corrupt("tokens", row::shown_id(&id), problem);
+    let workspace = row::column("workspace", workspace.parse()).map_err(unreadable)?;
+    Ok(TokenName { workspace, id: row::credential_id(&id).map_err(unreadable)? })
 }
 
 /// Cuts the row that was asked for beyond the page: with it there is a next page, which goes on after the last row kept.

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Locks are taken in one order, so that no two writes wait for each other: the key ring, shared, with BEGIN; workspaces (by id), then
-//! tokens, then callers, then heads of the audit log, and the feed's row last. The last is [`Store::write_advancing`]'s own doing: it
+//! tokens and what is noted of them, then callers, then heads of the audit log, and the feed's row last. The last is [`Store::write_advancing`]'s own doing: it
 //! appends `UPDATE feed .. RETURNING` to the closure's statements, just before COMMIT, so that the row's lock makes the order of
 //! revisions the order of commits, without gaps.
 
@@ -20,12 +20,14 @@ pub(crate) mod audit;
 mod callers;
 mod endings;
 mod keys;
+mod notices;
 mod organizations;
 mod requests;
 mod tokens;
 mod workspaces;
 
 pub use keys::{LiveCredentials, Renewed, RowPlace, SealedTable};
+pub use notices::{Duty, Noted};
 pub use requests::{RecordedRequest, RequestKey};
 
 use std::{

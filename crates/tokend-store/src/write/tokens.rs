@@ -47,7 +47,9 @@ impl WriteTx {
                 .col_expr(workspaces::Column::TokenCount, Expr::col(workspaces::Column::TokenCount).sub(1))
                 .filter(workspaces::Column::Id.eq(token.name.workspace.as_str()));
             self.change(&count.into_query()).await?;
+            return Ok(inserted);
         }
+        self.plan_notices(token, None).await?;
         Ok(inserted)
     }
 
@@ -75,6 +77,8 @@ impl WriteTx {
         if !self.change(&update.into_query()).await? {
             return Ok(None);
         }
+        let noted = self.noted(rotated.name.id).await?;
+        self.plan_notices(&rotated, noted).await?;
         if let (true, Expiry::At(end)) = (rotated.expiry != read.expiry, rotated.expiry) {
             self.ends(Ending::TokenRotated { name: rotated.name.clone(), end });
         }

@@ -1,0 +1,208 @@
+//! Tells of tokens' ends while the server runs: before they come, and that they have come.
+//!
+//! ```text
+//! tokens that are due, by an index -> a write for some of one workspace -> core says what is due -> note and events
+//! ```
+//!
+//! What is noted and the events are one transaction, and the note is a conditional change: each notice goes on record once, whichever
+//! servers run, and however they end. That only one of them is at it spares work. However many tokens end at once, a write tells of a few
+//! and then leaves the workspace to others.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use metrics::{Counter, Gauge};
+use tokend_core::{
+    audit::{Chain, Event, EventType, Origin, Outcome, RowAfter},
+    clock::Clock,
+    credential::CredentialId,
+    expiry_notice::ExpiryNotice,
+    name::{TokenName, WorkspaceId},
+    time::Timestamp,
+    token::{Expiry, Token},
+    workspace::Workspace,
+};
+use tokend_store::{DueTokens, Duty, Noted, Store, StoreError, WriteTx};
+use tokio_util::sync::CancellationToken;
+
+use crate::{layers::telemetry::Telemetry, pace::Pace};
+
+/// Time between looks for what is due: a notice is late by so much, and the time that the telling takes.
+const INTERVAL: Duration = Duration::from_secs(60);
+/// Tokens looked up at once.
+const AT_ONCE: u64 = 500;
+/// Tokens told of in a write.
+const IN_A_WRITE: usize = 50;
+/// When a token that can't be judged is looked at again.
+const LATER: Duration = Duration::from_secs(60 * 60);
+
+const NOTICES: &str = "tokend_expiry_notices_total";
+const BACKLOG: &str = "tokend_expiry_backlog_seconds";
+
+/// Tells of tokens' ends.
+pub(crate) struct ExpiryKeeper {
+    store: Store,
+    clock: Clock,
+    warnings: Counter,
+    ends: Counter,
+    backlog: Gauge,
+}
+
+/// The tokens of a page, workspace by workspace.
+type ByWorkspace = BTreeMap<WorkspaceId, Vec<CredentialId>>;
+
+impl ExpiryKeeper {
+    pub(crate) fn new(store: Store, clock: Clock, telemetry: &Telemetry) -> Self {
+        telemetry.describe(NOTICES, "Notices of tokens' ends that were put on record, by kind.");
+        let of = |kind| telemetry.counter(NOTICES, Some(("kind", kind)));
+        let backlog = telemetry.gauge(BACKLOG, "For how long the notice of a token's end that waits longest has been due.");
+        Self { store, clock, warnings: of("warning"), ends: of("end"), backlog }
+    }
+
+    /// Works until `stop`.
+    pub(crate) async fn keep(self, stop: CancellationToken) {
+        let mut pace = Pace::new(self.clock.clone(), INTERVAL);
+        let work = async {
+            loop {
+                pace.next().await;
+                if let Err(error) = self.tell_all().await {
+                    tracing::error!(%error, "tokens' ends could not be told of: it is tried again in a minute");
+                }
+                // Where it can't be read, the last one stays.
+                if let Ok(backlog) = self.backlog().await {
+                    self.backlog.set(backlog.as_secs_f64());
+                }
+            }
+        };
+        stop.run_until_cancelled(work).await;
+    }
+
+    /// Tells of everything that is due, unless another server is at it.
+    async fn tell_all(&self) -> Result<(), StoreError> {
+        let (mut after, mut left_out) = (None, BTreeSet::new());
+        loop {
+            let DueTokens { tokens, next } = self.store.due_notices(after, AT_ONCE).await?;
+            for (workspace, tokens) in by_workspace(tokens) {
+                for some in tokens.chunks(IN_A_WRITE) {
+                    if left_out.contains(&workspace) {
+                        continue;
+                    }
+                    match self.tell(workspace.clone(), some.to_vec()).await {
+                        Ok(true) => {}
+                        Ok(false) => return Ok(()),
+                        Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+                        Err(error) => {
+                            // What is wrong with one workspace is no reason to be silent about the others.
+                            tracing::error!(%workspace, %error, "the ends of its tokens could not be told of");
+                            left_out.insert(workspace.clone());
+                        }
+                    }
+                }
+            }
+            match next {
+                None => return Ok(()),
+                next => after = next,
+            }
+        }
+    }
+
+    /// Tells of some tokens of a workspace in a write of their own. False if another server is at it.
+    async fn tell(&self, workspace: WorkspaceId, tokens: Vec<CredentialId>) -> Result<bool, StoreError> {
+        let work = async move |tx: &WriteTx| {
+            if tx.takes(Duty::Notices).await? { tell_some(tx, workspace, tokens).await.map(Some) } else { Ok(None) }
+        };
+        let told = self.store.write::<_, StoreError, _>(move |tx| Box::pin(async move { work(tx).await })).await?;
+        let Some(told) = told else { return Ok(false) };
+        for notice in told {
+            let counter = if notice == ExpiryNotice::End { &self.ends } else { &self.warnings };
+            counter.increment(1);
+        }
+        Ok(true)
+    }
+
+    async fn backlog(&self) -> Result<Duration, StoreError> {
+        let oldest = self.store.oldest_due_notice().await?;
+        Ok(match oldest {
+            None => Duration::ZERO,
+            Some(oldest) => self.store.now().await?.saturating_since(oldest),
+        })
+    }
+}
+
+fn by_workspace(tokens: Vec<Result<TokenName, StoreError>>) -> ByWorkspace {
+    let mut by_workspace = ByWorkspace::new();
+    for token in tokens {
+        match token {
+            Ok(TokenName { workspace, id }) => by_workspace.entry(workspace).or_default().push(id),
+            Err(error) => tracing::error!(%error, "a token's end can't be told of"),
+        }
+    }
+    by_workspace
+}
+
+async fn tell_some(tx: &WriteTx, workspace: WorkspaceId, tokens: Vec<CredentialId>) -> Result<Vec<ExpiryNotice>, StoreError> {
+    let Some(workspace) = tx.lock_workspace(&workspace).await? else { return Ok(Vec::new()) };
+    let now = tx.now().await?;
+    let mut told = Vec::new();
+    for id in tokens {
+        let name = TokenName { workspace: workspace.id.clone(), id };
+        let read = async { Ok((tx.token(&name).await?, tx.noted(id).await?)) };
+        match read.await {
+            Ok((Some(token), Some(read))) => told.extend(tell_one(tx, &workspace, &token, read, now).await?),
+            // Gone meanwhile.
+            Ok(_) => {}
+            Err(StoreError::Tampered { .. } | StoreError::Corrupt { .. }) => tx.look_later(id, LATER).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(told)
+}
+
+/// Tells what is due of a token, if anything is, and when to look at it again.
+async fn tell_one(
+    tx: &WriteTx,
+    workspace: &Workspace,
+    token: &Token,
+    read: Noted,
+    now: Timestamp,
+) -> Result<Vec<ExpiryNotice>, StoreError> {
+    let end = token.expiry;
+    let plan = token.notice_plan(workspace.state, end);
+    let due: Vec<_> = plan.due(read.told, now).collect();
+    let told = due.iter().fold(read.told, |told, notice| told.with(*notice));
+    let end_time = if due.contains(&ExpiryNotice::End) { Some(now) } else { read.end_time };
+    let noted = Noted { told, look_time: plan.next(told), end_time };
+    if !tx.note(token.name.id, Some(read), noted).await? {
+        return Ok(Vec::new());
+    }
+    for notice in &due {
+        tx.audit(event(token, *notice, end)).await?;
+    }
+    Ok(due)
+}
+
+/// What goes on record of a notice.
+fn event(token: &Token, notice: ExpiryNotice, end: Expiry) -> Event {
+    let end = end.time().map(|end| end.to_string()).unwrap_or_default();
+    let (kind, detail) = match notice {
+        ExpiryNotice::SixtyDays | ExpiryNotice::ThirtyDays | ExpiryNotice::SevenDays => {
+            (EventType::TokenExpiring, format!("{} days before its end at {end}", notice.days()))
+        }
+        ExpiryNotice::OneDay => (EventType::TokenExpiring, format!("1 day before its end at {end}")),
+        ExpiryNotice::End => (EventType::TokenExpired, format!("ended at {end}")),
+    };
+    Event {
+        chain: Chain::Workspace(token.name.workspace.clone()),
+        kind,
+        // By nobody: tokend by itself.
+        origin: Origin::default(),
+        resource: token.name.to_string(),
+        outcome: Outcome::Done,
+        reason: String::new(),
+        detail,
+        // The row did not change. To tell of it would let an older one, put in its place, pass for the last change.
+        row: RowAfter::None,
+    }
+}

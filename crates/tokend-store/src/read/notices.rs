@@ -1,0 +1,92 @@
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
+    RelationTrait,
+    sea_query::{Expr, ExprTrait},
+};
+use tokend_core::{name::TokenName, time::Timestamp};
+
+use super::token_name;
+use crate::{
+    entity::{
+        token_notices::{Column, Entity, Relation},
+        tokens,
+    },
+    error::StoreError,
+    store::Store,
+};
+
+/// Tokens to be looked at, those that have waited longest first.
+#[derive(Debug)]
+pub struct DueTokens {
+    /// The tokens; one whose name can't be read is an error in its place.
+    pub tokens: Vec<Result<TokenName, StoreError>>,
+    /// Where to go on, if there may be more.
+    pub next: Option<DuePlace>,
+}
+
+/// A place in the order of tokens to be looked at, to go on after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DuePlace {
+    micros: i64,
+    id: Vec<u8>,
+}
+
+impl Store {
+    /// Tokens of whose ends there may be something to tell by now, at most `limit`, after `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn due_notices(&self, after: Option<DuePlace>, limit: u64) -> Result<DueTokens, StoreError> {
+        self.run(move |shared| async move {
+            let now = shared.now(&shared.connection).await?;
+            let mut query = Entity::find()
+                .select_only()
+                .column_as(Column::LookTime, TIME)
+                .columns([tokens::Column::Workspace, tokens::Column::Id])
+                .join(JoinType::InnerJoin, Relation::Token.def())
+                .filter(Column::LookTime.lte(now.unix_micros()));
+            if let Some(after) = after {
+                query = query.filter(after.comes_first([Column::LookTime, Column::Token]));
+            }
+            let query = query.order_by_asc(Column::LookTime).order_by_asc(Column::Token).limit(limit);
+            DueTokens::read(&shared.connection.query_all(&query.into_query()).await?, limit)
+        })
+        .await
+    }
+
+    /// Since when the token that has waited longest is to be looked at; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn oldest_due_notice(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.run(|shared| async move {
+            let now = shared.now(&shared.connection).await?;
+            let query = Entity::find().filter(Column::LookTime.lte(now.unix_micros())).order_by_asc(Column::LookTime);
+            let oldest = query.one(&shared.connection).await?.and_then(|row| row.look_time);
+            Ok(oldest.and_then(|micros| Timestamp::from_unix_micros(micros).ok()))
+        })
+        .await
+    }
+}
+
+/// The column of the time by which tokens are ordered.
+pub(super) const TIME: &str = "time";
+
+impl DueTokens {
+    /// Rows of the columns [`TIME`], `workspace` and `id`.
+    pub(super) fn read(rows: &[QueryResult], limit: u64) -> Result<Self, StoreError> {
+        let place =
+            |row: &QueryResult| Ok::<_, StoreError>(DuePlace { micros: row.try_get("", TIME)?, id: row.try_get("", "id")? });
+        let is_full = rows.len() as u64 == limit;
+        let next = rows.last().filter(|_| is_full).map(place).transpose()?;
+        Ok(Self { tokens: rows.iter().map(token_name).collect(), next })
+    }
+}
+
+impl DuePlace {
+    /// Rows that come after this place, in ascending order.
+    pub(super) fn comes_first<C: ColumnTrait>(self, key: [C; 2]) -> Expr {
+        let place: [Expr; 2] = [self.micros.into(), self.id.into()];
+        Expr::tuple(key.map(|column| Expr::col((column.entity_name(), column)))).gt(Expr::tuple(place))
+    }
+}
