@@ -1,6 +1,6 @@
 -- What was told of each token's end, and when there is something to tell next. Tokens of which there is nothing to tell have no row.
 CREATE TABLE token_notices (
-    token     BYTEA    NOT NULL PRIMARY KEY REFERENCES tokens (id) ON DELETE CASCADE,
+    token     BYTEA    NOT NULL PRIMARY KEY,
     told      SMALLINT NOT NULL,
     look_time BIGINT,
     end_time  BIGINT

@@ -1,6 +1,6 @@
 -- What was told of each token's end, and when there is something to tell next. Tokens of which there is nothing to tell have no row.
 CREATE TABLE token_notices (
-    token     BLOB    NOT NULL PRIMARY KEY REFERENCES tokens (id) ON DELETE CASCADE,
+    token     BLOB    NOT NULL PRIMARY KEY,
     told      INTEGER NOT NULL,
     look_time INTEGER,
     end_time  INTEGER
