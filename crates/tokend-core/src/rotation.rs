@@ -71,13 +71,13 @@ impl Token {
             digest,
             create_time: now,
             creator,
-            expiry,
+            own_expiry: expiry,
             requested_expiry: expiry,
             rotated_from: Some(self.name.id),
             ..self.clone()
         };
-        let expiry = self.expiry.earlier(Expiry::At(overlap_end));
-        Ok(Rotated { predecessor: Self { expiry, rotated_to: Some(id), ..self.clone() }, successor })
+        let own_expiry = self.own_expiry.earlier(Expiry::At(overlap_end));
+        Ok(Rotated { predecessor: Self { own_expiry, rotated_to: Some(id), ..self.clone() }, successor })
     }
 
     /// The end that lies as far from `now` as the one that was chosen lay from the token's making, and not past the year 9999.

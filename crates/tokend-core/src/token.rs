@@ -4,7 +4,8 @@ use crate::{
     address::AllowedAddresses,
     credential::{Credential, CredentialId, Kind, SecretDigest},
     labels::Labels,
-    name::{CallerId, TokenName},
+    name::{CallerId, TokenName, WorkspaceId},
+    policy::Deadlines,
     resource::Resource,
     row_mac::{MacInput, Sealed},
     scope::GrantedScopes,
@@ -36,10 +37,10 @@ pub struct Token {
     pub create_time: Timestamp,
     /// The caller that made it.
     pub creator: CallerId,
-    /// When it ends by itself, everything that binds it considered: as chosen when it was made, or before that with the overlap in which
-    /// it is being replaced.
-    pub expiry: Expiry,
-    /// When it was to end by itself as chosen when it was made. Never before `expiry`.
+    /// When it ends by itself whatever deadlines bind it: as chosen when it was made, or before that with the overlap in which it is being
+    /// replaced. When it really ends is for [`Token::expiry`] to tell.
+    pub own_expiry: Expiry,
+    /// When it was to end by itself as chosen when it was made. Never before `own_expiry`.
     pub requested_expiry: Expiry,
     /// Whether it was ended before that.
     pub revocation: Option<Revocation>,
@@ -56,6 +57,17 @@ pub enum Expiry {
     Never,
     /// From this time on it is expired.
     At(Timestamp),
+}
+
+/// What a token's life depends on besides itself. Whoever shows or judges a token needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Circumstances {
+    /// Its workspace.
+    pub workspace: WorkspaceId,
+    /// Whether the workspace's tokens work.
+    pub state: WorkspaceState,
+    /// What the policies of workspace and organization have left.
+    pub deadlines: Deadlines,
 }
 
 /// How a token was ended.
@@ -132,12 +144,24 @@ impl Expiry {
 }
 
 impl Token {
-    /// Its state at `now` in a workspace of that state. Revoked outranks expired, and both outrank suspended.
+    /// When it ends by itself, everything that binds it considered.
     #[must_use]
-    pub fn state(&self, workspace: WorkspaceState, now: Timestamp) -> TokenState {
-        match (&self.revocation, workspace) {
+    pub fn expiry(&self, circumstances: &Circumstances) -> Expiry {
+        self.expiry_under(&circumstances.deadlines)
+    }
+
+    /// When it ends by itself if these deadlines bind it.
+    #[must_use]
+    pub fn expiry_under(&self, deadlines: &Deadlines) -> Expiry {
+        deadlines.end_of(self.create_time).map_or(self.own_expiry, |end| self.own_expiry.earlier(Expiry::At(end)))
+    }
+
+    /// Its state at `now`. Revoked outranks expired, and both outrank suspended.
+    #[must_use]
+    pub fn state(&self, circumstances: &Circumstances, now: Timestamp) -> TokenState {
+        match (&self.revocation, circumstances.state) {
             (Some(_), _) | (None, WorkspaceState::Deleted { .. }) => TokenState::Revoked,
-            (None, _) if self.expiry.has_passed(now) => TokenState::Expired,
+            (None, _) if self.expiry(circumstances).has_passed(now) => TokenState::Expired,
             (None, WorkspaceState::Suspended { .. }) => TokenState::Suspended,
             (None, WorkspaceState::Active) => TokenState::Active,
         }
@@ -172,7 +196,7 @@ impl Sealed for Token {
             labels,
             create_time,
             creator,
-            expiry,
+            own_expiry,
             requested_expiry,
             revocation,
             rotated_from,
@@ -193,12 +217,12 @@ impl Sealed for Token {
         input.texts(networks.iter().map(String::as_str));
         input.time(*create_time);
         input.text(creator.as_str());
-        input.optional(expiry.time(), MacInput::time);
+        input.optional(own_expiry.time(), MacInput::time);
         input.optional(revocation.as_ref(), |input, Revocation { at, by, reason: _ }| {
             input.time(*at);
             input.text(by.as_str());
         });
-        let was_never_rotated = requested_expiry == expiry && rotated_from.is_none() && rotated_to.is_none();
+        let was_never_rotated = requested_expiry == own_expiry && rotated_from.is_none() && rotated_to.is_none();
         input.since(2, was_never_rotated, |input| {
             input.optional(requested_expiry.time(), MacInput::time);
             for other in [rotated_from, rotated_to] {

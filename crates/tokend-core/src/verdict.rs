@@ -1,6 +1,6 @@
 //! The verdict: may this token do this, here, now?
 //!
-//! A pure function of the token, its workspace, and the question. Reasons to deny stand in a fixed order of precedence: the
+//! A pure function of the token, its circumstances, and the question. Reasons to deny stand in a fixed order of precedence: the
 //! variants of [`Denial`], first to last.
 
 use std::net::IpAddr;
@@ -10,8 +10,8 @@ use crate::{
     resource::Resource,
     scope::{ScopeCatalog, ScopeSet},
     time::Timestamp,
-    token::Token,
-    workspace::{Workspace, WorkspaceState},
+    token::{Circumstances, Token},
+    workspace::WorkspaceState,
 };
 
 /// What a service asks before it serves a request.
@@ -62,32 +62,37 @@ pub enum Denial {
 
 /// Decides about a token whose secret has matched.
 ///
-/// `workspace` must be the token's own; of another one nothing is ever allowed.
+/// The circumstances must be the token's own; under those of another workspace nothing is ever allowed.
 #[must_use]
-pub fn decide(token: &Recognized<Token>, workspace: &Workspace, catalog: &ScopeCatalog, question: &Question<'_>) -> Verdict {
-    match denial(token, workspace, catalog, question) {
+pub fn decide(
+    token: &Recognized<Token>,
+    circumstances: &Circumstances,
+    catalog: &ScopeCatalog,
+    question: &Question<'_>,
+) -> Verdict {
+    match denial(token, circumstances, catalog, question) {
         None => Verdict::Allow,
         Some(denial) => Verdict::Deny(denial),
     }
 }
 
-fn denial(token: &Token, workspace: &Workspace, catalog: &ScopeCatalog, question: &Question<'_>) -> Option<Denial> {
-    if workspace.id != token.name.workspace {
+fn denial(token: &Token, circumstances: &Circumstances, catalog: &ScopeCatalog, question: &Question<'_>) -> Option<Denial> {
+    if circumstances.workspace != token.name.workspace {
         return Some(Denial::Unrecognized);
     }
     if token.revocation.is_some() {
         return Some(Denial::Revoked);
     }
-    if token.expiry.has_passed(question.now) {
+    if token.expiry(circumstances).has_passed(question.now) {
         return Some(Denial::Expired);
     }
-    match workspace.state {
+    match circumstances.state {
         WorkspaceState::Active => {}
         WorkspaceState::Suspended { .. } => return Some(Denial::WorkspaceSuspended),
         WorkspaceState::Deleted { .. } => return Some(Denial::WorkspaceDeleted),
     }
     // A token is made for a resource in its workspace; that none reaches out of it does not rest on that alone.
-    if !token.resource.covers(question.resource) || !question.resource.is_in(&workspace.id) {
+    if !token.resource.covers(question.resource) || !question.resource.is_in(&circumstances.workspace) {
         return Some(Denial::ResourceNotCovered);
     }
     let missing = question.required_scopes.difference(token.scopes.compile(catalog));

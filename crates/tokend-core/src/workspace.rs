@@ -2,9 +2,12 @@
 
 use crate::{
     name::{OrganizationId, WorkspaceId},
+    organization::Organization,
+    policy::{Deadlines, PolicyState},
     row_mac::{MacInput, Sealed},
     text::DisplayName,
     time::Timestamp,
+    token::Circumstances,
 };
 
 /// A workspace. Without its row it has no tokens.
@@ -20,6 +23,8 @@ pub struct Workspace {
     pub state: WorkspaceState,
     /// When it was made.
     pub create_time: Timestamp,
+    /// Its own policy.
+    pub policy: PolicyState,
 }
 
 /// Whether a workspace's tokens work.
@@ -43,6 +48,19 @@ pub enum WorkspaceState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the workspace was deleted, which is for good")]
 pub struct DeletedForGood;
+
+impl Workspace {
+    /// What its tokens' lives depend on. `None` if `organization` is not the one that it belongs to.
+    #[must_use]
+    pub fn circumstances(&self, organization: Option<&Organization>) -> Option<Circumstances> {
+        let deadlines: Deadlines = match (&self.organization, organization) {
+            (None, None) => self.policy.deadlines.clone(),
+            (Some(id), Some(organization)) if organization.id == *id => self.policy.deadlines.and(&organization.policy.deadlines),
+            _ => return None,
+        };
+        Some(Circumstances { workspace: self.id.clone(), state: self.state, deadlines })
+    }
+}
 
 impl WorkspaceState {
     /// The state after it is suspended at `now`. One that is suspended already stays so since when it was.
@@ -80,10 +98,10 @@ impl WorkspaceState {
 
 impl Sealed for Workspace {
     const TABLE: &'static str = "workspaces";
-    const LAYOUT: u8 = 1;
+    const LAYOUT: u8 = 2;
 
     fn write_sealed_columns(&self, input: &mut MacInput) {
-        let Self { id, display_name: _, organization, state, create_time } = self;
+        let Self { id, display_name: _, organization, state, create_time, policy } = self;
         input.text(id.as_str());
         input.optional(organization.as_ref(), |input, organization| input.text(organization.as_str()));
         let (state, at) = match *state {
@@ -94,6 +112,7 @@ impl Sealed for Workspace {
         input.number(state);
         input.optional(at, MacInput::time);
         input.time(*create_time);
+        policy.write_sealed_columns(2, input);
     }
 }
 

@@ -37,7 +37,10 @@ mod restriction;
 pub use error::FilterError;
 pub use restriction::{Order, Restriction, Sign};
 
-use crate::{time::Timestamp, token::Token, workspace::WorkspaceState};
+use crate::{
+    time::Timestamp,
+    token::{Circumstances, Token},
+};
 
 /// Which tokens of a list are wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,11 +71,11 @@ impl TokenFilter {
         &self.0
     }
 
-    /// Whether it is true of `token` as it is at `now` in a workspace of that state.
+    /// Whether it is true of `token` as it is at `now`.
     #[must_use]
-    pub fn matches(&self, token: &Token, workspace: WorkspaceState, now: Timestamp) -> bool {
-        let state = token.state(workspace, now);
-        self.0.is_true(&|restriction| restriction.is_true_of(token, state))
+    pub fn matches(&self, token: &Token, circumstances: &Circumstances, now: Timestamp) -> bool {
+        let (state, expiry) = (token.state(circumstances, now), token.expiry(circumstances));
+        self.0.is_true(&|restriction| restriction.is_true_of(token, state, expiry))
     }
 }
 

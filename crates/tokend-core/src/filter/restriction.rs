@@ -67,8 +67,8 @@ pub enum Order {
 }
 
 impl Restriction {
-    /// Whether it is true of `token`, which is in this state.
-    pub(super) fn is_true_of(&self, token: &Token, state: TokenState) -> bool {
+    /// Whether it is true of `token`, which is in this state and ends then.
+    pub(super) fn is_true_of(&self, token: &Token, state: TokenState, expiry: Expiry) -> bool {
         match self {
             Self::State(sign, wanted) => sign.agrees(state == *wanted),
             Self::Scope(sign, scope) => sign.agrees(token.scopes.granted().contains(scope)),
@@ -76,11 +76,11 @@ impl Restriction {
             Self::HasLabel(wanted) => token.labels.iter().any(|(key, _)| key == wanted),
             Self::Creator(sign, creator) => sign.agrees(token.creator == *creator),
             Self::CreateTime(order, time) => order.agrees(token.create_time.cmp(time)),
-            Self::ExpireTime(order, time) => match token.expiry {
+            Self::ExpireTime(order, time) => match expiry {
                 Expiry::At(end) => order.agrees(end.cmp(time)),
                 Expiry::Never => *order == Order::NotEqual,
             },
-            Self::NeverExpires(sign) => sign.agrees(token.expiry == Expiry::Never),
+            Self::NeverExpires(sign) => sign.agrees(expiry == Expiry::Never),
             Self::Resource(sign, resource) => sign.agrees(token.resource == *resource),
             Self::Under(resource) => resource.covers(&token.resource),
         }

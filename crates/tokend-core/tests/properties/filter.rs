@@ -6,13 +6,14 @@ use proptest::prelude::*;
 use tokend_core::{
     filter::{FilterError, TokenFilter},
     labels::Labels,
+    policy::Deadlines,
     scope::GrantedScopes,
     time::Timestamp,
-    token::{Expiry, Token, TokenState},
+    token::{Circumstances, Expiry, Token, TokenState},
     workspace::WorkspaceState,
 };
 
-use crate::samples::{at, names, resource, revocation, token};
+use crate::samples::{at, circumstances, names, resource, revocation, token};
 
 const SECOND: i64 = 1_000_000;
 /// 2025-10-09T08:53:20Z
@@ -27,11 +28,12 @@ enum Model {
 }
 
 impl Model {
-    fn is_true(&self, token: &Token, state: TokenState) -> bool {
+    /// Of a token in that state and with that end.
+    fn is_true(&self, token: &Token, shown: (TokenState, Expiry)) -> bool {
         match self {
-            Self::All(parts) => parts.iter().all(|part| part.is_true(token, state)),
-            Self::Any(parts) => parts.iter().any(|part| part.is_true(token, state)),
-            Self::One { field, operator, value } => is_true(field, operator, value, token, state),
+            Self::All(parts) => parts.iter().all(|part| part.is_true(token, shown)),
+            Self::Any(parts) => parts.iter().any(|part| part.is_true(token, shown)),
+            Self::One { field, operator, value } => is_true(field, operator, value, token, shown),
         }
     }
 
@@ -75,7 +77,7 @@ fn is_word(value: &str) -> bool {
 }
 
 /// One comparison, by the text of its value.
-fn is_true(field: &str, operator: &str, value: &str, token: &Token, state: TokenState) -> bool {
+fn is_true(field: &str, operator: &str, value: &str, token: &Token, (state, expiry): (TokenState, Expiry)) -> bool {
     let is = |equal: bool| if operator == "!=" { !equal } else { equal };
     let compared = |time: i64| {
         let other = value.parse::<Timestamp>().expect("a time").unix_micros();
@@ -93,9 +95,9 @@ fn is_true(field: &str, operator: &str, value: &str, token: &Token, state: Token
         "scopes" => is(token.scopes.granted().iter().any(|scope| scope.to_string() == value)),
         "creator" => is(token.creator.name() == value),
         "create_time" => compared(token.create_time.unix_micros()),
-        "expire_time" => match (token.expiry, value) {
-            (expiry, "*") => expiry != Expiry::Never,
-            (expiry, "never") => is(expiry == Expiry::Never),
+        "expire_time" => match (expiry, value) {
+            (_, "*") => expiry != Expiry::Never,
+            (_, "never") => is(expiry == Expiry::Never),
             (Expiry::At(end), _) => compared(end.unix_micros()),
             (Expiry::Never, _) => operator == "!=",
         },
@@ -179,12 +181,18 @@ fn tokens() -> impl Strategy<Value = Token> {
             scopes: GrantedScopes::from_stored(1, names(&granted), names(&SCOPES)).expect("well-formed"),
             create_time: at(created),
             creator: creator.parse().expect("well-formed"),
-            expiry: expiry.map_or(Expiry::Never, |micros| Expiry::At(at(micros))),
+            own_expiry: expiry.map_or(Expiry::Never, |micros| Expiry::At(at(micros))),
             revocation: revoked.then(revocation),
             resource: resource(bound),
             ..token()
         },
     )
+}
+
+fn deadlines() -> impl Strategy<Value = Deadlines> {
+    let steps = prop::sample::subsequence(vec![(NOW - 1, NOW - 1), (NOW, NOW), (NOW + 1, NOW + SECOND)], 0..=3);
+    let text = |(made_until, end): (i64, i64)| format!("{made_until}:{end}");
+    steps.prop_map(move |steps| steps.into_iter().map(text).collect::<Vec<_>>().join(" ").parse().expect("well-formed"))
 }
 
 fn workspace_states() -> impl Strategy<Value = WorkspaceState> {
@@ -203,13 +211,15 @@ proptest! {
         model in models(),
         style in prop::collection::vec(any::<u8>(), 0..64),
         tokens in prop::collection::vec(tokens(), 1..16),
-        workspace in workspace_states(),
+        state in workspace_states(),
+        deadlines in deadlines(),
     ) {
         let text = model.spelled(&mut style.into_iter());
         let filter: TokenFilter = text.parse().map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
+        let circumstances = Circumstances { deadlines, ..circumstances(state) };
         for token in tokens {
-            let wanted = model.is_true(&token, token.state(workspace, at(NOW)));
-            prop_assert_eq!(filter.matches(&token, workspace, at(NOW)), wanted, "{} of {:?}", text, token);
+            let wanted = model.is_true(&token, (token.state(&circumstances, at(NOW)), token.expiry(&circumstances)));
+            prop_assert_eq!(filter.matches(&token, &circumstances, at(NOW)), wanted, "{} of {:?}", text, token);
         }
     }
 

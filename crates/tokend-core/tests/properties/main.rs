@@ -3,10 +3,12 @@
 mod admission;
 mod audit;
 mod credential;
+mod deadlines;
 mod ending;
 mod expiry_notice;
 mod filter;
 mod keyring;
+mod policy;
 mod rotation;
 mod row_mac;
 mod samples;

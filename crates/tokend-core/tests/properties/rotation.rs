@@ -11,7 +11,7 @@ use tokend_core::{
     workspace::WorkspaceState,
 };
 
-use crate::samples::{at, kid, revocation, token};
+use crate::samples::{at, circumstances, kid, revocation, token};
 
 const NEW: CredentialId = CredentialId::from_bytes([7; CredentialId::BYTES]);
 
@@ -19,7 +19,7 @@ const NEW: CredentialId = CredentialId::from_bytes([7; CredentialId::BYTES]);
 fn made(made: i64, expiry: Expiry) -> Token {
     Token {
         create_time: at(made),
-        expiry,
+        own_expiry: expiry,
         requested_expiry: expiry,
         revocation: None,
         rotated_from: None,
@@ -38,7 +38,7 @@ fn rotate(token: &Token, expiry: Option<Expiry>, overlap: u64, now: i64) -> Rota
 }
 
 fn works(token: &Token, now: i64) -> bool {
-    token.state(WorkspaceState::Active, at(now)) == TokenState::Active
+    token.state(&circumstances(WorkspaceState::Active), at(now)) == TokenState::Active
 }
 
 #[test]
@@ -51,13 +51,13 @@ fn a_successor_permits_what_its_predecessor_did_and_names_it() {
         digest: SecretDigest::from_stored(kid(b'0'), [0x22; 32]),
         create_time: at(40),
         creator: "rotator".parse().expect("well-formed"),
-        expiry: end,
+        own_expiry: end,
         requested_expiry: end,
         rotated_from: Some(old.name.id),
         ..old.clone()
     };
     assert_eq!(successor, wanted);
-    assert_eq!(predecessor, Token { expiry: Expiry::At(at(45)), rotated_to: Some(NEW), ..old });
+    assert_eq!(predecessor, Token { own_expiry: Expiry::At(at(45)), rotated_to: Some(NEW), ..old });
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn an_end_that_is_chosen_counts() {
     let old = made(0, Expiry::At(at(100)));
     for chosen in [Expiry::Never, Expiry::At(at(41))] {
         let new = rotate(&old, Some(chosen), 0, 40).successor;
-        assert_eq!((new.expiry, new.requested_expiry), (chosen, chosen));
+        assert_eq!((new.own_expiry, new.requested_expiry), (chosen, chosen));
     }
 }
 
@@ -75,13 +75,13 @@ fn a_chain_keeps_the_span_that_was_asked_for() {
     let mut newest = made(0, Expiry::At(at(100)));
     for now in [10, 70, 71, 500] {
         let Rotated { predecessor, successor } = rotate(&newest, None, 3, now);
-        assert_eq!(successor.expiry, Expiry::At(at(now + 100)));
+        assert_eq!(successor.own_expiry, Expiry::At(at(now + 100)));
         assert_eq!(predecessor.requested_expiry, newest.requested_expiry);
         newest = successor;
     }
-    assert_eq!(rotate(&made(0, Expiry::Never), None, 0, 10).successor.expiry, Expiry::Never);
+    assert_eq!(rotate(&made(0, Expiry::Never), None, 0, 10).successor.own_expiry, Expiry::Never);
     // "Until the last day there is" was asked for, and is what there is.
-    assert_eq!(rotate(&made(0, Expiry::At(Timestamp::MAX)), None, 0, 10).successor.expiry, Expiry::At(Timestamp::MAX));
+    assert_eq!(rotate(&made(0, Expiry::At(Timestamp::MAX)), None, 0, 10).successor.own_expiry, Expiry::At(Timestamp::MAX));
 }
 
 #[test]
@@ -122,10 +122,10 @@ proptest! {
         prop_assert_eq!(works(&predecessor, later), wanted);
         prop_assert!(works(&old, later) || !works(&predecessor, later), "no rotation revives");
         prop_assert_eq!(predecessor.requested_expiry, old.requested_expiry);
-        prop_assert!(end.is_none() || predecessor.expiry.time() <= old.expiry.time());
+        prop_assert!(end.is_none() || predecessor.own_expiry.time() <= old.own_expiry.time());
         prop_assert!(works(&successor, now), "the new one works at once");
         prop_assert_eq!(
-            successor.expiry.time().map(|time| time.unix_micros() - now),
+            successor.own_expiry.time().map(|time| time.unix_micros() - now),
             end,
             "for as long as the old one was made to"
         );

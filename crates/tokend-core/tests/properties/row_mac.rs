@@ -11,6 +11,7 @@ use tokend_core::{
     labels::Labels,
     name::{CallerKeyName, TokenName},
     organization::Organization,
+    policy::{Deadlines, PolicyState},
     row_mac::{MacInput, RowMac, Sealed},
     scope::GrantedScopes,
     text::{Description, DisplayName, Reason},
@@ -20,8 +21,8 @@ use tokend_core::{
 };
 
 use crate::samples::{
-    OTHER_ROOT, ROOT, at, caller, caller_key, id, kid, names, only, organization, resource, revocation, ring, ring_of, token,
-    workspace, workspace_id, workspace_ids,
+    OTHER_ROOT, ROOT, at, caller, caller_key, id, kid, names, only, organization, policy_state, resource, revocation, ring,
+    ring_of, token, workspace, workspace_id, workspace_ids,
 };
 
 /// What changes, and how.
@@ -50,6 +51,10 @@ fn assert_not_covered<T: Sealed + Clone>(row: &T, change: impl FnOnce(&mut T)) {
     assert!(ring().is_intact(&changed, &ring().seal(row)));
 }
 
+fn deadlines(text: &str) -> Deadlines {
+    text.parse().expect("well-formed")
+}
+
 fn other_id() -> CredentialId {
     CredentialId::from_bytes([0; CredentialId::BYTES])
 }
@@ -67,32 +72,33 @@ fn known_answers() {
         resource: resource("workspaces/acme"),
         scopes: grant(1, &["a"], &["a"]),
         allowed_addresses: AllowedAddresses::Any,
-        expiry: Expiry::Never,
+        own_expiry: Expiry::Never,
         requested_expiry: Expiry::Never,
         revocation: None,
         rotated_from: None,
         rotated_to: None,
         ..token()
     };
-    let active = Workspace { organization: None, state: WorkspaceState::Active, ..workspace() };
+    let without_policy = Workspace { policy: PolicyState::default(), ..workspace() };
+    let active = Workspace { organization: None, state: WorkspaceState::Active, ..without_policy };
     let deleted = Workspace { state: WorkspaceState::Deleted { at: at(1_750_000_000_000_000) }, ..active.clone() };
     let caller_of_all = Caller { workspaces: WorkspaceAccess::All, certificate_sans: vec![], ..caller() };
     let working_key = CallerKey { revoke_time: None, ..caller_key() };
     let known = [
         ("bare token", ring.seal(&bare_token), "f7660935ab54fff21db183484f14c1fa2efc16ec0560b5babac3b858792c8d8a"),
-        ("active workspace", ring.seal(&active), "8d5437f4e58e6446b8a112d4ccdd70808f33419ec41eba0f8bc84751ab0cbabf"),
-        ("deleted workspace", ring.seal(&deleted), "2972d3b0826be9b0bb583c64089bcc167fbf8d6f9c6bd4b166cd22f5dfb8fbf9"),
+        ("active workspace", ring.seal(&active), "0e58c49715f72c909c514c042cd6fadceff6da7f0a34312d8efa00f1d9779b6d"),
+        ("deleted workspace", ring.seal(&deleted), "413785c1241e64983198a757e39afa56e49f35be3ecbd39b11bb8b68cc5c9a3e"),
         ("caller of all", ring.seal(&caller_of_all), "84b0c6233d19fe2fd2315dad18a6d902a8c336bb55615a9576bf954a6a325a30"),
         ("working key", ring.seal(&working_key), "132830fa65347b02c0034c81c92260ef44c8390915be227a9ec31ee818ff2496"),
         ("token", ring.seal(&token()), "b6562c0e44d00195b4cb2b741e8a7fdceb1d83ff90bb97bc90a6b84b0b77cbd4"),
-        ("suspended workspace", ring.seal(&workspace()), "c6b076098349c1322fe8b32184ecf96ddff5b01b045cd08cbd8fa784d080abd1"),
-        ("organization", ring.seal(&organization()), "61dbd787ceb589c5a9a770c7d9ab9a596803f60afd4780d8f8d78f7ed92d374a"),
+        ("suspended workspace", ring.seal(&workspace()), "7ce1b2b6b3b36701ee0c35707c384b44bdb3ed28f96b131a0537d08f545a4ed2"),
+        ("organization", ring.seal(&organization()), "e1ced3aa2fb1c08e9f9351690425c964b4e11a356222bbb2a0fa986d9c6b51ff"),
         ("caller", ring.seal(&caller()), "6b72d849ac6b49475470408724ac8dd45b5cec0cca309993d24c56a72efcc100"),
         ("revoked key", ring.seal(&caller_key()), "b6e0841e14fddd49bb82ca5a3b149544a62c6fe860528beee051f982160b7928"),
     ];
     for (row, mac, hash) in known {
         let bytes = mac.to_bytes();
-        let layout = if row.ends_with("token") { 2 } else { 1 };
+        let layout = if row.contains("caller") || row.contains("key") { 1 } else { 2 };
         assert_eq!(bytes[..2], [layout, b'0'], "{row}");
         assert_eq!(blake3::Hash::from_slice(&bytes[2..]).expect("32 bytes").to_hex().as_str(), hash, "{row}");
     }
@@ -101,25 +107,48 @@ fn known_answers() {
 /// Tokens that were sealed before there was rotation, likewise pinned.
 #[test]
 fn tokens_of_the_first_layout_stay_valid_as_long_as_they_were_never_rotated() {
-    let sealed = |hash: &str| {
-        let hash = blake3::Hash::from_hex(hash).expect("64 digits");
-        RowMac::from_bytes(&[&[1, b'0'], &hash.as_bytes()[..]].concat()).expect("well-formed")
-    };
-    let mac = sealed("76e808133555b7c02d8cefc0535851e3638aaa09ee8ef5cb67080dfc0a9c7765");
-    let old = Token { requested_expiry: token().expiry, rotated_from: None, rotated_to: None, ..token() };
+    let mac = of_the_first_layout("76e808133555b7c02d8cefc0535851e3638aaa09ee8ef5cb67080dfc0a9c7765");
+    let old = Token { requested_expiry: token().own_expiry, rotated_from: None, rotated_to: None, ..token() };
     assert!(ring().is_intact(&old, &mac));
     let changes: [fn(&mut Token); 5] = [
         |row| row.requested_expiry = Expiry::Never,
         |row| row.rotated_from = Some(id()),
         |row| row.rotated_to = Some(id()),
-        |row| row.expiry = Expiry::Never,
-        |row| (row.expiry, row.requested_expiry) = (Expiry::Never, Expiry::Never),
+        |row| row.own_expiry = Expiry::Never,
+        |row| (row.own_expiry, row.requested_expiry) = (Expiry::Never, Expiry::Never),
     ];
     for (index, change) in changes.into_iter().enumerate() {
         let mut changed = old.clone();
         change(&mut changed);
         assert!(!ring().is_intact(&changed, &mac), "change {index}");
     }
+}
+
+/// Workspaces and organizations that were sealed before there were policies, likewise.
+#[test]
+fn rows_of_the_first_layout_stay_valid_as_long_as_they_have_no_policy() {
+    let workspace_mac = of_the_first_layout("c6b076098349c1322fe8b32184ecf96ddff5b01b045cd08cbd8fa784d080abd1");
+    let organization_mac = of_the_first_layout("61dbd787ceb589c5a9a770c7d9ab9a596803f60afd4780d8f8d78f7ed92d374a");
+    let intact = |policy: PolicyState| {
+        let workspace = ring().is_intact(&Workspace { policy: policy.clone(), ..workspace() }, &workspace_mac);
+        (workspace, ring().is_intact(&Organization { policy, ..organization() }, &organization_mac))
+    };
+    assert_eq!(intact(PolicyState::default()), (true, true));
+    let changes: [fn(&mut PolicyState); 3] = [
+        |policy| policy.text = policy_state().text,
+        |policy| policy.update_time = Some(at(0)),
+        |policy| policy.deadlines = policy_state().deadlines,
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let mut policy = PolicyState::default();
+        change(&mut policy);
+        assert_eq!(intact(policy), (false, false), "change {index}");
+    }
+}
+
+fn of_the_first_layout(hash: &str) -> RowMac {
+    let hash = blake3::Hash::from_hex(hash).expect("64 digits");
+    RowMac::from_bytes(&[&[1, b'0'], &hash.as_bytes()[..]].concat()).expect("well-formed")
 }
 
 #[test]
@@ -136,7 +165,7 @@ fn every_covered_field_of_a_token() {
         labels: _,
         create_time: _,
         creator: _,
-        expiry: _,
+        own_expiry: _,
         requested_expiry: _,
         revocation: _,
         rotated_from: _,
@@ -167,9 +196,9 @@ fn every_covered_field_of_a_token() {
             ("wider network", |row| row.allowed_addresses = only(&["192.0.2.0/23", "2001:db8::/32"])),
             ("create time", |row| row.create_time = row.create_time.saturating_add_micros(1)),
             ("creator", |row| row.creator = "cj".parse().expect("well-formed")),
-            ("later expiry", |row| row.expiry = Expiry::At(at(1_800_000_000_000_001))),
-            ("no expiry", |row| row.expiry = Expiry::Never),
-            ("other requested expiry", |row| row.requested_expiry = row.expiry),
+            ("later expiry", |row| row.own_expiry = Expiry::At(at(1_800_000_000_000_001))),
+            ("no expiry", |row| row.own_expiry = Expiry::Never),
+            ("other requested expiry", |row| row.requested_expiry = row.own_expiry),
             ("no requested expiry", |row| row.requested_expiry = Expiry::Never),
             ("made by itself", |row| row.rotated_from = None),
             ("made for another", |row| row.rotated_from = Some(other_id())),
@@ -192,7 +221,7 @@ fn every_covered_field_of_a_token() {
 
 #[test]
 fn every_covered_field_of_a_workspace() {
-    let Workspace { id: _, display_name: _, organization: _, state: _, create_time: _ } = workspace();
+    let Workspace { id: _, display_name: _, organization: _, state: _, create_time: _, policy: _ } = workspace();
     assert_covered::<Workspace>(
         &workspace(),
         &[
@@ -204,6 +233,18 @@ fn every_covered_field_of_a_workspace() {
             ("deleted", |row| row.state = WorkspaceState::Deleted { at: at(1_750_000_000_000_000) }),
             ("deleted earlier", |row| row.state = WorkspaceState::Deleted { at: at(1) }),
             ("create time", |row| row.create_time = at(0)),
+            ("no policy", |row| row.policy = PolicyState::default()),
+            ("policy", |row| row.policy.text = "{}".to_owned()),
+            ("policy's time", |row| row.policy.update_time = Some(at(1))),
+            ("policy without a time", |row| row.policy.update_time = None),
+            ("no deadline", |row| row.policy.deadlines = Deadlines::default()),
+            ("one deadline less", |row| row.policy.deadlines = deadlines("1710000000000000:1715000000000000")),
+            ("later deadline", |row| {
+                row.policy.deadlines = deadlines("1710000000000000:1715000000000001 1720000000000000:1720003600000000");
+            }),
+            ("deadline of fewer", |row| {
+                row.policy.deadlines = deadlines("1709999999999999:1715000000000000 1720000000000000:1720003600000000");
+            }),
         ],
     );
     assert_not_covered(&workspace(), |row| row.display_name = DisplayName::new("other".to_owned()).expect("well-formed"));
@@ -211,10 +252,16 @@ fn every_covered_field_of_a_workspace() {
 
 #[test]
 fn every_covered_field_of_an_organization() {
-    let Organization { id: _, display_name: _, create_time: _ } = organization();
+    let Organization { id: _, display_name: _, create_time: _, policy: _ } = organization();
     assert_covered::<Organization>(
         &organization(),
-        &[("id", |row| row.id = "initrode".parse().expect("well-formed")), ("create time", |row| row.create_time = at(0))],
+        &[
+            ("id", |row| row.id = "initrode".parse().expect("well-formed")),
+            ("create time", |row| row.create_time = at(0)),
+            ("policy", |row| row.policy.text = "{}".to_owned()),
+            ("policy's time", |row| row.policy.update_time = None),
+            ("no deadline", |row| row.policy.deadlines = Deadlines::default()),
+        ],
     );
     assert_not_covered(&organization(), |row| row.display_name = DisplayName::new("other".to_owned()).expect("well-formed"));
 }
@@ -311,7 +358,7 @@ fn tokens() -> impl Strategy<Value = Token> {
             )| {
                 let name = TokenName { workspace: workspace_id(workspace), id };
                 let creator = creator.parse().expect("well-formed");
-                let expiry = expire_time.map_or(Expiry::Never, Expiry::At);
+                let own_expiry = expire_time.map_or(Expiry::Never, Expiry::At);
                 Token {
                     name,
                     digest,
@@ -320,7 +367,7 @@ fn tokens() -> impl Strategy<Value = Token> {
                     allowed_addresses,
                     create_time,
                     creator,
-                    expiry,
+                    own_expiry,
                     requested_expiry: requested.map_or(Expiry::Never, Expiry::At),
                     revocation,
                     rotated_from,
@@ -337,15 +384,25 @@ fn workspaces() -> impl Strategy<Value = Workspace> {
         times().prop_map(|at| WorkspaceState::Suspended { at }),
         times().prop_map(|at| WorkspaceState::Deleted { at })
     ];
-    (pick(&["ab", "abc"]), prop::option::of(pick(&["ab", "abc"])), states, times()).prop_map(
-        |(id, organization, state, create_time)| Workspace {
+    (pick(&["ab", "abc"]), prop::option::of(pick(&["ab", "abc"])), states, times(), policies()).prop_map(
+        |(id, organization, state, create_time, policy)| Workspace {
             id: workspace_id(id),
             organization: organization.map(|id| id.parse().expect("well-formed")),
             state,
             create_time,
+            policy,
             ..workspace()
         },
     )
+}
+
+fn policies() -> impl Strategy<Value = PolicyState> {
+    let steps = pick(&["", "1:2", "1:3", "2:3", "1:2 2:3", "1:2 3:4"]).prop_map(deadlines);
+    (pick(&["", "{}"]), prop::option::of(times()), steps).prop_map(|(text, update_time, deadlines)| PolicyState {
+        text: text.to_owned(),
+        update_time,
+        deadlines,
+    })
 }
 
 fn san(name: &str) -> CertificateSan {
@@ -391,7 +448,7 @@ fn token_crossed((a, b, field): (Token, Token, usize)) -> (Token, Token) {
         5 => crossed.allowed_addresses = b.allowed_addresses,
         6 => crossed.create_time = b.create_time,
         7 => crossed.creator = b.creator,
-        8 => crossed.expiry = b.expiry,
+        8 => crossed.own_expiry = b.own_expiry,
         9 => crossed.revocation = b.revocation,
         10 => crossed.requested_expiry = b.requested_expiry,
         11 => crossed.rotated_from = b.rotated_from,
@@ -408,6 +465,9 @@ fn workspace_crossed((a, b, field): (Workspace, Workspace, usize)) -> (Workspace
         1 => crossed.organization = b.organization,
         2 => crossed.state = b.state,
         3 => crossed.create_time = b.create_time,
+        4 => crossed.policy.text = b.policy.text,
+        5 => crossed.policy.update_time = b.policy.update_time,
+        6 => crossed.policy.deadlines = b.policy.deadlines,
         _ => crossed = b,
     }
     (a, crossed)
@@ -494,7 +554,7 @@ proptest! {
     }
 
     #[test]
-    fn different_workspaces_have_different_macs((a, b) in (workspaces(), workspaces(), 0..5usize).prop_map(workspace_crossed)) {
+    fn different_workspaces_have_different_macs((a, b) in (workspaces(), workspaces(), 0..8usize).prop_map(workspace_crossed)) {
         assert_told_apart(&a, &b)?;
     }
 

@@ -12,11 +12,12 @@ use tokend_core::{
     labels::Labels,
     name::{CallerKeyName, TokenName, WorkspaceId},
     organization::Organization,
+    policy::{Deadlines, PolicyState},
     resource::Resource,
     scope::{GrantedScopes, ScopeName},
     text::{Description, DisplayName, Reason},
     time::Timestamp,
-    token::{Expiry, Revocation, Token},
+    token::{Circumstances, Expiry, Revocation, Token},
     workspace::{Workspace, WorkspaceState},
 };
 
@@ -123,7 +124,7 @@ pub(crate) fn token() -> Token {
         labels: Labels::new(BTreeMap::from([("team".to_owned(), "web".to_owned())])).expect("well-formed"),
         create_time: at(1_700_000_000_000_000),
         creator: "ci".parse().expect("well-formed"),
-        expiry: Expiry::At(at(1_800_000_000_000_000)),
+        own_expiry: Expiry::At(at(1_800_000_000_000_000)),
         requested_expiry: Expiry::At(at(1_900_000_000_000_000)),
         revocation: Some(revocation()),
         rotated_from: Some(CredentialId::from_bytes([0xf0; CredentialId::BYTES])),
@@ -147,7 +148,22 @@ pub(crate) fn workspace() -> Workspace {
         organization: Some("initech".parse().expect("well-formed")),
         state: WorkspaceState::Suspended { at: at(1_750_000_000_000_000) },
         create_time: at(1_700_000_000_000_000),
+        policy: policy_state(),
     }
+}
+
+/// A policy that was applied twice.
+pub(crate) fn policy_state() -> PolicyState {
+    PolicyState {
+        text: r#"{"max_lifetime":3600000000,"applied":true}"#.to_owned(),
+        update_time: Some(at(1_720_000_000_000_000)),
+        deadlines: "1710000000000000:1715000000000000 1720000000000000:1720003600000000".parse().expect("well-formed"),
+    }
+}
+
+/// Those of the token in a workspace of that state, without a policy.
+pub(crate) fn circumstances(state: WorkspaceState) -> Circumstances {
+    Circumstances { workspace: workspace_id("acme"), state, deadlines: Deadlines::default() }
 }
 
 /// An organization.
@@ -156,6 +172,7 @@ pub(crate) fn organization() -> Organization {
         id: "initech".parse().expect("well-formed"),
         display_name: DisplayName::new("Initech".to_owned()).expect("well-formed"),
         create_time: at(1_700_000_000_000_000),
+        policy: policy_state(),
     }
 }
 

@@ -7,13 +7,13 @@ use tokend_core::{
     workspace::WorkspaceState,
 };
 
-use crate::samples::{at, caller_key, revocation, token};
+use crate::samples::{at, caller_key, circumstances, revocation, token};
 
 const NOW: i64 = 1_760_000_000_000_000;
 
 fn token_with(revoked: bool, expired: bool) -> Token {
-    let expiry = Expiry::At(at(if expired { NOW } else { NOW + 1 }));
-    Token { revocation: revoked.then(revocation), expiry, ..token() }
+    let own_expiry = Expiry::At(at(if expired { NOW } else { NOW + 1 }));
+    Token { revocation: revoked.then(revocation), own_expiry, ..token() }
 }
 
 /// Every combination of revoked, expired and the workspace's state.
@@ -36,14 +36,19 @@ fn revoked_outranks_expired_outranks_suspended() {
         (true, true, suspended, Revoked),
         (true, true, deleted, Revoked),
     ] {
-        assert_eq!(token_with(revoked, expired).state(workspace, at(NOW)), state, "{revoked} {expired} {workspace:?}");
+        assert_eq!(
+            token_with(revoked, expired).state(&circumstances(workspace), at(NOW)),
+            state,
+            "{revoked} {expired} {workspace:?}"
+        );
     }
 }
 
 /// Expired means `now >= expire_time`.
 #[test]
 fn expired_from_its_expiry_on() {
-    let state = |expiry, now| Token { revocation: None, expiry, ..token() }.state(WorkspaceState::Active, now);
+    let state =
+        |own_expiry, now| Token { revocation: None, own_expiry, ..token() }.state(&circumstances(WorkspaceState::Active), now);
     let expiry = Expiry::At(at(NOW));
     assert_eq!(state(expiry, at(NOW - 1)), TokenState::Active);
     assert_eq!(state(expiry, at(NOW)), TokenState::Expired);
@@ -56,7 +61,7 @@ fn expired_from_its_expiry_on() {
 /// A revocation or deletion that lies ahead of `now`, as a clock set back would have it, counts all the same.
 #[test]
 fn a_clock_set_back_revives_nothing() {
-    let state = |revoked, workspace| token_with(revoked, false).state(workspace, Timestamp::MIN);
+    let state = |revoked, workspace| token_with(revoked, false).state(&circumstances(workspace), Timestamp::MIN);
     assert_eq!(state(true, WorkspaceState::Active), TokenState::Revoked);
     assert_eq!(state(false, WorkspaceState::Deleted { at: at(NOW) }), TokenState::Revoked);
     assert_eq!(state(false, WorkspaceState::Suspended { at: at(NOW) }), TokenState::Suspended);

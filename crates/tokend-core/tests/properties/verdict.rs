@@ -10,12 +10,12 @@ use tokend_core::{
     resource::Resource,
     scope::{GrantedScopes, ScopeCatalog, ScopeSet},
     time::Timestamp,
-    token::{Expiry, Token},
+    token::{Circumstances, Expiry, Token},
     verdict::{Denial, Question, Verdict, decide},
-    workspace::{Workspace, WorkspaceState},
+    workspace::WorkspaceState,
 };
 
-use crate::samples::{at, mint, names, only, resource, revocation, ring, token, workspace, workspace_id};
+use crate::samples::{at, circumstances, mint, names, only, resource, revocation, ring, token, workspace_id};
 
 const NOW: i64 = 1_760_000_000_000_000;
 
@@ -35,7 +35,7 @@ impl Scene {
         let presented = ring.authenticate(minted.secret.expose()).expect("just minted");
         let mut token = token();
         (token.name.id, token.digest) = (minted.id, minted.digest);
-        (token.allowed_addresses, token.expiry, token.revocation) = (AllowedAddresses::Any, Expiry::Never, None);
+        (token.allowed_addresses, token.own_expiry, token.revocation) = (AllowedAddresses::Any, Expiry::Never, None);
         Self { ring, presented, token, catalog: ScopeCatalog::bitbucket().expect("well-formed") }
     }
 
@@ -54,8 +54,8 @@ impl Scene {
     }
 }
 
-fn in_force() -> Workspace {
-    Workspace { state: WorkspaceState::Active, ..workspace() }
+fn in_force() -> Circumstances {
+    circumstances(WorkspaceState::Active)
 }
 
 /// Asks for nothing but to be let in, from nowhere in particular.
@@ -87,18 +87,18 @@ fn of_several_reasons_the_first_is_told() {
         }
         let token = scene.recognized(|token| {
             token.revocation = revoked.then(revocation);
-            token.expiry = if expired { Expiry::At(at(NOW)) } else { Expiry::At(at(NOW + 1)) };
+            token.own_expiry = if expired { Expiry::At(at(NOW)) } else { Expiry::At(at(NOW + 1)) };
             token.allowed_addresses = only(&["192.0.2.0/24"]);
         });
-        let mut workspace = in_force();
+        let mut circumstances = in_force();
         if foreign {
-            workspace.id = workspace_id("beta");
+            circumstances.workspace = workspace_id("beta");
         }
         if suspended {
-            workspace.state = WorkspaceState::Suspended { at: at(NOW) };
+            circumstances.state = WorkspaceState::Suspended { at: at(NOW) };
         }
         if deleted {
-            workspace.state = WorkspaceState::Deleted { at: at(NOW) };
+            circumstances.state = WorkspaceState::Deleted { at: at(NOW) };
         }
         let question = Question {
             resource: if uncovered { &outside } else { &inside },
@@ -122,7 +122,7 @@ fn of_several_reasons_the_first_is_told() {
         ];
         let first = in_order.into_iter().find(|(present, _)| *present);
         let expected = first.map_or(Verdict::Allow, |(_, denial)| Verdict::Deny(denial));
-        assert_eq!(decide(&token, &workspace, &scene.catalog, &question), expected, "faults {faults:08b}");
+        assert_eq!(decide(&token, &circumstances, &scene.catalog, &question), expected, "faults {faults:08b}");
         asked += 1;
         allowed += u32::from(expected == Verdict::Allow);
     }
@@ -134,12 +134,12 @@ fn of_several_reasons_the_first_is_told() {
 fn expiry_begins_at_its_microsecond() {
     let scene = Scene::new();
     let site = site();
-    let token = scene.recognized(|token| token.expiry = Expiry::At(at(NOW)));
+    let token = scene.recognized(|token| token.own_expiry = Expiry::At(at(NOW)));
     let verdict = |now| scene.decide(&token, &Question { now, ..about(&site) });
     assert_eq!(verdict(at(NOW - 1)), Verdict::Allow);
     assert_eq!(verdict(at(NOW)), Verdict::Deny(Denial::Expired));
     assert_eq!(verdict(at(NOW + 1)), Verdict::Deny(Denial::Expired));
-    let endless = scene.recognized(|token| token.expiry = Expiry::Never);
+    let endless = scene.recognized(|token| token.own_expiry = Expiry::Never);
     assert_eq!(scene.decide(&endless, &Question { now: Timestamp::MAX, ..about(&site) }), Verdict::Allow);
 }
 
@@ -198,7 +198,7 @@ fn no_token_reaches_another_workspace() {
     assert_eq!(scene.decide(&strayed, &about(&elsewhere)), Verdict::Deny(Denial::ResourceNotCovered));
 
     // Nor is anything said of it beside another workspace's row, whatever its state.
-    let beta = |state| Workspace { id: workspace_id("beta"), state, ..workspace() };
+    let beta = |state| Circumstances { workspace: workspace_id("beta"), ..circumstances(state) };
     for token in [strayed, scene.recognized(|_| {}), scene.recognized(|token| token.revocation = Some(revocation()))] {
         for state in [WorkspaceState::Active, WorkspaceState::Suspended { at: at(NOW) }, WorkspaceState::Deleted { at: at(NOW) }] {
             for resource in [&elsewhere, &site()] {
@@ -244,7 +244,7 @@ proptest! {
     #[test]
     fn a_token_works_until_its_expiry_and_not_from_then_on(expiry in -1000..1000i64, now in -1000..1000i64) {
         let scene = Scene::new();
-        let token = scene.recognized(|token| token.expiry = Expiry::At(at(expiry)));
+        let token = scene.recognized(|token| token.own_expiry = Expiry::At(at(expiry)));
         let verdict = scene.decide(&token, &Question { now: at(now), ..about(&site()) });
         prop_assert_eq!(verdict, if now >= expiry { Verdict::Deny(Denial::Expired) } else { Verdict::Allow });
     }

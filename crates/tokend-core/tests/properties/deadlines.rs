@@ -1,0 +1,262 @@
+//! Deadlines: no sequence of edits revives a token, none that is not looser postpones an end, and each reaches back as far as it says.
+
+use proptest::prelude::*;
+use tokend_core::{
+    policy::{Deadline, Deadlines, ExistingTokens, Lifetime, Policy, PolicyState, Rules},
+    time::Timestamp,
+    token::{Expiry, Token},
+};
+
+use crate::samples::{at, token};
+
+/// What happens, one after another.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    /// Time passes.
+    Wait(i64),
+    /// The policy of one level is set.
+    Set { of_organization: bool, policy: Asked },
+    /// The policy of one level is set once more.
+    SetAgain { of_organization: bool },
+    /// A token is made that is to live so long.
+    Make(Option<u64>),
+}
+
+/// A longest lifetime, and whether it is applied.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Asked {
+    max: Option<u64>,
+    is_applied: bool,
+}
+
+/// One level as plainly as can be: everything that was ever applied, and what became of it.
+#[derive(Default)]
+struct Oracle {
+    asked: Asked,
+    applied: Vec<Applied>,
+}
+
+struct Applied {
+    at: i64,
+    end: i64,
+    is_lifted: bool,
+}
+
+impl Asked {
+    fn policy(self) -> Policy {
+        let rules = Rules { max_lifetime: self.max.map(lifetime), ..Rules::default() };
+        let existing = if self.is_applied { ExistingTokens::Apply } else { ExistingTokens::Keep };
+        Policy::new(rules, existing).expect("it fits together")
+    }
+
+    fn applied(self) -> Option<u64> {
+        self.max.filter(|_| self.is_applied)
+    }
+}
+
+impl Oracle {
+    fn set(&mut self, asked: Asked, now: i64) {
+        let (before, after) = (self.asked.applied(), asked.applied());
+        self.asked = asked;
+        if before == after {
+            return;
+        }
+        let is_shorter = before.zip(after).is_some_and(|(before, after)| after < before);
+        for applied in self.applied.iter_mut().filter(|applied| now < applied.end && !is_shorter) {
+            applied.is_lifted = true;
+        }
+        if let Some(after) = after {
+            self.applied.push(Applied { at: now, end: now + i64::try_from(after).expect("small"), is_lifted: false });
+        }
+    }
+
+    fn end_of(&self, made: i64) -> Option<i64> {
+        self.applied.iter().filter(|applied| !applied.is_lifted && made <= applied.at).map(|applied| applied.end).min()
+    }
+}
+
+fn lifetime(micros: u64) -> Lifetime {
+    Lifetime::from_micros(micros).expect("in range")
+}
+
+fn made(at_time: i64, own_expiry: Expiry) -> Token {
+    Token { create_time: at(at_time), own_expiry, requested_expiry: own_expiry, revocation: None, ..token() }
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let lifetimes = || prop::sample::select(vec![1, 5, 20, 21, 60]);
+    let asked = (prop::option::weighted(0.8, lifetimes()), any::<bool>())
+        .prop_map(|(max, is_applied)| Asked { max, is_applied: is_applied && max.is_some() });
+    let step = prop_oneof![
+        3 => (0..30i64).prop_map(Step::Wait),
+        3 => (any::<bool>(), asked).prop_map(|(of_organization, policy)| Step::Set { of_organization, policy }),
+        1 => any::<bool>().prop_map(|of_organization| Step::SetAgain { of_organization }),
+        3 => prop::option::of(1..80u64).prop_map(Step::Make),
+    ];
+    prop::collection::vec(step, 1..40)
+}
+
+/// When a token ends: what tokend says, and what the oracles do.
+fn ends(token: &Token, (one, other): (&Deadlines, &Deadlines), oracles: &[Oracle; 2]) -> (Expiry, Expiry) {
+    let told = oracles.iter().filter_map(|oracle| oracle.end_of(token.create_time.unix_micros())).min();
+    (token.expiry_under(&one.and(other)), token.own_expiry.earlier(told.map_or(Expiry::Never, |end| Expiry::At(at(end)))))
+}
+
+/// Later than any time of these tests, for ends that never come.
+fn in_order(expiry: Expiry) -> Timestamp {
+    expiry.time().unwrap_or(Timestamp::MAX)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1_024))]
+
+    #[test]
+    fn no_sequence_of_edits_revives_a_token(steps in steps()) {
+        let (mut now, mut tokens) = (1_000, Vec::<Token>::new());
+        let mut levels = [PolicyState::default(), PolicyState::default()];
+        let mut oracles = [Oracle::default(), Oracle::default()];
+        for step in steps {
+            let before: Vec<_> = tokens.iter().map(|token| ends(token, (&levels[0].deadlines, &levels[1].deadlines), &oracles).0).collect();
+            let (mut is_looser, mut reach) = (false, None);
+            match step {
+                Step::Wait(span) => now += span,
+                Step::Make(ttl) => {
+                    // Every token obeys the longest lifetimes of its time.
+                    let longest = oracles.iter().filter_map(|oracle| oracle.asked.max).chain(ttl).min();
+                    let end = longest.map_or(Expiry::Never, |span| Expiry::At(lifetime(span).end(at(now))));
+                    tokens.push(made(now, end));
+                }
+                Step::Set { of_organization, policy } => {
+                    let level = usize::from(of_organization);
+                    let old = oracles[level].asked.applied();
+                    is_looser = old.is_some_and(|old| policy.applied().is_none_or(|new| new > old));
+                    reach = policy.applied().filter(|_| policy.applied() != old);
+                    levels[level] = levels[level].set(&policy.policy(), at(now)).expect("well-formed");
+                    oracles[level].set(policy, now);
+                }
+                Step::SetAgain { of_organization } => {
+                    let level = usize::from(of_organization);
+                    let deadlines = levels[level].deadlines.clone();
+                    levels[level] = levels[level].set(&oracles[level].asked.policy(), at(now)).expect("well-formed");
+                    prop_assert_eq!(&levels[level].deadlines, &deadlines);
+                }
+            }
+            for (index, token) in tokens.iter().enumerate() {
+                let (end, told) = ends(token, (&levels[0].deadlines, &levels[1].deadlines), &oracles);
+                prop_assert_eq!(end, told);
+                if let Some(before) = before.get(index) {
+                    prop_assert!(!before.has_passed(at(now)) || end == *before, "{:?} had ended at {:?}, and is to end at {:?}", token, before, end);
+                    prop_assert!(is_looser || in_order(end) <= in_order(*before), "postponed from {:?} to {:?}", before, end);
+                }
+                if let Some(reach) = reach {
+                    prop_assert!(in_order(end) <= lifetime(reach).end(at(now)));
+                }
+            }
+        }
+    }
+
+    /// What a preview rests on.
+    #[test]
+    fn what_is_shortened_is_told(before in staircases(), after in staircases(), made in 0..12i64) {
+        let (old, new) = (before.end_of(at(made)), after.end_of(at(made)));
+        let is_earlier = new.is_some_and(|new| old.is_none_or(|old| new < old));
+        let told: Vec<_> = after.shortening(&before);
+        let of_it: Vec<_> = told
+            .iter()
+            .filter(|part| part.made_after.is_none_or(|after| after < at(made)) && at(made) <= part.made_until)
+            .collect();
+        prop_assert_eq!(of_it.len(), usize::from(is_earlier), "{:?}", told);
+        prop_assert!(of_it.iter().all(|part| Some(part.end) == new));
+        prop_assert!(before.shortening(&before).is_empty());
+    }
+
+    /// What filters rest on.
+    #[test]
+    fn one_time_of_making_tells_who_has_ended(steps in staircases(), made in 0..12i64, now in 0..24i64) {
+        let (made, now) = (at(made), at(now));
+        prop_assert_eq!(steps.made_until_ended(now).is_some_and(|until| made <= until), steps.end_of(made).is_some_and(|end| end <= now));
+        let ends_before = steps.end_of(made).is_some_and(|end| end < now);
+        prop_assert_eq!(steps.made_until_ending_before(now).is_some_and(|until| made <= until), ends_before);
+    }
+
+    #[test]
+    fn both_levels_bind(one in staircases(), other in staircases(), made in 0..12i64) {
+        let earlier = [&one, &other].into_iter().filter_map(|steps| steps.end_of(at(made))).min();
+        prop_assert_eq!(one.and(&other).end_of(at(made)), earlier);
+        prop_assert_eq!(one.and(&other), other.and(&one));
+    }
+
+    #[test]
+    fn what_is_stored_is_read_back(steps in staircases()) {
+        prop_assert_eq!(steps.to_string().parse(), Ok(steps));
+    }
+}
+
+fn staircases() -> impl Strategy<Value = Deadlines> {
+    let steps = prop::collection::btree_set(0..10i64, 0..5).prop_flat_map(|made| {
+        let count = made.len();
+        prop::sample::subsequence((0..20i64).collect::<Vec<_>>(), count).prop_map(move |ends| made.clone().into_iter().zip(ends))
+    });
+    steps.prop_map(|steps| {
+        let steps: Vec<_> = steps.map(|(made_until, end)| format!("{made_until}:{end}")).collect();
+        steps.join(" ").parse().expect("it rises")
+    })
+}
+
+/// An endless series of policies that are applied and run out leaves a bounded number of steps, and what ended stays so.
+#[test]
+fn steps_are_bounded() {
+    let (mut state, mut now) = (PolicyState::default(), 0);
+    let tokens: Vec<_> = (0..100).map(|number| made(number * 10, Expiry::Never)).collect();
+    let mut ended = vec![None; tokens.len()];
+    for round in 0..100 {
+        for max in [4 + round % 2, 3] {
+            state = state.set(&Asked { max: Some(max), is_applied: true }.policy(), at(now)).expect("well-formed");
+        }
+        now += 10;
+        for (token, ended) in tokens.iter().zip(&mut ended).filter(|(token, _)| token.create_time.unix_micros() <= now - 10) {
+            let end = token.expiry_under(&state.deadlines);
+            assert!(end.has_passed(at(now)), "round {round}");
+            assert!(ended.is_none_or(|before| in_order(end) <= before), "round {round}");
+            *ended = Some(in_order(end));
+        }
+        assert!(state.deadlines.as_slice().len() <= Deadlines::MAX, "round {round}");
+        assert_eq!(state.deadlines.end_of(at(now)), None, "who is younger is not bound");
+    }
+}
+
+/// Of very many that are all ahead the oldest gives way to the next, and every token stays bound.
+#[test]
+fn steps_ahead_are_bounded() {
+    let mut state = PolicyState::default();
+    for round in 0..100 {
+        let policy = Asked { max: Some(1_000_000 - round), is_applied: true }.policy();
+        state = state.set(&policy, at(2 * i64::try_from(round).expect("small"))).expect("well-formed");
+    }
+    assert_eq!(state.deadlines.as_slice().len(), Deadlines::MAX);
+    let oldest = state.deadlines.as_slice()[0];
+    assert_eq!(state.deadlines.end_of(at(0)), Some(oldest.end));
+    let youngest = Deadline { made_until: at(198), end: at(198 + 999_901) };
+    assert_eq!(state.deadlines.as_slice().last(), Some(&youngest));
+}
+
+#[test]
+fn text_that_is_no_staircase() {
+    for bad in [
+        "1",
+        "1:",
+        ":1",
+        "1:2 ",
+        " 1:2",
+        "1:2  3:4",
+        "1:2 1:3",
+        "1:2 2:2",
+        "3:4 1:2",
+        "1:5 2:4",
+        "a:b",
+        "1:2,3:4",
+        "1:9223372036854775807",
+    ] {
+        assert!(bad.parse::<Deadlines>().is_err(), "{bad:?}");
+    }
+}
