@@ -207,6 +207,9 @@ async fn an_edited_workspace_is_refused(installation: Installation) {
         several("state", "state = 'SUSPENDED', state_time = create_time"),
         edit("state_time", "create_time"),
         edit("create_time", "create_time + 1"),
+        edit("policy", "'{}'"),
+        edit("policy_update_time", "create_time"),
+        edit("policy_deadlines", "'1:2'"),
         edit("mac", &bytes(&installation, 1, 34)),
     ];
     let admin = server.admin();
@@ -258,7 +261,17 @@ async fn an_edited_workspace_is_refused(installation: Installation) {
 async fn an_edited_organization_is_refused(installation: Installation) {
     let server = installation.start().await;
     let (initech, other) = (server.organization("initech").await, server.organization("other").await);
-    let edits = [moving("id", "'umbrella'"), edit("create_time", "create_time + 1"), edit("mac", &bytes(&installation, 1, 34))];
+    let acme = server.workspace_in("acme", &initech).await;
+    let token = server.token(token_in(&acme)).await;
+    let edits = [
+        moving("id", "'umbrella'"),
+        edit("create_time", "create_time + 1"),
+        edit("policy", "'{}'"),
+        edit("policy_update_time", "create_time"),
+        edit("policy_deadlines", "'1:2'"),
+        edit("mac", &bytes(&installation, 1, 34)),
+    ];
+    let (tokens, verifier) = (server.admin().token_admin(), server.admin().token_verify());
     let admin = server.admin().workspace_admin();
     let reads = async || {
         let list = listed(admin.clone().list_organizations(ListOrganizationsRequest::default()).await, |list| {
@@ -267,15 +280,31 @@ async fn an_edited_organization_is_refused(installation: Installation) {
             names.contains(&initech)
         });
         let get = GetOrganizationRequest { name: initech.clone() };
-        vec![("GetOrganization", called(admin.clone().get_organization(get).await)), ("ListOrganizations", list)]
+        let workspace = GetWorkspaceRequest { name: acme.clone() };
+        let get_token = GetTokenRequest { name: token.public.name.clone() };
+        let list_tokens = ListTokensRequest { parent: acme.clone(), ..Default::default() };
+        // Its deadlines bind the tokens of its workspaces.
+        vec![
+            ("GetOrganization", called(admin.clone().get_organization(get).await)),
+            ("ListOrganizations", list),
+            ("GetWorkspace", called(admin.clone().get_workspace(workspace).await)),
+            ("Verify", called(verifier.clone().verify(question(&token.secret, &acme, &[])).await)),
+            ("GetToken", called(tokens.clone().get_token(get_token).await)),
+            ("tokens in ListTokens", called(tokens.clone().list_tokens(list_tokens).await)),
+        ]
     };
     let changes = async || {
         let request = CreateWorkspaceRequest {
-            workspace_id: "acme".to_owned(),
-            display_name: "Acme".to_owned(),
+            workspace_id: "beta".to_owned(),
+            display_name: "Beta".to_owned(),
             organization: initech.clone(),
         };
-        vec![("CreateWorkspace", called(admin.clone().create_workspace(request).await))]
+        let revoke = RevokeTokenRequest { name: token.public.name.clone(), ..Default::default() };
+        vec![
+            ("CreateWorkspace", called(admin.clone().create_workspace(request).await)),
+            ("CreateToken", called(tokens.clone().create_token(token_in(&acme)).await)),
+            ("RevokeToken", called(tokens.clone().revoke_token(revoke).await)),
+        ]
     };
     let target = Target { table: "organizations", row: "display_name = 'INITECH'", uncovered: &["display_name"] };
     each_edit_is_refused(&installation, &server, target, &edits, reads, changes).await;

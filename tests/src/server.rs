@@ -119,8 +119,16 @@ impl Server {
 
     /// Makes a workspace and returns its name.
     pub async fn workspace(&self, id: &str) -> String {
-        let request =
-            CreateWorkspaceRequest { workspace_id: id.to_owned(), display_name: id.to_uppercase(), organization: String::new() };
+        self.workspace_in(id, "").await
+    }
+
+    /// Makes a workspace of the organization of that name and returns its name.
+    pub async fn workspace_in(&self, id: &str, organization: &str) -> String {
+        let request = CreateWorkspaceRequest {
+            workspace_id: id.to_owned(),
+            display_name: id.to_uppercase(),
+            organization: organization.to_owned(),
+        };
         let made = self.admin.workspace_admin().create_workspace(request).await.expect("a workspace is made");
         made.into_inner().workspace.expect("it is told").name
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokend_core::workspace::Workspace;
 use tokend_store::{Insert, Store, StoreError};
 use tokend_tests::eventually;
 use tokio::sync::oneshot;
@@ -20,7 +21,7 @@ only_on!(postgres_alone, Postgres: a_cut_connection_is_replaced, a_stuck_write_d
 /// A write that inserts `acme`, tells when it has, and goes on when told to.
 async fn start_write(store: Store) -> (tokio::task::JoinHandle<Result<(), StoreError>>, oneshot::Sender<()>) {
     let now = store.now().await.expect("time");
-    let acme = workspace("acme", now);
+    let acme = Workspace { organization: None, ..workspace("acme", now) };
     let (has_begun, begun) = oneshot::channel();
     let (go_on, told) = oneshot::channel::<()>();
     let caller = tokio::spawn(async move {

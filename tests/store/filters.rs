@@ -10,6 +10,7 @@ use proptest::{
 use tokend_core::{
     filter::TokenFilter,
     labels::Labels,
+    policy::PolicyState,
     resource::Resource,
     scope::GrantedScopes,
     text::Reason,
@@ -97,7 +98,7 @@ fn token(fixture: &Fixture, of: &Workspace, now: Timestamp, drawn: Drawn) -> Tok
     Token {
         labels: Labels::new(labels).expect("labels"),
         scopes: GrantedScopes::from_stored(1, scopes.clone(), scopes).expect("scopes"),
-        expiry: expiry.map_or(Expiry::Never, |offset| Expiry::At(at(now, offset))),
+        own_expiry: expiry.map_or(Expiry::Never, |offset| Expiry::At(at(now, offset))),
         revocation: revoked.then(|| Revocation { at: now, by, reason: Reason::new(String::new()).expect("a reason") }),
         creator: creator.parse().expect("an id"),
         resource: Resource::new(format!("workspaces/{}{below}", of.id)).expect("a resource"),
@@ -142,8 +143,12 @@ async fn narrowing_finds_what_the_core_decides(fixture: Fixture) {
     let mut runner = runner();
     let states = [WorkspaceState::Active, WorkspaceState::Suspended { at: now }, WorkspaceState::Deleted { at: now }];
     let mut all = BTreeMap::new();
-    for (id, state) in WORKSPACES.into_iter().zip(states) {
-        let workspace = Workspace { state, ..workspace(id, now) };
+    let step = |until: i64, end: i64| format!("{}:{}", at(now, until).unix_micros(), at(now, end).unix_micros());
+    let steps = [format!("{} {}", step(-3_600, 0), step(0, 3_600)), String::new(), step(-3_600, -1_800)];
+    for ((id, state), steps) in WORKSPACES.into_iter().zip(states).zip(steps) {
+        let policy = PolicyState { deadlines: steps.parse().expect("deadlines"), ..PolicyState::default() };
+        let workspace = Workspace { state, organization: None, policy, ..workspace(id, now) };
+        let circumstances = workspace.circumstances(None).expect("its own");
         assert_eq!(insert_workspace(&store, &workspace).await, Insert::Done);
         let tokens: Vec<_> = (0..40).map(|_| token(&fixture, &workspace, now, draw(&mut runner, &drawn()))).collect();
         for token in &tokens {
@@ -151,16 +156,16 @@ async fn narrowing_finds_what_the_core_decides(fixture: Fixture) {
         }
         let mut by_place = tokens;
         by_place.sort_unstable_by_key(|token| std::cmp::Reverse((token.create_time, token.name.id)));
-        all.insert(id, (state, by_place));
+        all.insert(id, (circumstances, by_place));
     }
     let (mut some, strategy) = (0, filters(now));
     for number in 0..80 {
         let text = draw(&mut runner, &strategy);
         let filter: TokenFilter = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-        for (id, (state, tokens)) in &all {
+        for (id, (circumstances, tokens)) in &all {
             let first = page(&store, id, &text, None, 1).await;
             assert!(first.now == now || !fixture.is_sqlite());
-            let wanted: Vec<_> = tokens.iter().filter(|token| filter.matches(token, *state, first.now)).cloned().collect();
+            let wanted: Vec<_> = tokens.iter().filter(|token| filter.matches(token, circumstances, first.now)).cloned().collect();
             // No end lies so near that it could come in between.
             let (found, _) = walk(&store, id, &text, if number % 2 == 0 { 7 } else { 1_000 }).await;
             let found: Vec<_> = found.into_iter().map(|token| token.expect("it is good")).collect();
@@ -226,7 +231,8 @@ async fn a_call_looks_at_a_bounded_number_of_rows(fixture: Fixture) {
 async fn counting_ends(fixture: Fixture) {
     let store = fixture.initialized().await;
     let now = store.now().await.expect("time");
-    assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
+    let acme = Workspace { organization: None, policy: PolicyState::default(), ..workspace("acme", now) };
+    assert_eq!(insert_workspace(&store, &acme).await, Insert::Done);
     let token = fixture.token(&workspace_id("acme"), now);
     assert_eq!(insert_token(&store, &token).await, Insert::Done);
     copy(&fixture, &token, MAX_COUNTED - 2).await;

@@ -7,6 +7,7 @@ use tokend_core::{
     caller::CallerKey,
     credential::Kid,
     keyring::{KeyState, KnownKey, RootKeys, WrongKeys},
+    policy::PolicyState,
     text::Reason,
     token::{Expiry, Revocation, Token},
     workspace::{Workspace, WorkspaceState},
@@ -14,8 +15,8 @@ use tokend_core::{
 use tokend_store::{Insert, OpenError, SealedTable, Store, StoreError, WriteTx, migrate};
 
 use crate::support::{
-    Fixture, after, caller, insert_caller, insert_caller_key, insert_organization, insert_token, insert_workspace, on_both,
-    organization, random, workspace, workspace_id,
+    Fixture, after, caller, insert_caller, insert_caller_key, insert_token, insert_workspace, on_both, random, workspace,
+    workspace_id,
 };
 
 on_both!(
@@ -180,7 +181,6 @@ async fn renewing_leaves_nothing_but_what_was_tampered_with(fixture: Fixture) {
         assert_eq!(insert_workspace(&store, &workspace(id, now)).await, Insert::Done);
         assert_eq!(insert_token(&store, &fixture.token(&workspace_id(id), now)).await, Insert::Done);
     }
-    assert_eq!(insert_organization(&store, &organization("initech", now)).await, Insert::Done);
     assert!(activate(&store, kid).await);
     assert_eq!(insert_workspace(&store, &workspace("a7", now)).await, Insert::Done);
     fixture.sql("UPDATE workspaces SET create_time = create_time + 1 WHERE id IN ('a1', 'a2', 'a6')").await;
@@ -241,7 +241,7 @@ async fn what_is_alive_is_counted(fixture: Fixture) {
     assert!(matches!(first, (0, 1, Some(Expiry::At(_)))), "{first:?}");
     fixture.sql("DELETE FROM caller_keys").await;
     assert_eq!(live().await, (0, 0, None));
-    let token = |workspace: &Workspace, expiry| Token { expiry, ..fixture.token(&workspace.id, now) };
+    let token = |workspace: &Workspace, own_expiry| Token { own_expiry, ..fixture.token(&workspace.id, now) };
     let revocation = Revocation { at: now, by: "root".parse().expect("an id"), reason: Reason::new(String::new()).expect("short") };
     for dead in [
         token(&active, Expiry::At(now)),
@@ -284,14 +284,17 @@ async fn a_retired_key_stays_retired(fixture: Fixture) {
 async fn a_schema_from_before_states(fixture: Fixture) {
     let store = fixture.initialized().await;
     let now = store.now().await.expect("time");
-    assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
-    assert_eq!(insert_token(&store, &fixture.token(&workspace_id("acme"), now)).await, Insert::Done);
+    let acme = Workspace { organization: None, policy: PolicyState::default(), ..workspace("acme", now) };
+    assert_eq!(insert_workspace(&store, &acme).await, Insert::Done);
+    assert_eq!(insert_token(&store, &fixture.token(&acme.id, now)).await, Insert::Done);
     store.close().await;
     let forget = "DROP INDEX keyring_keys_one_active; ALTER TABLE keyring_keys DROP COLUMN state; \
                   ALTER TABLE keyring_keys DROP COLUMN activate_time; ALTER TABLE keyring_keys DROP COLUMN retire_time; \
                   DROP TABLE endings; DROP TABLE organizations; DROP TABLE webhook_outbox; DROP TABLE token_notices; \
                   ALTER TABLE tokens DROP COLUMN requested_expire_time; \
                   ALTER TABLE tokens DROP COLUMN rotated_from; ALTER TABLE tokens DROP COLUMN rotated_to; \
+                  DROP INDEX workspaces_by_organization; ALTER TABLE workspaces DROP COLUMN policy; \
+                  ALTER TABLE workspaces DROP COLUMN policy_update_time; ALTER TABLE workspaces DROP COLUMN policy_deadlines; \
                   DELETE FROM tokend_migrations WHERE version >= 4";
     fixture.sql(forget).await;
     assert!(!migrate(&fixture.settings).await.expect("it can be migrated").is_behind());

@@ -2,12 +2,11 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use tokend_core::{caller::CallerKey, credential::CredentialId, token::Token};
+use tokend_core::{caller::CallerKey, credential::CredentialId, token::Token, workspace::Workspace};
 use tokend_store::{Insert, Store, StoreError, TimeCursor};
 
 use crate::support::{
-    Fixture, after, caller, insert_caller, insert_caller_key, insert_organization, insert_token, insert_workspace, on_both,
-    organization, workspace, workspace_id,
+    Fixture, after, caller, insert_caller, insert_caller_key, insert_token, insert_workspace, on_both, workspace, workspace_id,
 };
 
 on_both!(
@@ -92,9 +91,9 @@ async fn workspaces_organizations_and_callers_are_listed_by_id(fixture: Fixture)
     // In an order that languages would sort otherwise.
     let ids = ["a-z", "a0", "aa", "ab-c", "abc", "b1"];
     for id in ids.iter().rev() {
-        assert_eq!(insert_workspace(&store, &workspace(id, now)).await, Insert::Done);
+        let organization = Some(id.parse().expect("an id"));
+        assert_eq!(insert_workspace(&store, &Workspace { organization, ..workspace(id, now) }).await, Insert::Done);
         assert_eq!(insert_caller(&store, &caller(id, now)).await, Insert::Done);
-        assert_eq!(insert_organization(&store, &organization(id, now)).await, Insert::Done);
     }
     let (mut workspaces, mut callers, mut next_workspace, mut next_caller) = (Vec::new(), Vec::new(), None, None);
     let (mut organizations, mut next_organization) = (Vec::new(), None);

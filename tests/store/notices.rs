@@ -44,7 +44,7 @@ async fn acme(fixture: &Fixture) -> (Store, Timestamp) {
 /// A token of it that was not rotated.
 async fn token(fixture: &Fixture, store: &Store, now: Timestamp, expiry: Expiry) -> Token {
     let token = fixture.token(&workspace_id("acme"), now);
-    let token = Token { expiry, requested_expiry: expiry, rotated_from: None, rotated_to: None, ..token };
+    let token = Token { own_expiry: expiry, requested_expiry: expiry, rotated_from: None, rotated_to: None, ..token };
     assert_eq!(insert_token(store, &token).await, Insert::Done);
     token
 }
@@ -108,7 +108,7 @@ async fn rotate(store: &Store, name: TokenName, end: Timestamp) -> Token {
     let rotate = async move |tx: &WriteTx| {
         let read = tx.token(&name).await?.expect("it is there");
         let rotated_to = Some(CredentialId::from_bytes([9; CredentialId::BYTES]));
-        let rotated = Token { expiry: read.expiry.earlier(Expiry::At(end)), rotated_to, ..(*read).clone() };
+        let rotated = Token { own_expiry: read.own_expiry.earlier(Expiry::At(end)), rotated_to, ..(*read).clone() };
         Ok(tx.rotate_token(&read, rotated).await?.expect("it is as it was read").into_inner())
     };
     let rotated = store.write_advancing::<_, StoreError, _>(move |tx| Box::pin(async move { rotate(tx).await }));
@@ -121,7 +121,7 @@ async fn a_rotation_brings_the_look_forward(fixture: Fixture) {
     for expiry in [Expiry::Never, Expiry::At(after(now, 100 * 24 * HOUR)), Expiry::At(after(now, HOUR / 2))] {
         let token = token(&fixture, &store, now, expiry).await;
         let rotated = rotate(&store, token.name.clone(), overlap_end).await;
-        let wanted = Noted { look_time: rotated.expiry.time(), ..Noted::default() };
+        let wanted = Noted { look_time: rotated.own_expiry.time(), ..Noted::default() };
         assert_eq!(noted(&store, &token).await, Some(wanted), "{expiry:?}");
     }
     // One that has ended, and is replaced nevertheless: it is kept for as long as if it had ended now.

@@ -23,12 +23,13 @@ async fn tokens(fixture: Fixture) {
     let acme = workspace("acme", now);
     assert_eq!(insert_workspace(&store, &acme).await, Insert::Done);
 
+    let circumstances = acme.circumstances(Some(&organization("initech", now))).expect("its own");
     let full = fixture.token(&acme.id, now);
     let simple = Token {
         description: Description::new(String::new()).expect("empty is fine"),
         allowed_addresses: AllowedAddresses::Any,
         labels: Labels::default(),
-        expiry: Expiry::Never,
+        own_expiry: Expiry::Never,
         ..fixture.token(&acme.id, after(now, 1))
     };
     let revocation = Revocation {
@@ -42,10 +43,10 @@ async fn tokens(fixture: Fixture) {
     }
     for token in [full, simple, revoked] {
         let stored = store.token(&token.name).await.expect("it can be read").expect("it is there");
-        assert_eq!((&stored.token, stored.workspace_state), (&token, acme.state));
+        assert_eq!((&stored.token, &stored.circumstances), (&token, &circumstances));
         assert!(stored.now >= now);
         let presented = store.presented_token(token.name.id).await.expect("it can be read").expect("it is there");
-        assert_eq!((&presented.token, &presented.workspace), (&token, &acme));
+        assert_eq!((&presented.token, &presented.circumstances), (&token, &circumstances));
         assert_eq!(presented.revision.number, 0);
         assert!(i64::try_from(presented.revision.epoch).is_ok());
     }

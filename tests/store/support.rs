@@ -22,6 +22,7 @@ use tokend_core::{
     labels::Labels,
     name::{CallerKeyName, TokenName, WorkspaceId},
     organization::Organization,
+    policy::PolicyState,
     resource::Resource,
     scope::{GrantedScopes, ScopeCatalog},
     text::{Description, DisplayName},
@@ -167,7 +168,7 @@ impl Fixture {
             labels: Labels::new(labels).expect("labels"),
             create_time,
             creator: "root".parse().expect("an id"),
-            expiry: Expiry::At(after(create_time, 3_600)),
+            own_expiry: Expiry::At(after(create_time, 3_600)),
             requested_expiry: Expiry::At(after(create_time, 7_200)),
             revocation: None,
             rotated_from: Some(CredentialId::from_bytes([0xf0; CredentialId::BYTES])),
@@ -249,6 +250,17 @@ pub(crate) fn workspace(id: &str, create_time: Timestamp) -> Workspace {
         organization: Some("initech".parse().expect("an id")),
         state: WorkspaceState::Suspended { at: create_time },
         create_time,
+        policy: policy_state(create_time),
+    }
+}
+
+/// A policy that was applied when the clock had come that far, and a deadline that binds nothing made since.
+pub(crate) fn policy_state(time: Timestamp) -> PolicyState {
+    let deadlines = format!("{}:{}", time.unix_micros() - 2, time.unix_micros() - 1);
+    PolicyState {
+        text: r#"{"max_lifetime":3600000000,"applied":true}"#.to_owned(),
+        update_time: Some(time),
+        deadlines: deadlines.parse().expect("deadlines"),
     }
 }
 
@@ -257,6 +269,7 @@ pub(crate) fn organization(id: &str, create_time: Timestamp) -> Organization {
         id: id.parse().expect("an id"),
         display_name: DisplayName::new(format!("The {id} organization")).expect("a name"),
         create_time,
+        policy: policy_state(create_time),
     }
 }
 
@@ -270,7 +283,12 @@ pub(crate) fn caller(id: &str, create_time: Timestamp) -> Caller {
     }
 }
 
+/// Inserts a workspace, and its organization if that is not there.
 pub(crate) async fn insert_workspace(store: &Store, workspace: &Workspace) -> Insert {
+    if let Some(id) = &workspace.organization {
+        let (Insert::Done | Insert::Taken | Insert::NoParent) =
+            insert_organization(store, &organization(id.as_str(), workspace.create_time)).await;
+    }
     let workspace = workspace.clone();
     store
         .write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.insert_workspace(&workspace).await }))

@@ -146,6 +146,12 @@ async fn every_covered_column_of_workspaces(fixture: Fixture) {
         ("state", "state = 'ACTIVE', state_time = NULL".to_owned()),
         edit("state_time", "state_time + 1"),
         edit("create_time", "create_time + 1"),
+        edit("policy", "''"),
+        edit("policy", "'{}'"),
+        edit("policy_update_time", "NULL"),
+        edit("policy_update_time", "policy_update_time + 1"),
+        edit("policy_deadlines", "''"),
+        edit("policy_deadlines", "'1:2'"),
         edit("mac", &fixture.bytes(&[1; 34])),
     ];
     each_edit_is_found(&fixture, Workspace::TABLE, "true", &edits, || async {
@@ -162,7 +168,15 @@ async fn every_covered_column_of_organizations(fixture: Fixture) {
     let store = fixture.initialized().await;
     let now = store.now().await.expect("time");
     assert_eq!(insert_organization(&store, &organization("initech", now)).await, Insert::Done);
-    let edits = [edit("id", "'umbrella'"), edit("create_time", "create_time + 1"), edit("mac", &fixture.bytes(&[1; 34]))];
+    let edits = [
+        edit("id", "'umbrella'"),
+        edit("create_time", "create_time + 1"),
+        edit("policy", "''"),
+        edit("policy_update_time", "NULL"),
+        edit("policy_deadlines", "''"),
+        edit("policy_deadlines", "'1:2'"),
+        edit("mac", &fixture.bytes(&[1; 34])),
+    ];
     each_edit_is_found(&fixture, Organization::TABLE, "true", &edits, || async {
         let first = store.list_organizations(None, 1).await?.organizations.remove(0);
         let one = store.organization(&"initech".parse().expect("an id")).await;

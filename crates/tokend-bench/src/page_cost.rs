@@ -13,6 +13,7 @@ use tokend_core::{
     keyring::KeyRing,
     labels::Labels,
     name::{TokenName, WorkspaceId},
+    policy::PolicyState,
     resource::Resource,
     scope::{GrantedScopes, ScopeCatalog},
     text::{Description, DisplayName},
@@ -99,6 +100,7 @@ async fn fill(store: &Store, id: WorkspaceId, size: usize) -> Result<(), Failure
         organization: None,
         state: WorkspaceState::Active,
         create_time: store.now().await?,
+        policy: PolicyState::default(),
     };
     let new: Result<Insert, StoreError> =
         store.write(move |tx| Box::pin(async move { tx.insert_workspace(&workspace).await })).await;
@@ -130,7 +132,7 @@ async fn token(ring: &KeyRing, workspace: &WorkspaceId, scopes: &GrantedScopes, 
         labels: Labels::default(),
         create_time: tx.now().await?,
         creator: "admin".parse()?,
-        expiry: Expiry::Never,
+        own_expiry: Expiry::Never,
         requested_expiry: Expiry::Never,
         revocation: None,
         rotated_from: None,

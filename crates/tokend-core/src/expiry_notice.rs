@@ -105,7 +105,7 @@ impl Token {
 
     /// Whether it was rotated. A backup that is older than its successor knows that by its end.
     fn is_being_replaced(&self) -> bool {
-        self.rotated_to.is_some() || self.expiry != self.requested_expiry
+        self.rotated_to.is_some() || self.own_expiry != self.requested_expiry
     }
 }
 

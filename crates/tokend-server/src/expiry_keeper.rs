@@ -21,8 +21,7 @@ use tokend_core::{
     expiry_notice::ExpiryNotice,
     name::{TokenName, WorkspaceId},
     time::Timestamp,
-    token::{Expiry, Token},
-    workspace::Workspace,
+    token::{Circumstances, Expiry, Token},
 };
 use tokend_store::{DueTokens, Duty, Noted, Store, StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
@@ -150,7 +149,7 @@ async fn tell_some(tx: &WriteTx, workspace: WorkspaceId, tokens: Vec<CredentialI
         let name = TokenName { workspace: workspace.id.clone(), id };
         let read = async { Ok((tx.token(&name).await?, tx.noted(id).await?)) };
         match read.await {
-            Ok((Some(token), Some(read))) => told.extend(tell_one(tx, &workspace, &token, read, now).await?),
+            Ok((Some(token), Some(read))) => told.extend(tell_one(tx, workspace.circumstances(), &token, read, now).await?),
             // Gone meanwhile.
             Ok(_) => {}
             Err(StoreError::Tampered { .. } | StoreError::Corrupt { .. }) => tx.look_later(id, LATER).await?,
@@ -163,13 +162,13 @@ async fn tell_some(tx: &WriteTx, workspace: WorkspaceId, tokens: Vec<CredentialI
 /// Tells what is due of a token, if anything is, and when to look at it again.
 async fn tell_one(
     tx: &WriteTx,
-    workspace: &Workspace,
+    circumstances: &Circumstances,
     token: &Token,
     read: Noted,
     now: Timestamp,
 ) -> Result<Vec<ExpiryNotice>, StoreError> {
-    let end = token.expiry;
-    let plan = token.notice_plan(workspace.state, end);
+    let end = token.expiry(circumstances);
+    let plan = token.notice_plan(circumstances.state, end);
     let due: Vec<_> = plan.due(read.told, now).collect();
     let told = due.iter().fold(read.told, |told, notice| told.with(*notice));
     let end_time = if due.contains(&ExpiryNotice::End) { Some(now) } else { read.end_time };

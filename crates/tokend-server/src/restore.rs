@@ -225,7 +225,7 @@ async fn end_again(tx: &WriteTx, ending: Ending, done: &mut Restored) -> Result<
             // One of that id that was made later is another.
             let read = tx.lock_workspace(&id).await?.filter(|read| read.create_time == create_time && read.state != state);
             let Some(read) = read.filter(|read| !matches!(read.state, WorkspaceState::Deleted { .. })) else { return Ok(()) };
-            let changed = Workspace { state, ..(*read).clone() };
+            let changed = Workspace { state, ..(**read).clone() };
             let Some(workspace) = tx.update_workspace(&read, changed).await? else { return Ok(()) };
             let kind = match state {
                 WorkspaceState::Active => EventType::WorkspaceResumed,
@@ -240,8 +240,8 @@ async fn end_again(tx: &WriteTx, ending: Ending, done: &mut Restored) -> Result<
             let Some(_) = tx.lock_workspace(&name.workspace).await? else { return Ok(()) };
             let Some(read) = tx.token(&name).await?.filter(|token| token.revocation.is_none()) else { return Ok(()) };
             // Its successor was made after the backup and is lost: it may be rotated again.
-            let cut = Token { expiry: read.expiry.earlier(Expiry::At(end)), ..(*read).clone() };
-            if cut.expiry == read.expiry {
+            let cut = Token { own_expiry: read.own_expiry.earlier(Expiry::At(end)), ..(*read).clone() };
+            if cut.own_expiry == read.own_expiry {
                 return Ok(());
             }
             let Some(token) = tx.rotate_token(&read, cut).await? else { return Ok(()) };

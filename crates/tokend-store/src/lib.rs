@@ -38,7 +38,7 @@ pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use outbox::{Backlog, Claim};
 pub use read::{
-    CallerKeyPage, CallerPage, DuePlace, DueTokens, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, OrganizationPage,
+    CallerKeyPage, CallerPage, DuePlace, DueTokens, Governed, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, OrganizationPage,
     PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor,
     TokenPage, TokenPlace, WorkspacePage,
 };

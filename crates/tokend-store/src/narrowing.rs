@@ -11,21 +11,21 @@ use tokend_core::{
     filter::{Expression, Order, Restriction, Sign, TokenFilter},
     scope::ScopeName,
     time::Timestamp,
-    token::TokenState,
+    token::{Circumstances, TokenState},
     workspace::WorkspaceState,
 };
 
 use crate::{entity::tokens::Column, row::map_entry};
 
-/// Of which moment and workspace a filter asks, and which database.
+/// Of which moment a filter asks and of whose tokens, and which database.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Narrowing {
-    pub(crate) workspace: WorkspaceState,
+pub(crate) struct Narrowing<'a> {
+    pub(crate) circumstances: &'a Circumstances,
     pub(crate) now: Timestamp,
     pub(crate) is_sqlite: bool,
 }
 
-impl Narrowing {
+impl Narrowing<'_> {
     /// What is to be true of the columns of tokens of that workspace.
     pub(crate) fn of(self, filter: &TokenFilter) -> Condition {
         self.expression(filter.expression())
@@ -47,14 +47,15 @@ impl Narrowing {
             Restriction::HasLabel(key) => one(self.holds(Column::Labels, &map_entry(key, None))),
             Restriction::Creator(sign, creator) => signed(*sign, one(Column::Creator.eq(creator.as_str()))),
             Restriction::CreateTime(order, time) => one(ordered(Column::CreateTime, *order, *time)),
-            Restriction::ExpireTime(order, time) => {
-                let compared = ordered(Column::ExpireTime, *order, *time);
-                match order {
-                    Order::NotEqual => Condition::any().add(Column::ExpireTime.is_null()).add(compared),
-                    _ => one(Column::ExpireTime.is_not_null()).add(compared),
-                }
-            }
-            Restriction::NeverExpires(sign) => signed(*sign, one(Column::ExpireTime.is_null())),
+            Restriction::ExpireTime(order, time) => match order {
+                Order::Equal => self.ends_by(*time).add(self.ends_before(*time).not()),
+                Order::NotEqual => self.ends_by(*time).add(self.ends_before(*time).not()).not(),
+                Order::Less => self.ends_before(*time),
+                Order::AtMost => self.ends_by(*time),
+                Order::Greater => self.ends_by(Timestamp::MAX).add(self.ends_by(*time).not()),
+                Order::AtLeast => self.ends_by(Timestamp::MAX).add(self.ends_before(*time).not()),
+            },
+            Restriction::NeverExpires(sign) => signed(*sign, self.ends_by(Timestamp::MAX).not()),
             Restriction::Resource(sign, resource) => signed(*sign, one(Column::Resource.eq(resource.as_str()))),
             // Not as a range of texts, which would hang on how the database sorts them; there is no index that it could use.
             Restriction::Under(resource) => Condition::any()
@@ -66,18 +67,35 @@ impl Narrowing {
     /// As `Token::state` has it.
     fn is_in(self, state: TokenState) -> Condition {
         let not_revoked = || one(Column::RevokeTime.is_null());
-        let now = self.now.unix_micros();
-        match (state, self.workspace) {
+        match (state, self.circumstances.state) {
             (TokenState::Revoked, WorkspaceState::Deleted { .. }) => one(Expr::cust("1 = 1")),
             (TokenState::Revoked, _) => one(Column::RevokeTime.is_not_null()),
             (TokenState::Expired, WorkspaceState::Active | WorkspaceState::Suspended { .. }) => {
-                not_revoked().add(Column::ExpireTime.is_not_null()).add(Column::ExpireTime.lte(now))
+                not_revoked().add(self.ends_by(self.now))
             }
             (TokenState::Active, WorkspaceState::Active) | (TokenState::Suspended, WorkspaceState::Suspended { .. }) => {
-                not_revoked().add(Condition::any().add(Column::ExpireTime.is_null()).add(Column::ExpireTime.gt(now)))
+                not_revoked().add(self.ends_by(self.now).not())
             }
             (TokenState::Active | TokenState::Expired | TokenState::Suspended, _) => one(Expr::cust("1 = 0")),
         }
+    }
+
+    /// That it has an end, of its own or by a deadline, and that comes not later than `time`.
+    fn ends_by(self, time: Timestamp) -> Condition {
+        let own = Column::ExpireTime.lte(time.unix_micros());
+        self.ends(own, self.circumstances.deadlines.made_until_ended(time))
+    }
+
+    /// Likewise, and comes earlier than `time`.
+    fn ends_before(self, time: Timestamp) -> Condition {
+        let own = Column::ExpireTime.lt(time.unix_micros());
+        self.ends(own, self.circumstances.deadlines.made_until_ending_before(time))
+    }
+
+    fn ends(self, own: Expr, made_until: Option<Timestamp>) -> Condition {
+        let own = one(Column::ExpireTime.is_not_null()).add(own);
+        let bound = made_until.map(|until| Column::CreateTime.lte(until.unix_micros()));
+        one(Condition::any().add(own).add_option(bound))
     }
 
     /// Scopes stand with a space between.

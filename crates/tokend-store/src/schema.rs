@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 9] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 10] = [
     (
         1,
         "foundation",
@@ -32,6 +32,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 9] = [
         "organizations",
         include_str!("../migrations/sqlite/0007_organizations.sql"),
         include_str!("../migrations/postgres/0007_organizations.sql"),
+    ),
+    (
+        8,
+        "policies",
+        include_str!("../migrations/sqlite/0008_policies.sql"),
+        include_str!("../migrations/postgres/0008_policies.sql"),
     ),
     (
         9,

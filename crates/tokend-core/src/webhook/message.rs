@@ -101,7 +101,7 @@ fn data<'a>(token: &'a Token, end: Timestamp, prefix: &Prefix) -> TokenData<'a> 
         labels,
         create_time,
         creator,
-        expiry: _,
+        own_expiry: _,
         requested_expiry: _,
         revocation: _,
         rotated_from: _,

@@ -19,7 +19,7 @@ const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 fn ending(expiry: Expiry) -> Token {
     Token {
         create_time: at(0),
-        expiry,
+        own_expiry: expiry,
         requested_expiry: expiry,
         revocation: None,
         rotated_from: None,
@@ -34,13 +34,13 @@ fn on(day: i64) -> Expiry {
 
 /// The days before the end of which is told at `now`.
 fn days(token: &Token, told: Told, now: i64) -> Vec<u8> {
-    token.notice_plan(WorkspaceState::Active, token.expiry).due(told, at(now)).map(ExpiryNotice::days).collect()
+    token.notice_plan(WorkspaceState::Active, token.own_expiry).due(told, at(now)).map(ExpiryNotice::days).collect()
 }
 
 #[test]
 fn each_is_due_from_its_moment_on() {
     let token = ending(on(100));
-    let plan = token.notice_plan(WorkspaceState::Active, token.expiry);
+    let plan = token.notice_plan(WorkspaceState::Active, token.own_expiry);
     let mut told = Told::NOTHING;
     for (day, notice) in [40, 70, 93, 99, 100].into_iter().zip(ExpiryNotice::ALL) {
         let due = |told, now| plan.due(told, at(now)).collect::<Vec<_>>();
@@ -95,7 +95,7 @@ fn an_end_brought_nearer_is_told_at_once() {
 
 #[test]
 fn of_what_is_over_nothing_is_told() {
-    let plan = |token: Token, workspace| token.notice_plan(workspace, token.expiry).next(Told::NOTHING);
+    let plan = |token: Token, workspace| token.notice_plan(workspace, token.own_expiry).next(Told::NOTHING);
     let token = || ending(on(100));
     let (suspended, deleted) = (WorkspaceState::Suspended { at: at(1) }, WorkspaceState::Deleted { at: at(1) });
     assert_eq!(plan(Token { revocation: Some(revocation()), ..token() }, WorkspaceState::Active), None);
@@ -156,14 +156,14 @@ proptest! {
     #[test]
     fn every_notice_is_told_once_as_its_end_moves(own in prop::option::of(1..150i64), steps in steps()) {
         let token = ending(own.map_or(Expiry::Never, on));
-        let (mut now, mut end, mut told) = (0, token.expiry, Told::NOTHING);
+        let (mut now, mut end, mut told) = (0, token.own_expiry, Told::NOTHING);
         let (mut known, mut listed) = (BTreeSet::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Later(quarters) => now += quarters * DAY / 4,
                 // What has ended stays ended: a deadline that has passed is not lifted.
                 Step::Deadline(_) if end.has_passed(at(now)) => {}
-                Step::Deadline(deadline) => end = token.expiry.earlier(deadline.map_or(Expiry::Never, on)),
+                Step::Deadline(deadline) => end = token.own_expiry.earlier(deadline.map_or(Expiry::Never, on)),
                 Step::Sweep => {
                     let plan = token.notice_plan(WorkspaceState::Active, end);
                     let due: Vec<_> = plan.due(told, at(now)).collect();
@@ -193,7 +193,7 @@ proptest! {
     fn the_next_look_finds_the_next_notice(end in 1..150i64, bits in 0..32i16) {
         let token = ending(on(end));
         let told = Told::from_bits(bits).expect("known");
-        let plan = token.notice_plan(WorkspaceState::Active, token.expiry);
+        let plan = token.notice_plan(WorkspaceState::Active, token.own_expiry);
         match plan.next(told) {
             None => prop_assert_eq!(plan.due(told, Timestamp::MAX).count(), 0),
             Some(next) => {

@@ -2,8 +2,7 @@ use tokend_core::{
     credential::{Kind, Prefix, Secret, hint},
     name::TokenName,
     time::Timestamp,
-    token::{Revocation, Token, TokenState},
-    workspace::WorkspaceState,
+    token::{Circumstances, Revocation, Token, TokenState},
 };
 
 use crate::{field::time_message, v1};
@@ -13,8 +12,8 @@ use crate::{field::time_message, v1};
 pub struct TokenView<'a> {
     /// The token.
     pub token: &'a Token,
-    /// The state of its workspace.
-    pub workspace: WorkspaceState,
+    /// What its life depends on besides itself.
+    pub circumstances: &'a Circumstances,
     /// The moment: database time.
     pub now: Timestamp,
     /// The installation's prefix.
@@ -23,7 +22,7 @@ pub struct TokenView<'a> {
 
 impl From<TokenView<'_>> for v1::Token {
     fn from(view: TokenView<'_>) -> Self {
-        let state = match view.token.state(view.workspace, view.now) {
+        let state = match view.token.state(view.circumstances, view.now) {
             TokenState::Active => v1::token::State::Active,
             TokenState::Expired => v1::token::State::Expired,
             TokenState::Revoked => v1::token::State::Revoked,
@@ -40,7 +39,7 @@ impl From<TokenView<'_>> for v1::Token {
             labels,
             create_time,
             creator,
-            expiry,
+            own_expiry: _,
             requested_expiry,
             revocation,
             rotated_from,
@@ -64,7 +63,7 @@ impl From<TokenView<'_>> for v1::Token {
             labels: labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
             create_time: Some(time_message(*create_time)),
             creator: creator.name(),
-            expire_time: expiry.time().map(time_message),
+            expire_time: view.token.expiry(view.circumstances).time().map(time_message),
             requested_expire_time: requested_expiry.time().map(time_message),
             revoke_time,
             revoker,

@@ -4,7 +4,7 @@ use tokend_core::{
     revision::Revision,
     scope::ScopeCatalog,
     time::Timestamp,
-    token::Token,
+    token::{Expiry, Token},
     verdict::{Denial, Verdict},
 };
 
@@ -27,6 +27,8 @@ pub struct Verification {
 pub struct KnownToken {
     /// The token.
     pub token: Token,
+    /// When it ends by itself, everything that binds it considered.
+    pub expiry: Expiry,
     /// The moment of the verdict: database time.
     pub now: Timestamp,
     /// The state that it was made from.
@@ -46,7 +48,7 @@ impl Verification {
         v1::VerifyResponse {
             decision: decision.into(),
             deny_reason: deny_reason.into(),
-            token: known.map(|known| verified_token(known.token, known.now)),
+            token: known.map(verified_token),
             missing_scopes: missing.into_iter().flat_map(|set| catalog.names(set)).map(ToString::to_string).collect(),
             // Nothing is cached yet: each verdict holds for the moment it was made.
             cacheable_for: Some(span_message(Duration::ZERO)),
@@ -75,7 +77,7 @@ const fn missing_scopes(denial: Denial) -> Option<tokend_core::scope::ScopeSet> 
     }
 }
 
-fn verified_token(token: Token, now: Timestamp) -> v1::VerifiedToken {
+fn verified_token(KnownToken { token, expiry, now, revision: _ }: KnownToken) -> v1::VerifiedToken {
     let Token {
         name,
         digest: _,
@@ -87,7 +89,7 @@ fn verified_token(token: Token, now: Timestamp) -> v1::VerifiedToken {
         labels,
         create_time: _,
         creator: _,
-        expiry,
+        own_expiry: _,
         requested_expiry: _,
         revocation: _,
         rotated_from: _,

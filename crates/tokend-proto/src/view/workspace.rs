@@ -8,7 +8,7 @@ use crate::{field::time_message, v1};
 /// A workspace, with how many of its tokens are neither revoked nor expired.
 #[must_use]
 pub fn workspace_message(workspace: Workspace, active_token_count: u64) -> v1::Workspace {
-    let Workspace { id, display_name, organization, state, create_time } = workspace;
+    let Workspace { id, display_name, organization, state, create_time, policy: _ } = workspace;
     let state = match state {
         WorkspaceState::Active => v1::workspace::State::Active,
         WorkspaceState::Suspended { .. } => v1::workspace::State::Suspended,

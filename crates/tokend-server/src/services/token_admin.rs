@@ -1,5 +1,9 @@
 use std::sync::Arc;
 
+use tokend_core::{
+    time::Timestamp,
+    token::{Circumstances, Token},
+};
 use tokend_proto::{
     request::{
         bulk::BatchRevokeTokens,
@@ -134,17 +138,21 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
 impl TokenAdminService {
     /// As much of a page as an answer can hold, and where the next one starts.
     fn fitting(&self, page: TokenPage) -> (Vec<v1::Token>, Option<TokenPlace>) {
-        let TokenPage { tokens, next, total_size, workspace_state, now } = page;
+        let TokenPage { tokens, next, total_size, circumstances, now } = page;
         // What can't be read was logged; it hides nothing else.
-        let stored: Vec<_> = tokens.into_iter().flatten().map(|token| StoredToken { token, workspace_state, now }).collect();
-        let (tokens, was_cut) = fit(stored.iter().map(|stored| self.message(stored)));
-        let last = stored.get(tokens.len().wrapping_sub(1)).filter(|_| was_cut);
-        let next = last.map(|last| TimeCursor::new(last.token.create_time, last.token.name.id)).or(next);
+        let readable: Vec<_> = tokens.into_iter().flatten().collect();
+        let (tokens, was_cut) = fit(readable.iter().map(|token| self.view(token, &circumstances, now)));
+        let last = readable.get(tokens.len().wrapping_sub(1)).filter(|_| was_cut);
+        let next = last.map(|last| TimeCursor::new(last.create_time, last.name.id)).or(next);
         (tokens, next.map(|cursor| TokenPlace { cursor, total_size }))
     }
 
     fn message(&self, stored: &StoredToken) -> v1::Token {
-        let StoredToken { token, workspace_state, now } = stored;
-        TokenView { token, workspace: *workspace_state, now: *now, prefix: self.0.store.keys().prefix() }.into()
+        let StoredToken { token, circumstances, now } = stored;
+        self.view(token, circumstances, *now)
+    }
+
+    fn view(&self, token: &Token, circumstances: &Circumstances, now: Timestamp) -> v1::Token {
+        TokenView { token, circumstances, now, prefix: self.0.store.keys().prefix() }.into()
     }
 }

@@ -65,17 +65,17 @@ async fn find(store: &Store, workspace: &WorkspaceId, chosen: ChosenTokens) -> R
         ChosenTokens::Named(ids) => {
             let mut page = store.tokens_of_ids(workspace, &ids).await?.ok_or_else(absent)?;
             refuse_absent(workspace, &ids, &page)?;
-            let (state, now) = (page.workspace_state, page.now);
-            page.tokens.retain(|token| token.as_ref().map_or(true, |token| token.state(state, now) != TokenState::Revoked));
+            let TokenPage { tokens, circumstances, now, .. } = &mut page;
+            tokens.retain(|token| token.as_ref().map_or(true, |token| token.state(circumstances, *now) != TokenState::Revoked));
             page.total_size = page.tokens.len() as u64;
             page
         }
     };
-    let TokenPage { tokens, next: _, total_size, workspace_state, now } = page;
+    let TokenPage { tokens, next: _, total_size, circumstances, now } = page;
     let (mut living, mut bad) = (Vec::new(), None);
     for token in tokens {
         match token {
-            Ok(token) => living.push(StoredToken { token, workspace_state, now }),
+            Ok(token) => living.push(StoredToken { token, circumstances: circumstances.clone(), now }),
             Err(error) => bad = Some(error),
         }
     }
@@ -108,13 +108,13 @@ async fn end_each(
         let (act, workspace, reason) = (act.clone(), workspace.clone(), reason.clone());
         let end = async move |tx: &WriteTx| {
             let locked = tx.lock_workspace(&workspace).await?.ok_or_else(|| Refusal::WorkspaceNotFound(workspace.clone()))?;
-            let (state, now) = (locked.state, tx.now().await?);
+            let (circumstances, now) = (locked.circumstances(), tx.now().await?);
             let mut ended = Vec::with_capacity(names.len());
             for name in names {
                 let Some(read) = tx.token(&name).await? else { continue };
-                if read.state(state, now) != TokenState::Revoked {
+                if read.state(circumstances, now) != TokenState::Revoked {
                     let token: Token = end_token(tx, &act, &read, now, reason.clone(), String::new()).await?.into_inner();
-                    ended.push(StoredToken { token, workspace_state: state, now });
+                    ended.push(StoredToken { token, circumstances: circumstances.clone(), now });
                 }
             }
             Ok::<_, Refusal>(ended)

@@ -168,12 +168,12 @@ async fn end(
 ) -> Result<Revision, Refusal> {
     let act = act.clone();
     let end = async move |tx: &WriteTx| {
-        let state = tx.lock_workspace(&workspace).await?.ok_or_else(|| Refusal::WorkspaceNotFound(workspace.clone()))?.state;
+        let locked = tx.lock_workspace(&workspace).await?.ok_or_else(|| Refusal::WorkspaceNotFound(workspace.clone()))?;
         let now = tx.now().await?;
         for (id, reports) in leaked {
             let name = TokenName { workspace: workspace.clone(), id };
             let (Some(read), Some(first)) = (tx.token(&name).await?, reports.first()) else { continue };
-            if read.state(state, now) != TokenState::Revoked {
+            if read.state(locked.circumstances(), now) != TokenState::Revoked {
                 end_token(tx, &act, &read, now, first.reason(), LeakReport::detail(&reports)).await?;
             }
         }

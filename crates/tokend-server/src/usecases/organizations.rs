@@ -4,6 +4,7 @@ use tokend_core::{
     audit::{Chain, EventType},
     name::OrganizationId,
     organization::Organization,
+    policy::PolicyState,
 };
 use tokend_proto::request::organizations::CreateOrganization;
 use tokend_store::{Insert, OrganizationPage, WriteTx};
@@ -15,7 +16,7 @@ use crate::{access::Act, refusal::Refusal};
 pub(crate) async fn create(context: &Context, act: Act, request: CreateOrganization) -> Result<Organization, Refusal> {
     let CreateOrganization { id, display_name } = request;
     let create = async move |tx: &WriteTx| {
-        let organization = Organization { id, display_name, create_time: tx.now().await? };
+        let organization = Organization { id, display_name, create_time: tx.now().await?, policy: PolicyState::default() };
         if tx.insert_organization(&organization).await? != Insert::Done {
             return Err(Refusal::OrganizationAlreadyExists(organization.id));
         }

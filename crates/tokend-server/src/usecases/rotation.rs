@@ -58,9 +58,9 @@ async fn find_or_rotate(
     // Every verdict reads the database: there is no cache to wait for.
     let RotateToken { name, overlap, expiry, retry, no_wait: _ } = request;
     // The lock puts retries of one request in a row: the second finds what the first made.
-    let workspace = tx.lock_workspace(&name.workspace).await?.ok_or_else(|| Refusal::TokenNotFound(name.clone()))?;
+    let workspace = tx.lock_workspace_and_policy(&name.workspace).await?.ok_or_else(|| Refusal::TokenNotFound(name.clone()))?;
     let now = tx.now().await?;
-    let stored = |token| StoredToken { token, workspace_state: workspace.state, now };
+    let stored = |token| StoredToken { token, circumstances: workspace.circumstances().clone(), now };
     // Unique in the workspace, not for the token: a client that lost the answer and then takes the new token for the one to rotate is
     // told so, instead of having it replaced.
     let retry = retry.map(|retry| (request_key(&act.caller, ROTATE, &name.workspace, &retry), retry));

@@ -104,10 +104,10 @@ pub(crate) async fn identify(context: &Context, caller: &Caller, request: Identi
         return Err(Refusal::SecretIsACallerKey);
     }
     let found = context.store.presented_token(presented.id()).await?.ok_or(Refusal::SecretUnknown)?;
-    let PresentedToken { token, workspace, now, revision: _ } = found;
+    let PresentedToken { token, circumstances, now, revision: _ } = found;
     match keys.recognize(&presented, token) {
         Ok(token) if caller.workspaces.includes(&token.name.workspace) => {
-            Ok(StoredToken { token: token.into_inner(), workspace_state: workspace.state, now })
+            Ok(StoredToken { token: token.into_inner(), circumstances, now })
         }
         Ok(_) | Err(Unrecognized) => Err(Refusal::SecretUnknown),
     }
@@ -122,9 +122,9 @@ pub(crate) async fn revoke(context: &Context, act: Act, request: RevokeToken) ->
         let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
         let now = tx.now().await?;
         // What has ended with its workspace has ended: nothing is left to revoke.
-        let has_ended = read.state(workspace.state, now) == TokenState::Revoked;
+        let has_ended = read.state(workspace.circumstances(), now) == TokenState::Revoked;
         let token = if has_ended { read } else { end_token(tx, &act, &read, now, reason, String::new()).await? };
-        Ok::<_, Refusal>(StoredToken { token: token.into_inner(), workspace_state: workspace.state, now })
+        Ok::<_, Refusal>(StoredToken { token: token.into_inner(), circumstances: workspace.circumstances().clone(), now })
     };
     context.store.reserved().write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
 }
@@ -155,7 +155,7 @@ async fn find_or_insert(
     digest: SecretDigest,
 ) -> Result<Outcome, Refusal> {
     // The lock puts retries of one request in a row: the second finds what the first made.
-    let found = tx.lock_workspace(&name.workspace).await?;
+    let found = tx.lock_workspace_and_policy(&name.workspace).await?;
     let workspace = found.ok_or_else(|| Refusal::WorkspaceNotFound(name.workspace.clone()))?;
     let now = tx.now().await?;
     let retry = request.retry.take().map(|retry| (request_key(&act.caller, CREATE, &name.workspace, &retry), retry));
@@ -163,7 +163,7 @@ async fn find_or_insert(
         && let Some(made) = tx.recorded_request(key).await?
     {
         let token = replay(tx, retry, made, &name.workspace).await?.into_inner();
-        return Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: false });
+        return Ok(Outcome { stored: StoredToken { token, circumstances: workspace.into_parts().1, now }, is_new: false });
     }
     let token = new_token(request, name, digest, &act.caller, &workspace, now)?;
     // 96 random bits: a collision is a broken random source, and the whole write is undone.
@@ -176,7 +176,7 @@ async fn find_or_insert(
     let chain = Chain::Workspace(token.name.workspace.clone());
     let event = act.event(chain, EventType::TokenCreated, token.name.to_string(), tx.row_is(&token).await?);
     tx.audit(Event { detail: grant(&token), ..event }).await?;
-    Ok(Outcome { stored: StoredToken { token, workspace_state: workspace.state, now }, is_new: true })
+    Ok(Outcome { stored: StoredToken { token, circumstances: workspace.into_parts().1, now }, is_new: true })
 }
 
 /// Refuses to make a token where none would work.
@@ -221,7 +221,7 @@ fn new_token(
         labels,
         create_time: now,
         creator: caller.id.clone(),
-        expiry,
+        own_expiry: expiry,
         requested_expiry: expiry,
         revocation: None,
         rotated_from: None,
@@ -232,7 +232,7 @@ fn new_token(
 /// What a token permits, for the record.
 pub(super) fn grant(token: &Token) -> String {
     let scopes: Vec<_> = token.scopes.granted().iter().map(|scope| scope.as_str()).collect();
-    let end = match token.expiry {
+    let end = match token.own_expiry {
         Expiry::Never => "without an end".to_owned(),
         Expiry::At(end) => format!("for {} s", end.saturating_since(token.create_time).as_secs()),
     };

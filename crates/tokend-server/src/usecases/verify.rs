@@ -35,7 +35,7 @@ async fn decided(context: &Context, caller: &Caller, question: Verify) -> Result
         Err(NotAuthentic::Unrecognized) => return Ok(unrecognized()),
         Err(NotAuthentic::KeyLacked(kid)) => return Err(Refusal::KeyNotAtHand(kid)),
     };
-    let Some(PresentedToken { token, workspace, now, revision }) = context.store.presented_token(presented.id()).await? else {
+    let Some(PresentedToken { token, circumstances, now, revision }) = context.store.presented_token(presented.id()).await? else {
         return Ok(unrecognized());
     };
     let token = match keys.recognize(&presented, token) {
@@ -45,12 +45,13 @@ async fn decided(context: &Context, caller: &Caller, question: Verify) -> Result
     // Only now: a refusal would tell that there is such a token.
     reaches(revision, min_revision)?;
     let verdict =
-        decide(&token, &workspace, &context.catalog, &Question { resource: &resource, required_scopes, client_address, now });
-    if let (Verdict::Deny(Denial::Expired), Some(end)) = (verdict, token.expiry.time()) {
+        decide(&token, &circumstances, &context.catalog, &Question { resource: &resource, required_scopes, client_address, now });
+    let expiry = token.expiry(&circumstances);
+    if let (Verdict::Deny(Denial::Expired), Some(end)) = (verdict, expiry.time()) {
         // A clock set back later must not revive what was told to be over.
         context.store.raise_time_floor(end).await?;
     }
-    Ok(Verification { verdict, known: Some(KnownToken { token: token.into_inner(), now, revision }) })
+    Ok(Verification { verdict, known: Some(KnownToken { token: token.into_inner(), expiry, now, revision }) })
 }
 
 /// Decides about several tokens, each on its own.

@@ -4,6 +4,7 @@ use tokend_core::{
     audit::{Chain, Event, EventType, RowAfter},
     caller::{Caller, WorkspaceAccess},
     name::WorkspaceId,
+    policy::PolicyState,
     revision::Revision,
     time::Timestamp,
     workspace::{DeletedForGood, Workspace, WorkspaceState},
@@ -24,7 +25,8 @@ pub(crate) async fn create(context: &Context, act: Act, request: CreateWorkspace
             return Err(Refusal::OrganizationNotFound(organization.clone()));
         }
         let create_time = tx.now().await?;
-        let workspace = Workspace { id, display_name, organization, state: WorkspaceState::Active, create_time };
+        let policy = PolicyState::default();
+        let workspace = Workspace { id, display_name, organization, state: WorkspaceState::Active, create_time, policy };
         if tx.insert_workspace(&workspace).await? != Insert::Done {
             return Err(Refusal::WorkspaceAlreadyExists(workspace.id));
         }
@@ -110,12 +112,12 @@ async fn change(
     let read = tx.lock_workspace(&id).await?.ok_or_else(|| Refusal::WorkspaceNotFound(id.clone()))?;
     let state = next(read.state, tx.now().await?).map_err(|DeletedForGood| Refusal::WorkspaceDeleted(id.clone()))?;
     if state == read.state {
-        return Ok(tx.counted(read.into_inner()).await?);
+        return Ok(tx.counted((**read).clone(), read.circumstances()).await?);
     }
-    let changed = Workspace { state, ..(*read).clone() };
+    let changed = Workspace { state, ..(**read).clone() };
     // Read under its lock: only a change behind our back can come in between.
     let tampered = || StoreError::Tampered { table: "workspaces", row: id.to_string() };
     let workspace = tx.update_workspace(&read, changed).await?.ok_or_else(tampered)?.into_inner();
     tx.audit(act.event(Chain::Workspace(id), kind, workspace.id.name(), tx.row_is(&workspace).await?)).await?;
-    Ok(tx.counted(workspace).await?)
+    Ok(tx.counted(workspace, read.circumstances()).await?)
 }

@@ -9,6 +9,11 @@ pub struct Model {
     pub id: String,
     pub display_name: String,
     pub create_time: i64,
+    /// JSON; empty if none was ever set.
+    pub policy: String,
+    pub policy_update_time: Option<i64>,
+    /// Pairs of times with a space between.
+    pub policy_deadlines: String,
     pub mac: Vec<u8>,
 }
 

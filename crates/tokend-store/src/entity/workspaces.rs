@@ -14,12 +14,26 @@ pub struct Model {
     /// Since when it is suspended or deleted.
     pub state_time: Option<i64>,
     pub create_time: i64,
+    /// JSON; empty if none was ever set.
+    pub policy: String,
+    pub policy_update_time: Option<i64>,
+    /// Pairs of times with a space between.
+    pub policy_deadlines: String,
     /// How many tokens it has, ended ones included. Kept by every insertion; not sealed.
     pub token_count: i64,
     pub mac: Vec<u8>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
-pub enum Relation {}
+pub enum Relation {
+    #[sea_orm(belongs_to = "super::organizations::Entity", from = "Column::Organization", to = "super::organizations::Column::Id")]
+    Organization,
+}
+
+impl Related<super::organizations::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::Organization.def()
+    }
+}
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -85,7 +85,7 @@ impl Store {
         .await
     }
 
-    /// Tokens of all workspaces that are neither revoked nor expired, by id: at most `limit`, after `after`.
+    /// Tokens of all workspaces that are neither revoked nor past their own end, whatever deadlines bind them, by id: at most `limit`, after `after`.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -95,7 +95,7 @@ impl Store {
             let mut query = tokens::Entity::find()
                 .select_only()
                 .columns([tokens::Column::Workspace, tokens::Column::Id])
-                .filter(row::not_ended(now));
+                .filter(row::not_ended_by_itself(now));
             if let Some(after) = after {
                 query = query.filter(tokens::Column::Id.gt(after.as_bytes().to_vec()));
             }
@@ -113,7 +113,7 @@ impl Store {
     pub async fn live_token_count(&self) -> Result<u64, StoreError> {
         self.run(|shared| async move {
             let now = shared.now(&shared.connection).await?;
-            let query = row::counting(tokens::Entity::find().filter(row::not_ended(now)));
+            let query = row::counting(tokens::Entity::find().filter(row::not_ended_by_itself(now)));
             row::count(shared.connection.query_one(&query).await?)
         })
         .await

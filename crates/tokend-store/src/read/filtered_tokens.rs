@@ -11,7 +11,7 @@ use tokend_core::{credential::CredentialId, filter::TokenFilter, name::Workspace
 
 use super::{
     TimeCursor, cut,
-    tokens::{TokenPage, workspace_of_list},
+    tokens::{ListedWorkspace, TokenPage, workspace_of_list},
 };
 use crate::{
     entity::tokens::{Column, Entity},
@@ -81,7 +81,8 @@ async fn filtered_tokens(
     limit: u64,
 ) -> Result<Option<TokenPage>, StoreError> {
     let Some(listed) = workspace_of_list(shared, workspace).await? else { return Ok(None) };
-    let narrowing = Narrowing { workspace: listed.state, now: listed.now, is_sqlite: shared.is_sqlite() };
+    let ListedWorkspace { circumstances, token_count: _, now } = listed;
+    let narrowing = Narrowing { circumstances: &circumstances, now, is_sqlite: shared.is_sqlite() };
     let matches = narrowing.of(filter);
     let all = Entity::find().filter(Column::Workspace.eq(workspace.as_str()));
     let (rest, total_size) = match after {
@@ -93,8 +94,8 @@ async fn filtered_tokens(
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, TimeCursor::of)?.or(end);
     let mut tokens = shared.judge().each::<Token>(&rows)?;
-    tokens.retain(|token| token.as_ref().map_or(true, |token| filter.matches(token, listed.state, listed.now)));
-    Ok(Some(TokenPage { tokens, next, total_size, workspace_state: listed.state, now: listed.now }))
+    tokens.retain(|token| token.as_ref().map_or(true, |token| filter.matches(token, &circumstances, now)));
+    Ok(Some(TokenPage { tokens, next, total_size, circumstances, now }))
 }
 
 /// The order of lists.

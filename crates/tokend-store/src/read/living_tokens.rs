@@ -3,7 +3,7 @@
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{credential::CredentialId, filter::TokenFilter, name::WorkspaceId, token::Token, workspace::WorkspaceState};
 
-use super::tokens::{TokenPage, workspace_of_list};
+use super::tokens::{ListedWorkspace, TokenPage, workspace_of_list};
 use crate::{
     entity::tokens::{Column, Entity},
     error::StoreError,
@@ -45,11 +45,11 @@ async fn living_tokens(
     limit: u64,
 ) -> Result<Option<TokenPage>, StoreError> {
     let Some(listed) = workspace_of_list(shared, workspace).await? else { return Ok(None) };
-    let (state, now) = (listed.state, listed.now);
-    if matches!(state, WorkspaceState::Deleted { .. }) {
-        return Ok(Some(TokenPage { tokens: Vec::new(), next: None, total_size: 0, workspace_state: state, now }));
+    let ListedWorkspace { circumstances, token_count: _, now } = listed;
+    if matches!(circumstances.state, WorkspaceState::Deleted { .. }) {
+        return Ok(Some(TokenPage { tokens: Vec::new(), next: None, total_size: 0, circumstances, now }));
     }
-    let narrowing = Narrowing { workspace: state, now, is_sqlite: shared.is_sqlite() };
+    let narrowing = Narrowing { circumstances: &circumstances, now, is_sqlite: shared.is_sqlite() };
     let living = Entity::find()
         .filter(Column::Workspace.eq(workspace.as_str()))
         .filter(Column::RevokeTime.is_null())
@@ -58,8 +58,8 @@ async fn living_tokens(
     let query = living.order_by_desc(Column::CreateTime).order_by_desc(Column::Id).limit(limit);
     let rows = shared.connection.query_all(&query.into_query()).await?;
     let mut tokens = shared.judge().each::<Token>(&rows)?;
-    tokens.retain(|token| token.as_ref().map_or(true, |token| filter.matches(token, state, now)));
-    Ok(Some(TokenPage { tokens, next: None, total_size, workspace_state: state, now }))
+    tokens.retain(|token| token.as_ref().map_or(true, |token| filter.matches(token, &circumstances, now)));
+    Ok(Some(TokenPage { tokens, next: None, total_size, circumstances, now }))
 }
 
 async fn tokens_of_ids(shared: &Shared, workspace: &WorkspaceId, ids: &[CredentialId]) -> Result<Option<TokenPage>, StoreError> {
@@ -70,5 +70,5 @@ async fn tokens_of_ids(shared: &Shared, workspace: &WorkspaceId, ids: &[Credenti
     let rows = shared.connection.query_all(&query.into_query()).await?;
     let tokens = shared.judge().each::<Token>(&rows)?;
     let total_size = tokens.len() as u64;
-    Ok(Some(TokenPage { tokens, next: None, total_size, workspace_state: listed.state, now: listed.now }))
+    Ok(Some(TokenPage { tokens, next: None, total_size, circumstances: listed.circumstances, now: listed.now }))
 }

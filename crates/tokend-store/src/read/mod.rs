@@ -6,6 +6,7 @@ mod audit;
 mod callers;
 mod endings;
 mod filtered_tokens;
+mod governed;
 mod living_tokens;
 mod notices;
 mod organizations;
@@ -17,6 +18,7 @@ pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
 pub use endings::StoredEnding;
 pub use filtered_tokens::{MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, TokenPlace};
+pub use governed::Governed;
 pub use notices::{DuePlace, DueTokens};
 pub use organizations::OrganizationPage;
 pub use presented::{PresentedCallerKey, PresentedCertificate, PresentedToken};
@@ -32,9 +34,10 @@ use tokend_core::{credential::CredentialId, name::TokenName, time::Timestamp};
 
 use crate::{error::StoreError, row};
 
-/// The prefixes that sea-orm gives to the columns of the two tables of a join.
+/// The prefixes that sea-orm gives to the columns of the tables of a join.
 const LEFT: &str = "A_";
 const RIGHT: &str = "B_";
+const THIRD: &str = "C_";
 
 /// A place in a list ordered by creation, to go on after.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,13 +8,12 @@ use tokend_core::{
     credential::CredentialId,
     revision::Revision,
     time::Timestamp,
-    token::Token,
-    workspace::Workspace,
+    token::{Circumstances, Token},
 };
 
-use super::{LEFT, RIGHT};
+use super::{Governed, LEFT, RIGHT, THIRD};
 use crate::{
-    entity::{caller_certificate_sans, caller_keys, callers, feed, tokens, workspaces},
+    entity::{caller_certificate_sans, caller_keys, callers, feed, organizations, tokens, workspaces},
     error::StoreError,
     row,
     store::{Shared, Store},
@@ -28,8 +27,8 @@ const SANS: &str = "caller_certificate_sans";
 pub struct PresentedToken {
     /// The token. Whether the presenter knows its secret is for the key ring to tell.
     pub token: Token,
-    /// Its workspace.
-    pub workspace: Workspace,
+    /// What its life depends on besides itself.
+    pub circumstances: Circumstances,
     /// Database time.
     pub now: Timestamp,
     /// Every change up to this one is in the rows above.
@@ -85,7 +84,10 @@ impl Store {
 }
 
 async fn presented_token(shared: &Shared, id: CredentialId) -> Result<Option<PresentedToken>, StoreError> {
-    let mut query = tokens::Entity::find_by_id(id.as_bytes().to_vec()).find_also_related(workspaces::Entity).into_query();
+    let mut query = tokens::Entity::find_by_id(id.as_bytes().to_vec())
+        .find_also_related(workspaces::Entity)
+        .and_also_related(organizations::Entity)
+        .into_query();
     query.join(JoinType::InnerJoin, feed::Entity, Expr::col((feed::Entity, feed::Column::One)).eq(1));
     query.column((feed::Entity, feed::Column::Epoch)).column((feed::Entity, feed::Column::Revision));
     shared.select_now(&mut query);
@@ -95,8 +97,8 @@ async fn presented_token(shared: &Shared, id: CredentialId) -> Result<Option<Pre
         .map_err(|problem| StoreError::corrupt("feed", "1".to_owned(), problem))?;
     let judge = shared.judge();
     let token = judge.read::<Token>(&found, LEFT)?.into_inner();
-    let workspace = judge.read::<Workspace>(&found, RIGHT)?.into_inner();
-    Ok(Some(PresentedToken { token, workspace, now, revision }))
+    let (_, circumstances) = Governed::read(&judge, &found, [RIGHT, THIRD])?.into_parts();
+    Ok(Some(PresentedToken { token, circumstances, now, revision }))
 }
 
 async fn presented_caller_key(shared: &Shared, id: CredentialId) -> Result<Option<PresentedCallerKey>, StoreError> {

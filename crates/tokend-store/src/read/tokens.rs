@@ -2,13 +2,15 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder
 use tokend_core::{
     name::{TokenName, WorkspaceId},
     time::Timestamp,
-    token::Token,
-    workspace::{Workspace, WorkspaceState},
+    token::{Circumstances, Token},
 };
 
-use super::{LEFT, RIGHT, TimeCursor, cut};
+use super::{
+    LEFT, RIGHT, THIRD, TimeCursor, cut,
+    governed::{GOVERNED, Governed, governed},
+};
 use crate::{
-    entity::{tokens, workspaces},
+    entity::{organizations, tokens, workspaces},
     error::StoreError,
     store::{Shared, Store},
 };
@@ -18,8 +20,8 @@ use crate::{
 pub struct StoredToken {
     /// The token.
     pub token: Token,
-    /// The state of its workspace.
-    pub workspace_state: WorkspaceState,
+    /// What its life depends on besides itself.
+    pub circumstances: Circumstances,
     /// Database time.
     pub now: Timestamp,
 }
@@ -33,8 +35,8 @@ pub struct TokenPage {
     pub next: Option<TimeCursor>,
     /// How many tokens there are on all pages: without a filter a kept counter.
     pub total_size: u64,
-    /// The state of the workspace.
-    pub workspace_state: WorkspaceState,
+    /// What their lives depend on besides themselves.
+    pub circumstances: Circumstances,
     /// Database time.
     pub now: Timestamp,
 }
@@ -69,15 +71,16 @@ async fn token(shared: &Shared, name: &TokenName) -> Result<Option<StoredToken>,
     let found = tokens::Entity::find()
         .filter(tokens::Column::Workspace.eq(name.workspace.as_str()))
         .filter(tokens::Column::Id.eq(name.id.as_bytes().to_vec()))
-        .find_also_related(workspaces::Entity);
+        .find_also_related(workspaces::Entity)
+        .and_also_related(organizations::Entity);
     let mut query = found.into_query();
     shared.select_now(&mut query);
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
     let judge = shared.judge();
     let token = judge.read::<Token>(&found, LEFT)?.into_inner();
-    let workspace = judge.read::<Workspace>(&found, RIGHT)?;
-    Ok(Some(StoredToken { token, workspace_state: workspace.state, now }))
+    let (_, circumstances) = Governed::read(&judge, &found, [RIGHT, THIRD])?.into_parts();
+    Ok(Some(StoredToken { token, circumstances, now }))
 }
 
 async fn list_tokens(
@@ -94,13 +97,13 @@ async fn list_tokens(
     let query = query.order_by_desc(tokens::Column::CreateTime).order_by_desc(tokens::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, TimeCursor::of)?;
-    let ListedWorkspace { state: workspace_state, token_count: total_size, now } = listed;
-    Ok(Some(TokenPage { tokens: shared.judge().each(&rows)?, next, total_size, workspace_state, now }))
+    let ListedWorkspace { circumstances, token_count: total_size, now } = listed;
+    Ok(Some(TokenPage { tokens: shared.judge().each(&rows)?, next, total_size, circumstances, now }))
 }
 
 /// What a list of tokens tells of their workspace.
 pub(super) struct ListedWorkspace {
-    pub(super) state: WorkspaceState,
+    pub(super) circumstances: Circumstances,
     /// A kept counter.
     pub(super) token_count: u64,
     /// Database time.
@@ -108,11 +111,11 @@ pub(super) struct ListedWorkspace {
 }
 
 pub(super) async fn workspace_of_list(shared: &Shared, id: &WorkspaceId) -> Result<Option<ListedWorkspace>, StoreError> {
-    let mut query = workspaces::Entity::find_by_id(id.as_str()).into_query();
+    let mut query = governed(id);
     shared.select_now(&mut query);
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
-    let state = shared.judge().read::<Workspace>(&found, "")?.state;
-    let token_count = u64::try_from(found.try_get::<i64>("", "token_count")?).unwrap_or(0);
-    Ok(Some(ListedWorkspace { state, token_count, now }))
+    let (_, circumstances) = Governed::read(&shared.judge(), &found, GOVERNED)?.into_parts();
+    let token_count = u64::try_from(found.try_get::<i64>(LEFT, "token_count")?).unwrap_or(0);
+    Ok(Some(ListedWorkspace { circumstances, token_count, now }))
 }

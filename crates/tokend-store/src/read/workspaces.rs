@@ -1,17 +1,21 @@
 use std::collections::BTreeMap;
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{
     name::WorkspaceId,
     time::Timestamp,
+    token::Circumstances,
     workspace::{Workspace, WorkspaceState},
 };
 
-use super::cut;
+use super::{
+    LEFT, cut,
+    governed::{GOVERNED, Governed, governed},
+};
 use crate::{
-    entity::{tokens, workspaces},
+    entity::{organizations, tokens, workspaces},
     error::StoreError,
-    row,
+    row::{self, judged},
     store::{Shared, Store},
 };
 
@@ -53,56 +57,67 @@ impl Store {
 }
 
 async fn workspace(shared: &Shared, id: &WorkspaceId) -> Result<Option<StoredWorkspace>, StoreError> {
-    let mut query = workspaces::Entity::find_by_id(id.as_str()).into_query();
+    let mut query = governed(id);
     shared.select_now(&mut query);
     let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
     let now = shared.read_now(&found)?;
-    let workspace = shared.judge().read::<Workspace>(&found, "")?.into_inner();
-    counted(&shared.connection, workspace, now).await.map(Some)
+    let (workspace, circumstances) = Governed::read(&shared.judge(), &found, GOVERNED)?.into_parts();
+    counted(&shared.connection, workspace, &circumstances, now).await.map(Some)
 }
 
 async fn list_workspaces(shared: &Shared, after: Option<String>, limit: u64) -> Result<WorkspacePage, StoreError> {
-    let mut query = workspaces::Entity::find();
+    let mut query = workspaces::Entity::find().find_also_related(organizations::Entity);
     if let Some(after) = after {
         query = query.filter(workspaces::Column::Id.gt(after));
     }
     let query = query.order_by_asc(workspaces::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
-    let next = cut(&mut rows, limit, |row| Ok(row.try_get("", "id")?))?;
-    let workspaces: Vec<Result<Workspace, _>> = shared.judge().each(&rows)?;
-    let ids: Vec<_> = workspaces.iter().flatten().map(|workspace| workspace.id.as_str()).collect();
-    let counts = active_token_counts(&shared.connection, &ids, shared.now(&shared.connection).await?).await?;
-    let workspaces = workspaces.into_iter().map(|workspace| workspace.map(|workspace| with_count(workspace, &counts))).collect();
-    Ok(WorkspacePage { workspaces, next })
+    let next = cut(&mut rows, limit, |row| Ok(row.try_get(LEFT, "id")?))?;
+    let judge = shared.judge();
+    let governed: Vec<_> = rows.iter().map(|row| judged(Governed::read(&judge, row, GOVERNED))).collect::<Result<_, _>>()?;
+    let circumstances: Vec<_> = governed.iter().flatten().map(Governed::circumstances).collect();
+    let counts = active_token_counts(&shared.connection, &circumstances, shared.now(&shared.connection).await?).await?;
+    let workspaces = governed.into_iter().map(|governed| governed.map(|governed| with_count(governed.into_parts().0, &counts)));
+    Ok(WorkspacePage { workspaces: workspaces.collect(), next })
 }
 
 /// The workspace with what is counted in it at `now`.
 pub(crate) async fn counted(
     connection: &impl ConnectionTrait,
     workspace: Workspace,
+    circumstances: &Circumstances,
     now: Timestamp,
 ) -> Result<StoredWorkspace, StoreError> {
-    let counts = active_token_counts(connection, &[workspace.id.as_str()], now).await?;
+    let counts = active_token_counts(connection, &[circumstances], now).await?;
     Ok(with_count(workspace, &counts))
 }
 
 /// How many tokens of each workspace are neither revoked nor expired; those that have none are left out.
 async fn active_token_counts(
     connection: &impl ConnectionTrait,
-    ids: &[&str],
+    of: &[&Circumstances],
     now: Timestamp,
 ) -> Result<BTreeMap<String, u64>, StoreError> {
     const COUNT: &str = "active_tokens";
-    let query = tokens::Entity::find()
-        .select_only()
-        .column(tokens::Column::Workspace)
-        .column_as(tokens::Column::Id.count(), COUNT)
-        .filter(tokens::Column::Workspace.is_in(ids.iter().copied()))
-        .filter(row::not_ended(now))
-        .group_by(tokens::Column::Workspace);
-    let rows = connection.query_all(&query.into_query()).await?;
-    let count = |row: QueryResult| Ok((row.try_get("", "workspace")?, row.try_get::<i64>("", COUNT)?.unsigned_abs()));
-    rows.into_iter().map(count).collect()
+    // Most have no deadline, or that of their organization in common.
+    let mut alike: BTreeMap<Option<Timestamp>, Vec<&str>> = BTreeMap::new();
+    for Circumstances { workspace, state: _, deadlines } in of {
+        alike.entry(deadlines.made_until_ended(now)).or_default().push(workspace.as_str());
+    }
+    let mut counts = BTreeMap::new();
+    for (made_until_ended, workspaces) in alike {
+        let query = tokens::Entity::find()
+            .select_only()
+            .column(tokens::Column::Workspace)
+            .column_as(tokens::Column::Id.count(), COUNT)
+            .filter(tokens::Column::Workspace.is_in(workspaces))
+            .filter(row::not_ended(made_until_ended, now))
+            .group_by(tokens::Column::Workspace);
+        for row in connection.query_all(&query.into_query()).await? {
+            counts.insert(row.try_get("", "workspace")?, row.try_get::<i64>("", COUNT)?.unsigned_abs());
+        }
+    }
+    Ok(counts)
 }
 
 fn with_count(workspace: Workspace, counts: &BTreeMap<String, u64>) -> StoredWorkspace {

@@ -50,6 +50,20 @@ impl Judge {
         read
     }
 
+    /// Likewise, where a join need not have found a row.
+    pub(crate) fn read_joined<T: Row>(&self, columns: &QueryResult, prefix: &str) -> Result<Option<Locked<T>>, StoreError> {
+        match columns.try_get::<Option<T::Id>>(prefix, "id") {
+            Ok(None) => Ok(None),
+            _ => self.read(columns, prefix).map(Some),
+        }
+    }
+
+    /// A row that must be there and is not.
+    pub(crate) fn missing<T: Row>(&self, key: String) -> StoreError {
+        self.refused.count(T::TABLE);
+        StoreError::corrupt(T::TABLE, key, "the row is missing".to_owned())
+    }
+
     fn judge<T: Row>(&self, columns: &QueryResult, prefix: &str) -> Result<Locked<T>, StoreError> {
         let model = T::Model::from_query_result(columns, prefix).map_err(|error| {
             let key = T::key_of_undecoded(columns, prefix).unwrap_or_else(|| "(key unreadable)".to_owned());
@@ -72,11 +86,15 @@ impl Judge {
     ///
     /// Fails as a whole where rows can't be judged: left out, they would be missed.
     pub(crate) fn each<T: Row>(&self, rows: &[QueryResult]) -> Result<Vec<Result<T, StoreError>>, StoreError> {
-        let read = |columns| match self.read(columns, "").map(Locked::into_inner) {
-            Err(unjudged @ StoreError::WrongKeys { .. }) => Err(unjudged),
-            judged => Ok(judged),
-        };
-        rows.iter().map(read).collect()
+        rows.iter().map(|columns| judged(self.read(columns, "").map(Locked::into_inner))).collect()
+    }
+}
+
+/// What was read of a list, good or bad; an error of the whole list where that can't be told.
+pub(crate) fn judged<T>(read: Result<T, StoreError>) -> Result<Result<T, StoreError>, StoreError> {
+    match read {
+        Err(unjudged @ StoreError::WrongKeys { .. }) => Err(unjudged),
+        judged => Ok(judged),
     }
 }
 

@@ -9,12 +9,13 @@ mod caller_key;
 mod judge;
 mod list;
 mod organization;
+mod policy;
 mod token;
 mod workspace;
 
 pub(crate) use caller::to_model as caller_to_model;
 pub(crate) use caller_key::to_model as caller_key_to_model;
-pub(crate) use judge::{Judge, RefusedRows};
+pub(crate) use judge::{Judge, RefusedRows, judged};
 pub(crate) use list::map_entry;
 pub(crate) use organization::to_model as organization_to_model;
 pub(crate) use token::to_model as token_to_model;
@@ -53,11 +54,17 @@ pub(crate) trait Row: Sealed + Sized {
     fn from_model(model: Self::Model) -> Result<Self, String>;
 }
 
-/// Tokens that are neither revoked nor expired.
-pub(crate) fn not_ended(now: Timestamp) -> Condition {
+/// Tokens that are neither revoked nor past their own end. A deadline may have ended them all the same.
+pub(crate) fn not_ended_by_itself(now: Timestamp) -> Condition {
     let not_expired =
         Condition::any().add(tokens::Column::ExpireTime.is_null()).add(tokens::Column::ExpireTime.gt(now.unix_micros()));
     Condition::all().add(tokens::Column::RevokeTime.is_null()).add(not_expired)
+}
+
+/// Tokens that are neither revoked nor expired, where those made up to `made_until_ended` were ended by a deadline.
+pub(crate) fn not_ended(made_until_ended: Option<Timestamp>, now: Timestamp) -> Condition {
+    let younger = made_until_ended.map(|until| tokens::Column::CreateTime.gt(until.unix_micros()));
+    not_ended_by_itself(now).add_option(younger)
 }
 
 /// A statement that counts the rows of another, without reading them.

@@ -5,7 +5,7 @@ use tokend_core::{
     workspace::{Workspace, WorkspaceState},
 };
 
-use super::{Row, column, optional_time, time};
+use super::{Row, column, optional_time, policy, time};
 use crate::entity::workspaces::{ActiveModel, Model};
 
 const ACTIVE: &str = "ACTIVE";
@@ -29,7 +29,19 @@ impl Row for Workspace {
     }
 
     fn from_model(model: Model) -> Result<Self, String> {
-        let Model { id, display_name, organization, state, state_time, create_time, token_count: _, mac: _ } = model;
+        let Model {
+            id,
+            display_name,
+            organization,
+            state,
+            state_time,
+            create_time,
+            policy,
+            policy_update_time,
+            policy_deadlines,
+            token_count: _,
+            mac: _,
+        } = model;
         let state = match (state.as_str(), optional_time("state_time", state_time)?) {
             (ACTIVE, None) => WorkspaceState::Active,
             (SUSPENDED, Some(at)) => WorkspaceState::Suspended { at },
@@ -46,18 +58,20 @@ impl Row for Workspace {
             organization: column("organization", organization.map(|organization| organization.parse()).transpose())?,
             state,
             create_time: time("create_time", create_time)?,
+            policy: policy::state(policy, policy_update_time, &policy_deadlines)?,
         })
     }
 }
 
 /// The row to insert, or to put in place of another. Leaves the count of tokens alone.
 pub(crate) fn to_model(workspace: &Workspace, mac: &RowMac) -> ActiveModel {
-    let Workspace { id, display_name, organization, state, create_time } = workspace;
+    let Workspace { id, display_name, organization, state, create_time, policy } = workspace;
     let (state, state_time) = match state {
         WorkspaceState::Active => (ACTIVE, None),
         WorkspaceState::Suspended { at } => (SUSPENDED, Some(at)),
         WorkspaceState::Deleted { at } => (DELETED, Some(at)),
     };
+    let (policy, policy_update_time, policy_deadlines) = policy::columns(policy);
     ActiveModel {
         id: Set(id.to_string()),
         display_name: Set(display_name.to_string()),
@@ -65,6 +79,9 @@ pub(crate) fn to_model(workspace: &Workspace, mac: &RowMac) -> ActiveModel {
         state: Set(state.to_owned()),
         state_time: Set(state_time.map(|time| time.unix_micros())),
         create_time: Set(create_time.unix_micros()),
+        policy: Set(policy),
+        policy_update_time: Set(policy_update_time),
+        policy_deadlines: Set(policy_deadlines),
         mac: Set(mac.to_bytes().to_vec()),
         ..Default::default()
     }

@@ -297,7 +297,7 @@ fn live_tokens(kid: Kid, now: Timestamp) -> SelectStatement {
     tokens::Entity::find()
         .select_only()
         .filter(tokens::Column::Kid.eq(kid.to_string()))
-        .filter(row::not_ended(now))
+        .filter(row::not_ended_by_itself(now))
         .filter(tokens::Column::Workspace.not_in_subquery(deleted))
         .into_query()
 }

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! Locks are taken in one order, so that no two writes wait for each other: the key ring, shared, with BEGIN; workspaces (by id), then
-//! tokens and what is noted of them, then callers, then heads of the audit log, and the feed's row last. The last is [`Store::write_advancing`]'s own doing: it
+//! organizations, which only who changes one's policy locks alone, then tokens and what is noted of them, then callers, then heads of
+//! the audit log, and the feed's row last. The last is [`Store::write_advancing`]'s own doing: it
 //! appends `UPDATE feed .. RETURNING` to the closure's statements, just before COMMIT, so that the row's lock makes the order of
 //! revisions the order of commits, without gaps.
 

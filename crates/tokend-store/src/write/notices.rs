@@ -114,7 +114,7 @@ impl WriteTx {
             None => None,
         };
         // What a policy says of its end is considered once it is looked at.
-        let look_time = token.notice_plan(WorkspaceState::Active, token.expiry).next(told);
+        let look_time = token.notice_plan(WorkspaceState::Active, token.own_expiry).next(told);
         let noted = Noted { told, look_time, end_time };
         if read.unwrap_or_default() == noted || self.note(token.name.id, read, noted).await? {
             return Ok(());

@@ -5,7 +5,7 @@ use super::{Insert, Locked, WriteTx};
 use crate::{entity::organizations, error::StoreError, row};
 
 impl WriteTx {
-    /// An organization, not locked: none is ever changed or deleted. `None` if there is none.
+    /// An organization, not locked: none is ever deleted, but its policy may change meanwhile. `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError`].

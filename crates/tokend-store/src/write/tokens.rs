@@ -79,7 +79,7 @@ impl WriteTx {
         }
         let noted = self.noted(rotated.name.id).await?;
         self.plan_notices(&rotated, noted).await?;
-        if let (true, Expiry::At(end)) = (rotated.expiry != read.expiry, rotated.expiry) {
+        if let (true, Expiry::At(end)) = (rotated.own_expiry != read.own_expiry, rotated.own_expiry) {
             self.ends(Ending::TokenRotated { name: rotated.name.clone(), end });
         }
         Ok(Some(Locked::new(rotated, mac)))

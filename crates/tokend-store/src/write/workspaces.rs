@@ -1,34 +1,61 @@
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select,
 };
-use tokend_core::{ending::Ending, name::WorkspaceId, workspace::Workspace};
+use tokend_core::{ending::Ending, name::WorkspaceId, token::Circumstances, workspace::Workspace};
 
 use super::{Insert, Locked, WriteTx};
 use crate::{
-    entity::workspaces::{self, ActiveModel},
+    entity::{
+        organizations,
+        workspaces::{self, ActiveModel},
+    },
     error::StoreError,
-    read::{self, StoredWorkspace},
+    read::{self, Governed, StoredWorkspace},
     row,
 };
 
 impl WriteTx {
-    /// A workspace, locked until the transaction ends: no other write changes it or its tokens meanwhile. `None` if there is none.
+    /// A workspace, locked until the transaction ends: no other write changes it or its tokens meanwhile. Its organization's policy may
+    /// change. `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn lock_workspace(&self, id: &WorkspaceId) -> Result<Option<Locked<Workspace>>, StoreError> {
+    pub async fn lock_workspace(&self, id: &WorkspaceId) -> Result<Option<Governed>, StoreError> {
+        self.locked(id, |organization| organization).await
+    }
+
+    /// Likewise, and no other write changes its organization's policy, either: for whoever makes tokens. What time is read afterwards lies
+    /// behind that of the policies in force, and not behind that of the next ones.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_workspace_and_policy(&self, id: &WorkspaceId) -> Result<Option<Governed>, StoreError> {
+        self.locked(id, QuerySelect::lock_shared).await
+    }
+
+    async fn locked(
+        &self,
+        id: &WorkspaceId,
+        lock: impl FnOnce(Select<organizations::Entity>) -> Select<organizations::Entity> + Send,
+    ) -> Result<Option<Governed>, StoreError> {
         let query = workspaces::Entity::find_by_id(id.as_str()).lock_exclusive();
-        self.read_one(&query.into_query()).await
+        let Some(workspace) = self.read_one::<Workspace>(&query.into_query()).await? else { return Ok(None) };
+        let organization = match &workspace.organization {
+            Some(id) => self.read_one(&lock(organizations::Entity::find_by_id(id.as_str())).into_query()).await?,
+            None => None,
+        };
+        let governed = Governed::new(self.judge().await?, workspace, organization);
+        self.noting_failure(governed).map(Some)
     }
 
     /// The workspace with what is counted in it now. Lock it first: then no other write changes the number meanwhile.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn counted(&self, workspace: Workspace) -> Result<StoredWorkspace, StoreError> {
+    pub async fn counted(&self, workspace: Workspace, circumstances: &Circumstances) -> Result<StoredWorkspace, StoreError> {
         let now = self.now().await?;
-        self.noting_failure(read::counted(&self.tx, workspace, now).await)
+        self.noting_failure(read::counted(&self.tx, workspace, circumstances, now).await)
     }
 
     /// Inserts a workspace. [`Insert::Taken`] if the id was ever used.
