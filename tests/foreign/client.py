@@ -164,6 +164,8 @@ class Refusal:
         bad_request = get(error_details_pb2.BadRequest)
         self.fields = [violation.field for violation in bad_request.field_violations] if bad_request else []
         self.descriptions = [violation.description for violation in bad_request.field_violations] if bad_request else []
+        preconditions = get(error_details_pb2.PreconditionFailure)
+        self.preconditions = list(preconditions.violations) if preconditions else []
         self.quota = get(error_details_pb2.QuotaFailure)
         self.retry = get(error_details_pb2.RetryInfo)
 

@@ -17,4 +17,5 @@ mod requests;
 mod round_trip;
 mod tampering;
 mod time;
+mod working_tokens;
 mod writing;

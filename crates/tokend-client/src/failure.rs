@@ -16,6 +16,8 @@ pub struct Failure {
     pub message: String,
     /// The fields that did not fit.
     pub fields: Vec<FieldFailure>,
+    /// What the state of things does not let happen, such as rules of a policy that a token would break.
+    pub preconditions: Vec<PreconditionFailure>,
     /// How long to wait before a retry, where one helps.
     pub retry_after: Option<Duration>,
 }
@@ -29,12 +31,24 @@ pub struct FieldFailure {
     pub description: String,
 }
 
+/// A condition that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PreconditionFailure {
+    /// Of what kind it is: of policies, the rule's field in `TokenPolicy`, such as `max_lifetime`.
+    pub kind: String,
+    /// What it is about: of policies, the name of the policy, or of both with a comma between.
+    pub subject: String,
+    /// What to do.
+    pub description: String,
+}
+
 impl From<Status> for Failure {
     fn from(status: Status) -> Self {
         let details = status.get_error_details();
         let reason = details.error_info().map(|info| info.reason.clone()).unwrap_or_default();
         // Without a reason it is not tokend's: the connection failed, and the status says no more than that it did.
         let cause = status.source().filter(|_| reason.is_empty()).map(tls::cause);
+        let preconditions = details.precondition_failure().map(|failed| failed.violations.as_slice()).unwrap_or_default();
         let fields = details.bad_request().map(|bad| bad.field_violations.as_slice()).unwrap_or_default();
         Self {
             code: status.code(),
@@ -43,6 +57,14 @@ impl From<Status> for Failure {
             fields: fields
                 .iter()
                 .map(|violation| FieldFailure { field: violation.field.clone(), description: violation.description.clone() })
+                .collect(),
+            preconditions: preconditions
+                .iter()
+                .map(|violation| PreconditionFailure {
+                    kind: violation.r#type.clone(),
+                    subject: violation.subject.clone(),
+                    description: violation.description.clone(),
+                })
                 .collect(),
             retry_after: details.retry_info().and_then(|retry| retry.retry_delay),
         }
@@ -55,8 +77,9 @@ impl fmt::Display for Failure {
         if !self.reason.is_empty() {
             write!(f, " ({})", self.reason)?;
         }
-        // The message tells the first field already.
-        self.fields.iter().skip(1).try_for_each(|field| write!(f, "\n  {} {}", field.field, field.description))
+        // The message tells the first of them already.
+        self.fields.iter().skip(1).try_for_each(|field| write!(f, "\n  {} {}", field.field, field.description))?;
+        self.preconditions.iter().skip(1).try_for_each(|failed| write!(f, "\n  {}: {}", failed.subject, failed.description))
     }
 }
 

@@ -25,7 +25,7 @@ mod failure;
 mod tls;
 
 pub use caller_key::{CallerKey, MalformedCallerKey, SentKey};
-pub use failure::{Failure, FieldFailure};
+pub use failure::{Failure, FieldFailure, PreconditionFailure};
 pub use tls::{Tls, TlsMaterialError};
 pub use tokend_proto::v1;
 

@@ -1,6 +1,6 @@
 //! Why a call is refused, free of transport. `status` turns it into what the client gets.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use tokend_core::{
     audit::MalformedActor,
@@ -122,6 +122,19 @@ pub enum Refusal {
     /// No token can be made in a deleted workspace.
     #[error("{} was deleted", .0.name())]
     WorkspaceDeleted(WorkspaceId),
+    /// Policies do not let such a token be made.
+    #[error("{} does not allow it: {}", .0[0].policy, .0[0].remedy)]
+    PolicyViolated(Vec<BrokenRule>),
+    /// As many tokens of a workspace work as may.
+    #[error("{} tokens of {} work already, as many as {policy} allows; revoke one first, or rotate one instead", .most, .workspace.name())]
+    TooManyActiveTokens {
+        /// Of which workspace.
+        workspace: WorkspaceId,
+        /// As many as these.
+        most: NonZeroU32,
+        /// The name of the policy that says so, or of both.
+        policy: String,
+    },
     /// The request id was used with another body.
     #[error("request_id {} was used before with another request; choose a new one", quoted(.0))]
     RequestIdReused(String),
@@ -153,6 +166,17 @@ pub enum Refusal {
     /// The store failed.
     #[error("storage failed")]
     Storage(#[from] StoreError),
+}
+
+/// A policy's rule that a token would break.
+#[derive(Debug)]
+pub struct BrokenRule {
+    /// Its field.
+    pub rule: &'static str,
+    /// The name of the policy, or of both.
+    pub policy: String,
+    /// What is wrong and what to do.
+    pub remedy: String,
 }
 
 /// Which events there are.

@@ -151,7 +151,7 @@ impl Server {
         let checkpoints = audit.checkpoint_file.map(open_checkpoints).transpose()?;
         let telemetry = Telemetry::new(clock.clone())?;
         let reflection = if reflection { Some(Reflection::new()?) } else { None };
-        let catalog = ScopeCatalog::bitbucket()?;
+        let catalog = Arc::new(ScopeCatalog::bitbucket()?);
         let denied = DeniedVerdicts::new(&telemetry, clock.clone());
         let leaked = LeakedSecrets::new(&telemetry);
         let refused = RefusedCalls::new(&telemetry, clock.clone());

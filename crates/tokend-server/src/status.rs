@@ -8,7 +8,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 use uuid::Uuid;
 
-use crate::refusal::Refusal;
+use crate::refusal::{BrokenRule, Refusal};
 
 /// How long a client should wait before it retries while the database does not answer, or there is no room for its call.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -49,6 +49,18 @@ impl From<Refusal> for Status {
             Refusal::TokenAlreadyRotated { name: _, successor } => {
                 let mut details = details;
                 details.add_precondition_failure_violation("ROTATED_TO", successor.to_string(), "rotate this token instead");
+                Self::with_error_details(code, refusal.to_string(), details)
+            }
+            Refusal::PolicyViolated(broken) => {
+                let mut details = details;
+                for BrokenRule { rule, policy, remedy } in broken {
+                    details.add_precondition_failure_violation(*rule, policy, remedy);
+                }
+                Self::with_error_details(code, refusal.to_string(), details)
+            }
+            Refusal::TooManyActiveTokens { workspace: _, most, policy } => {
+                let mut details = details;
+                details.add_quota_failure_violation(policy, format!("max_active_tokens is {most}, and as many work already"));
                 Self::with_error_details(code, refusal.to_string(), details)
             }
             Refusal::Storage(_) | Refusal::NoRandomness(_) | Refusal::IdTaken(_) => internal_fault(&refusal),
@@ -95,6 +107,8 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::CertificateSanTaken(_) => (Code::AlreadyExists, R::CertificateSanTaken),
         Refusal::WorkspaceSuspended(_) => (Code::FailedPrecondition, R::WorkspaceSuspended),
         Refusal::WorkspaceDeleted(_) => (Code::FailedPrecondition, R::WorkspaceDeleted),
+        Refusal::PolicyViolated(_) => (Code::FailedPrecondition, R::PolicyViolated),
+        Refusal::TooManyActiveTokens { .. } => (Code::ResourceExhausted, R::TooManyActiveTokens),
         Refusal::RequestIdReused(_) => (Code::InvalidArgument, R::RequestIdReused),
         Refusal::AuditPositionGone { .. } => (Code::OutOfRange, R::AuditPositionGone),
         Refusal::RevisionNotReached | Refusal::Storage(StoreError::Unavailable { .. }) => {

@@ -90,6 +90,7 @@ fn no_key() -> Failure {
             "no caller key was given: set {KEY_VARIABLE}, name a file with --caller-key-file, or give a client certificate"
         ),
         fields: Vec::new(),
+        preconditions: Vec::new(),
         retry_after: None,
     })
 }

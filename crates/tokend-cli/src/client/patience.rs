@@ -44,7 +44,14 @@ mod tests {
     use super::*;
 
     fn failure(code: Code, reason: &str, retry_after: Option<Duration>) -> Failure {
-        Failure { code, reason: reason.to_owned(), message: String::new(), fields: Vec::new(), retry_after }
+        Failure {
+            code,
+            reason: reason.to_owned(),
+            message: String::new(),
+            fields: Vec::new(),
+            preconditions: Vec::new(),
+            retry_after,
+        }
     }
 
     #[test]

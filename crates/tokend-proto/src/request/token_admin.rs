@@ -35,9 +35,9 @@ pub struct CreateToken {
     pub scopes: GrantedScopes,
     /// What to bind it to: the workspace or something below.
     pub resource: Resource,
-    /// When it ends.
-    pub expiry: ChosenExpiry,
-    /// Where it may be used from.
+    /// When it ends, if that was chosen.
+    pub expiry: Option<ChosenExpiry>,
+    /// Where it may be used from; from anywhere that policies allow if nothing was said of it.
     pub allowed_addresses: AllowedAddresses,
     /// How to sort it.
     pub labels: Labels,
@@ -94,7 +94,16 @@ pub struct IdentifyToken {
     pub secret: Secret,
 }
 
+/// What to do about a token whose end nobody chose.
+const NO_EXPIRY: &str = "must be chosen: ttl, expire_time or no_expiry; no policy has a default";
+
 impl CreateToken {
+    /// What does not fit about a request that chooses no end, where no policy has a default.
+    #[must_use]
+    pub fn lacks_expiry() -> FieldViolations {
+        FieldViolations::one("expiry", NO_EXPIRY)
+    }
+
     /// Checks a message against the scopes that exist.
     ///
     /// # Errors
@@ -119,7 +128,7 @@ impl CreateToken {
         let description = fields.check("description", Description::new(description));
         let scopes = grant(&mut fields, &scopes, catalog);
         let resource = bound_resource(&mut fields, workspace.as_ref(), resource);
-        let expiry = chosen_expiry(&mut fields, expiry);
+        let expiry = chosen_expiry(&mut fields, workspace.as_ref(), expiry);
         let allowed_addresses = allowed_addresses(&mut fields, &allowed_cidrs);
         let labels = fields.check("labels", Labels::new(labels));
         fields.finish((|| {
@@ -225,11 +234,20 @@ fn bound_resource(fields: &mut Fields, workspace: Option<&WorkspaceId>, resource
     Some(resource)
 }
 
-fn chosen_expiry(fields: &mut Fields, expiry: Option<v1::create_token_request::Expiry>) -> Option<ChosenExpiry> {
-    if expiry.is_none() {
-        fields.refuse("expiry", "must be chosen: ttl, expire_time or no_expiry");
+fn chosen_expiry(
+    fields: &mut Fields,
+    workspace: Option<&WorkspaceId>,
+    expiry: Option<v1::create_token_request::Expiry>,
+) -> Option<Option<ChosenExpiry>> {
+    match (expiry, workspace) {
+        (Some(expiry), _) => chosen(fields, expiry).map(Some),
+        (None, Some(_)) => Some(None),
+        // Where there is no workspace, there is no policy that could have a default.
+        (None, None) => {
+            fields.refuse("expiry", NO_EXPIRY);
+            None
+        }
     }
-    chosen(fields, expiry?)
 }
 
 /// The end that was chosen.

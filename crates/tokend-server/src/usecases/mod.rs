@@ -1,5 +1,6 @@
 //! What the service does, one module for each subject: fetch, decide in the core, save. Free of transport.
 
+mod admission;
 pub(crate) mod audit_log;
 pub(crate) mod bulk;
 pub(crate) mod callers;
@@ -10,6 +11,8 @@ pub(crate) mod rotation;
 pub(crate) mod tokens;
 pub(crate) mod verify;
 pub(crate) mod workspaces;
+
+use std::sync::Arc;
 
 use rand::rngs::SysError;
 use tokend_core::{
@@ -24,7 +27,7 @@ use crate::tally::{DeniedVerdicts, LeakedSecrets};
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) store: Store,
-    pub(crate) catalog: ScopeCatalog,
+    pub(crate) catalog: Arc<ScopeCatalog>,
     pub(crate) denied: DeniedVerdicts,
     pub(crate) leaked: LeakedSecrets,
 }

@@ -1,18 +1,24 @@
 //! Replacing a token by another one that permits the same.
 
+use std::sync::Arc;
+
 use tokend_core::{
     audit::{Chain, Event, EventType},
     credential::{Kind, Minted, Secret, SecretDigest},
     name::TokenName,
+    policy::{Admitted, Asked},
     revision::Revision,
     rotation::{NotRotatable, Rotated, Successor},
-    token::Token,
+    scope::ScopeCatalog,
+    time::Timestamp,
+    token::{Token, TokenState},
 };
 use tokend_proto::{field::FieldViolations, request::rotate_token::RotateToken};
 use tokend_store::{Insert, Locked, StoredToken, WriteTx};
 
 use super::{
     Context,
+    admission::Binding,
     retries::{record, replay, request_key},
     tokens::{expiry_from, grant, takes_tokens, tampered},
 };
@@ -42,7 +48,8 @@ struct Outcome {
 pub(crate) async fn rotate(context: &Context, act: Act, request: RotateToken) -> Result<Replaced, Refusal> {
     let Minted { id, secret, digest } = context.mint(Kind::WorkspaceToken).map_err(Refusal::NoRandomness)?;
     let name = TokenName { workspace: request.name.workspace.clone(), id };
-    let rotate = async move |tx: &WriteTx| find_or_rotate(tx, &act, request, name, digest).await;
+    let catalog = Arc::clone(&context.catalog);
+    let rotate = async move |tx: &WriteTx| find_or_rotate(tx, &act, &catalog, request, name, digest).await;
     let (outcome, revision) = context.store.write_advancing(move |tx| Box::pin(async move { rotate(tx).await })).await?;
     let Outcome { predecessor, successor, is_new } = outcome;
     Ok(Replaced { predecessor, successor, secret: is_new.then_some(secret), revision })
@@ -51,6 +58,7 @@ pub(crate) async fn rotate(context: &Context, act: Act, request: RotateToken) ->
 async fn find_or_rotate(
     tx: &WriteTx,
     act: &Act,
+    catalog: &ScopeCatalog,
     request: RotateToken,
     new: TokenName,
     digest: SecretDigest,
@@ -78,11 +86,25 @@ async fn find_or_rotate(
     let expiry = expiry.map(|chosen| expiry_from(chosen, now)).transpose()?;
     let successor = Successor { id: new.id, digest, creator: act.caller.id.clone(), expiry };
     let rotated = read.rotate(successor, overlap, now).map_err(|reason| refusal(&read, reason))?;
+    let binding = Binding::of(&workspace, catalog)?;
+    let rotated = admitted(&binding, rotated, now)?;
+    // One that works makes room for its successor.
+    if read.state(workspace.circumstances(), now) != TokenState::Active {
+        binding.has_room(tx, now).await?;
+    }
     let (predecessor, successor) = store(tx, act, &read, rotated).await?;
     if let Some((key, retry)) = retry {
         record(tx, key, &retry, &successor, now).await?;
     }
     Ok(Outcome { predecessor: stored(predecessor), successor: stored(successor), is_new: true })
+}
+
+/// The rotation as the policies of now let it be made: its successor keeps what its predecessor was granted, or is refused.
+fn admitted(binding: &Binding<'_>, rotated: Rotated, now: Timestamp) -> Result<Rotated, Refusal> {
+    let Token { own_expiry, scopes, allowed_addresses, .. } = &rotated.successor;
+    let asked = Asked { expiry: Some(*own_expiry), scopes, allowed_addresses };
+    let Admitted { expiry: _, allowed_addresses } = binding.admit(&asked, now)?;
+    Ok(Rotated { successor: Token { allowed_addresses, ..rotated.successor }, ..rotated })
 }
 
 /// Stores both tokens and puts both changes on record.

@@ -1,12 +1,16 @@
 //! Issuing, showing and ending tokens.
 
+use std::sync::Arc;
+
 use tokend_core::{
     audit::{Chain, Event, EventType},
     caller::Caller,
     credential::{Kind, Minted, NotAuthentic, Secret, SecretDigest, Unrecognized},
     filter::TokenFilter,
     name::{TokenName, WorkspaceId},
+    policy::{Admitted, Asked},
     revision::Revision,
+    scope::ScopeCatalog,
     text::Reason,
     time::Timestamp,
     token::{Expiry, Revocation, Token, TokenState},
@@ -20,6 +24,7 @@ use tokend_store::{Insert, Locked, PresentedToken, StoreError, StoredToken, Toke
 
 use super::{
     Context,
+    admission::Binding,
     retries::{record, replay, request_key},
 };
 use crate::{access::Act, refusal::Refusal};
@@ -58,9 +63,9 @@ impl<E: Into<Refusal>> From<E> for Undone {
 pub(crate) async fn create(context: &Context, act: Act, request: CreateToken) -> Result<Created, Refusal> {
     let Minted { id, secret, digest } = context.mint(Kind::WorkspaceToken).map_err(Refusal::NoRandomness)?;
     let name = TokenName { workspace: request.workspace.clone(), id };
-    let is_rehearsal = request.validate_only;
+    let (is_rehearsal, catalog) = (request.validate_only, Arc::clone(&context.catalog));
     let create = async move |tx: &WriteTx| {
-        let outcome = find_or_insert(tx, &act, request, name, digest).await?;
+        let outcome = find_or_insert(tx, &act, &catalog, request, name, digest).await?;
         // A rehearsal goes all the way and is rolled back, so that it can't tell anything else than the real call would do.
         if is_rehearsal { Err(Undone::Rehearsed(Box::new(outcome))) } else { Ok(outcome) }
     };
@@ -150,6 +155,7 @@ pub(super) async fn end_token(
 async fn find_or_insert(
     tx: &WriteTx,
     act: &Act,
+    catalog: &ScopeCatalog,
     mut request: CreateToken,
     name: TokenName,
     digest: SecretDigest,
@@ -165,7 +171,10 @@ async fn find_or_insert(
         let token = replay(tx, retry, made, &name.workspace).await?.into_inner();
         return Ok(Outcome { stored: StoredToken { token, circumstances: workspace.into_parts().1, now }, is_new: false });
     }
-    let token = new_token(request, name, digest, &act.caller, &workspace, now)?;
+    takes_tokens(&workspace)?;
+    let binding = Binding::of(&workspace, catalog)?;
+    let token = new_token(request, name, digest, &act.caller, &binding, now)?;
+    binding.has_room(tx, now).await?;
     // 96 random bits: a collision is a broken random source, and the whole write is undone.
     if tx.insert_token(&token).await? != Insert::Done {
         return Err(Refusal::IdTaken(token.name.to_string()));
@@ -193,23 +202,24 @@ fn new_token(
     name: TokenName,
     digest: SecretDigest,
     caller: &Caller,
-    workspace: &Workspace,
+    binding: &Binding<'_>,
     now: Timestamp,
 ) -> Result<Token, Refusal> {
-    takes_tokens(workspace)?;
-    let expiry = expiry_from(request.expiry, now)?;
     let CreateToken {
         workspace: _,
         display_name,
         description,
         scopes,
         resource,
-        expiry: _,
+        expiry,
         allowed_addresses,
         labels,
         retry: _,
         validate_only: _,
     } = request;
+    let expiry = expiry.map(|chosen| expiry_from(chosen, now)).transpose()?;
+    let asked = Asked { expiry, scopes: &scopes, allowed_addresses: &allowed_addresses };
+    let Admitted { expiry, allowed_addresses } = binding.admit(&asked, now)?;
     Ok(Token {
         name,
         digest,

@@ -24,7 +24,7 @@ use crate::{
 pub struct StoredWorkspace {
     /// The workspace.
     pub workspace: Workspace,
-    /// Its tokens that are neither revoked nor expired; none when it is deleted.
+    /// Its tokens that are neither revoked nor expired, those included that are being replaced; none when it is deleted.
     pub active_token_count: u64,
 }
 

@@ -1,11 +1,14 @@
+use std::num::NonZeroU32;
+
 use sea_orm::{
     ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait},
+    sea_query::{Expr, ExprTrait, Query},
 };
 use tokend_core::{
     ending::Ending,
     name::TokenName,
-    token::{Expiry, Revocation, Token},
+    time::Timestamp,
+    token::{Circumstances, Expiry, Revocation, Token},
 };
 
 use super::{Insert, Locked, WriteTx};
@@ -26,6 +29,22 @@ impl WriteTx {
             .filter(tokens::Column::Id.eq(name.id.as_bytes().to_vec()))
             .lock_exclusive();
         self.read_one(&query.into_query()).await
+    }
+
+    /// How many of a workspace's tokens work and have no successor, counted to `most`: the end of a token that is being replaced is set.
+    /// Lock the workspace first: then no other write changes the number meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn working_tokens(&self, circumstances: &Circumstances, now: Timestamp, most: NonZeroU32) -> Result<u64, StoreError> {
+        let working = tokens::Entity::find()
+            .filter(tokens::Column::Workspace.eq(circumstances.workspace.as_str()))
+            .filter(row::not_ended(circumstances.deadlines.made_until_ended(now), now))
+            .filter(tokens::Column::RotatedTo.is_null());
+        let working = working.select_only().column(tokens::Column::Id).limit(u64::from(most.get()));
+        let mut query = Query::select();
+        query.expr_as(Expr::cust("count(*)"), row::COUNT).from_subquery(working.into_query(), "working");
+        self.noting_failure(row::count(self.find(&query).await?))
     }
 
     /// Inserts a token and counts it in its workspace.

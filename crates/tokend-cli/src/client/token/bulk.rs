@@ -200,6 +200,7 @@ mod tests {
                 reason: String::new(),
                 message: String::new(),
                 fields: Vec::new(),
+                preconditions: Vec::new(),
                 retry_after: None,
             })
         };

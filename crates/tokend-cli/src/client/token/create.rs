@@ -30,7 +30,8 @@ pub(crate) struct Args {
     resource: Option<String>,
     #[command(flatten)]
     expiry: Expiry,
-    /// A network that the token may be used from, such as 192.0.2.0/24; can be given several times. None given: from anywhere
+    /// A network that the token may be used from, such as 192.0.2.0/24; can be given several times. None given: from wherever
+    /// policies allow
     #[arg(long, value_name = "CIDR")]
     allowed_cidr: Vec<String>,
     /// A label to find the token by; can be given several times
