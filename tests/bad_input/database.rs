@@ -1,4 +1,5 @@
-//! Tells whether anything was stored, whatever the API says. The audit log is left out: that a call was refused is stored there.
+//! Tells whether anything was stored, whatever the API says. The audit log is left out: that a call was refused is stored there. So is
+//! usage: what was used before is stored at some time.
 
 use std::fmt::Write as _;
 
@@ -21,7 +22,8 @@ impl Database {
             return Self::Sqlite(connection);
         };
         let mut connection = PgConnection::connect(database.url()).await.expect("it can be reached");
-        let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'audit%' ORDER BY 1";
+        let tables = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'audit%' \
+                      AND tablename NOT LIKE '%usage' ORDER BY 1";
         let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut connection).await.expect("tables are listed");
         assert!(tables.len() > 5, "{tables:?}");
         let mut query = String::from("SELECT ''");
@@ -50,7 +52,8 @@ impl Database {
 
 /// Has SQLite count every change of a row, but for those of the audit log and of the time that each write keeps.
 async fn count_changes(connection: &mut SqliteConnection) {
-    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'audit%' AND name NOT LIKE 'sqlite%'";
+    let tables = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'audit%' AND name NOT LIKE 'sqlite%' \
+                  AND name NOT LIKE '%usage'";
     let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut *connection).await.expect("tables are listed");
     assert!(tables.len() > 5, "{tables:?}");
     let mut sql = String::from("CREATE TABLE test_changes (changes INTEGER NOT NULL); INSERT INTO test_changes VALUES (0);");

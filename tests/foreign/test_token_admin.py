@@ -187,7 +187,8 @@ class GetToken(Test):
         made = self.new_token()
         request = tokens.GetTokenRequest(name=made.token.name)
         for client in [self.caller(callers.ROLE_AUDITOR), self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])]:
-            self.assertEqual(client.tokens.GetToken(request).token, made.token)
+            told = client.tokens.GetToken(request).token
+            self.assertEqual((told.name, told.unused_scopes), (made.token.name, made.token.scopes))
         stranger = self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.new_workspace()])
         with self.refused("NOT_FOUND", "TOKEN_NOT_FOUND"):
             stranger.tokens.GetToken(request)

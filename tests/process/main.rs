@@ -12,3 +12,4 @@ mod recover;
 mod restore;
 mod serve;
 mod shutdown;
+mod usage;

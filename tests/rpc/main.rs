@@ -36,4 +36,5 @@ mod rotate_token;
 mod secrets_stay_secret;
 mod suspend_workspace;
 mod tampered_rows;
+mod usage;
 mod verify;

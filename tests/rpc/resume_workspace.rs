@@ -26,9 +26,9 @@ async fn its_tokens_work_again_at_once(installation: Installation) {
     let before = server.get_workspace(&acme).await;
     let suspended = server.suspend(&acme).await.revision.expect("told");
     let answer = server.resume(&acme).await;
-    assert_eq!(server.verdict(question(&token.secret, &acme, &["repository"])).await.decision(), Decision::Allow);
     assert_eq!(answer.workspace, Some(before), "it is as it was");
     assert_eq!(server.get_token(&token.public.name).await, token.public, "and so is its token");
+    assert_eq!(server.verdict(question(&token.secret, &acme, &["repository"])).await.decision(), Decision::Allow);
     let resumed = answer.revision.expect("told");
     assert_eq!((resumed.epoch, resumed.number), (suspended.epoch, suspended.number + 1), "each is a revision");
     server.token(token_in(&acme)).await;

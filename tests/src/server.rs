@@ -171,8 +171,13 @@ impl Server {
         Issued { public: made.token.expect("it is told"), secret: made.secret }
     }
 
-    /// The token as it is now.
+    /// The token as it is now, as every answer tells it: GetToken alone tells unused scopes.
     pub async fn get_token(&self, name: &str) -> Token {
+        Token { unused_scopes: Vec::new(), ..self.get_token_with_unused_scopes(name).await }
+    }
+
+    /// The token as it is now.
+    pub async fn get_token_with_unused_scopes(&self, name: &str) -> Token {
         let request = GetTokenRequest { name: name.to_owned() };
         let got = self.admin.token_admin().get_token(request).await.expect("it is there");
         got.into_inner().token.expect("it is told")

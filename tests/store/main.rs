@@ -17,5 +17,6 @@ mod requests;
 mod round_trip;
 mod tampering;
 mod time;
+mod usage;
 mod working_tokens;
 mod writing;

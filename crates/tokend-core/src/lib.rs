@@ -7,7 +7,7 @@
 //! - [`credential`] and [`keyring`]: how secrets are made, spelled, recognized and stored.
 //! - [`organization`], [`workspace`], [`token`] and its [`rotation`], [`caller`], [`certificate_san`]: what there is.
 //! - [`policy`]: what organizations and workspaces demand of their tokens.
-//! - [`verdict`]: may this token do this, here, now?
+//! - [`verdict`]: may this token do this, here, now? [`usage`]: what is known of the times that it did.
 //! - [`expiry_notice`]: what is told of a token's end, and when.
 //! - [`ending`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
@@ -44,6 +44,7 @@ pub mod scope;
 pub mod text;
 pub mod time;
 pub mod token;
+pub mod usage;
 pub mod verdict;
 pub mod webhook;
 pub mod workspace;

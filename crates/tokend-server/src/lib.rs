@@ -9,7 +9,8 @@
 //! do; [`refusal`] and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are
 //! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`recovery`] is for who
 //! has lost every key; [`keyring_life`] adds and retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the
-//! audit log, and cuts it; `expiry_keeper` tells of tokens' ends, at its `pace`; [`revocations_file`] and [`restore`] see to it that a restored backup revives
+//! audit log, and cuts it; `expiry_keeper` tells of tokens' ends, at its `pace`; `usage` keeps what use is made of tokens;
+//! [`revocations_file`] and [`restore`] see to it that a restored backup revives
 //! nothing.
 
 pub mod audit_keeper;
@@ -42,4 +43,5 @@ mod reflection;
 mod services;
 mod status;
 mod tally;
+mod usage;
 mod usecases;

@@ -38,6 +38,7 @@ use crate::{
     tally::{DeniedVerdicts, LeakedSecrets, RefusedCalls},
     tls::{self, TlsError, TlsFiles},
     transport::{self, OutOfRange, Report, TransportError},
+    usage,
     usecases::Context,
 };
 
@@ -128,6 +129,7 @@ pub struct Server {
     transport: transport::Settings,
     keyring: Option<PathBuf>,
     revocations_file: Option<RevocationsFile>,
+    usage: usage::Keeper,
 }
 
 impl Server {
@@ -156,18 +158,21 @@ impl Server {
         let leaked = LeakedSecrets::new(&telemetry);
         let refused = RefusedCalls::new(&telemetry, clock.clone());
         let failures = FailedAuthentications::new(&limits, clock.clone());
+        let usage = usage::Recorder::new(&telemetry);
         let store = Store::open(&store, roots, clock.clone()).await?;
         let revocations_file = match revocations_file {
             Some(path) => Some(RevocationsFile::open(&path, &store).await?),
             None => None,
         };
+        let context = Arc::new(Context { store: store.clone(), catalog, denied, leaked, usage });
         Ok(Self {
             authenticator: Arc::new(Authenticator { store: store.clone(), failures }),
             admission: Admission::new(limits),
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),
-            expiry: ExpiryKeeper::new(store.clone(), clock, &telemetry),
-            context: Arc::new(Context { store, catalog, denied, leaked }),
+            expiry: ExpiryKeeper::new(store, clock.clone(), &telemetry),
+            usage: usage::Keeper::new(Arc::clone(&context), clock),
+            context,
             listener,
             ops_listener,
             health: Health::not_ready().await,
@@ -217,6 +222,7 @@ impl Server {
             transport,
             keyring,
             revocations_file,
+            usage,
         } = self;
         let store = context.store.clone();
         // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
@@ -250,19 +256,21 @@ impl Server {
         let keeping = tokio::spawn(keeper.keep(draining.clone()));
         let telling = tokio::spawn(expiry.keep(draining.clone()));
         let watching = tokio::spawn(keyring_watch::follow(store.clone(), keyring));
-        let exported = CancellationToken::new();
-        let exporting = revocations_file.map(|file| tokio::spawn(file.follow(store.clone(), exported.clone())));
+        let drained = CancellationToken::new();
+        let exporting = revocations_file.map(|file| tokio::spawn(file.follow(store.clone(), drained.clone())));
+        let gathering = tokio::spawn(usage.keep(drained.clone()));
         let report = transport::serve(listener, service, transport, draining.cancelled_owned()).await;
         following.abort();
         watching.abort();
         if let Some(following_files) = following_files {
             following_files.abort();
         }
-        // What the last calls ended is exported, too.
-        exported.cancel();
+        // What the last calls ended is exported, too, and what they used is recorded.
+        drained.cancel();
         if let Some(exporting) = exporting {
             let _ = exporting.await;
         }
+        let _ = gathering.await;
         ops_stop.cancel();
         if let Some(ops) = ops {
             // It can't have panicked for anything that matters now.

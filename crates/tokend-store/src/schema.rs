@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 10] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 11] = [
     (
         1,
         "foundation",
@@ -51,6 +51,7 @@ const MIGRATIONS: [(i64, &str, &str, &str); 10] = [
         include_str!("../migrations/sqlite/0010_token_notices.sql"),
         include_str!("../migrations/postgres/0010_token_notices.sql"),
     ),
+    (12, "usage", include_str!("../migrations/sqlite/0012_usage.sql"), include_str!("../migrations/postgres/0012_usage.sql")),
 ];
 
 /// Where applied migrations are recorded. Not sqlx's default, which another program may use.

@@ -14,5 +14,6 @@ mod row_mac;
 mod samples;
 mod scopes;
 mod token_state;
+mod usage;
 mod verdict;
 mod webhook;

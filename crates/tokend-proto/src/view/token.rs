@@ -3,6 +3,7 @@ use tokend_core::{
     name::TokenName,
     time::Timestamp,
     token::{Circumstances, Revocation, Token, TokenState},
+    usage::Usage,
 };
 
 use crate::{field::time_message, v1};
@@ -12,6 +13,8 @@ use crate::{field::time_message, v1};
 pub struct TokenView<'a> {
     /// The token.
     pub token: &'a Token,
+    /// What is known of its use.
+    pub usage: Option<&'a Usage>,
     /// What its life depends on besides itself.
     pub circumstances: &'a Circumstances,
     /// The moment: database time.
@@ -71,8 +74,16 @@ impl From<TokenView<'_>> for v1::Token {
             hint: hint(view.prefix, Kind::WorkspaceToken, digest.kid(), name.id),
             rotated_from: rotated_from.map(of_the_workspace).unwrap_or_default(),
             rotated_to: rotated_to.map(of_the_workspace).unwrap_or_default(),
+            last_used_time: view.usage.map(|usage| time_message(usage.last_used_time)),
+            last_used_addresses: view.usage.map(last_used_addresses).unwrap_or_default(),
+            // Told with a single token alone.
+            unused_scopes: Vec::new(),
         }
     }
+}
+
+fn last_used_addresses(usage: &Usage) -> Vec<String> {
+    usage.addresses.iter().map(|(_, address)| address.to_string()).collect()
 }
 
 /// The secret as it leaves in the one answer that tells it.

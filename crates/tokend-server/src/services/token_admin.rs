@@ -3,6 +3,7 @@ use std::sync::Arc;
 use tokend_core::{
     time::Timestamp,
     token::{Circumstances, Token},
+    usage::{Usage, unused_scopes},
 };
 use tokend_proto::{
     request::{
@@ -52,7 +53,9 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
         sees_token(&caller, &message.name)?;
         let request = GetToken::from_message(&message).map_err(Refusal::from)?;
         let stored = tokens::get(&self.0, request).await?;
-        Ok(Response::new(v1::GetTokenResponse { token: Some(self.message(&stored)) }))
+        let unused = unused_scopes(&stored.token.scopes, stored.usage.as_ref(), &self.0.catalog);
+        let token = v1::Token { unused_scopes: unused.map(ToString::to_string).collect(), ..self.message(&stored) };
+        Ok(Response::new(v1::GetTokenResponse { token: Some(token) }))
     }
 
     async fn list_tokens(&self, request: Request<v1::ListTokensRequest>) -> Result<Response<v1::ListTokensResponse>, Status> {
@@ -138,21 +141,22 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
 impl TokenAdminService {
     /// As much of a page as an answer can hold, and where the next one starts.
     fn fitting(&self, page: TokenPage) -> (Vec<v1::Token>, Option<TokenPlace>) {
-        let TokenPage { tokens, next, total_size, circumstances, now } = page;
+        let TokenPage { tokens, usage, next, total_size, circumstances, now } = page;
         // What can't be read was logged; it hides nothing else.
         let readable: Vec<_> = tokens.into_iter().flatten().collect();
-        let (tokens, was_cut) = fit(readable.iter().map(|token| self.view(token, &circumstances, now)));
+        let view = |token: &Token| self.view(token, usage.get(&token.name.id), &circumstances, now);
+        let (tokens, was_cut) = fit(readable.iter().map(view));
         let last = readable.get(tokens.len().wrapping_sub(1)).filter(|_| was_cut);
         let next = last.map(|last| TimeCursor::new(last.create_time, last.name.id)).or(next);
         (tokens, next.map(|cursor| TokenPlace { cursor, total_size }))
     }
 
     fn message(&self, stored: &StoredToken) -> v1::Token {
-        let StoredToken { token, circumstances, now } = stored;
-        self.view(token, circumstances, *now)
+        let StoredToken { token, usage, circumstances, now } = stored;
+        self.view(token, usage.as_ref(), circumstances, *now)
     }
 
-    fn view(&self, token: &Token, circumstances: &Circumstances, now: Timestamp) -> v1::Token {
-        TokenView { token, circumstances, now, prefix: self.0.store.keys().prefix() }.into()
+    fn view(&self, token: &Token, usage: Option<&Usage>, circumstances: &Circumstances, now: Timestamp) -> v1::Token {
+        TokenView { token, usage, circumstances, now, prefix: self.0.store.keys().prefix() }.into()
     }
 }

@@ -71,11 +71,13 @@ async fn find(store: &Store, workspace: &WorkspaceId, chosen: ChosenTokens) -> R
             page
         }
     };
-    let TokenPage { tokens, next: _, total_size, circumstances, now } = page;
+    let TokenPage { tokens, mut usage, next: _, total_size, circumstances, now } = page;
     let (mut living, mut bad) = (Vec::new(), None);
     for token in tokens {
         match token {
-            Ok(token) => living.push(StoredToken { token, circumstances: circumstances.clone(), now }),
+            Ok(token) => {
+                living.push(StoredToken { usage: usage.remove(&token.name.id), token, circumstances: circumstances.clone(), now })
+            }
             Err(error) => bad = Some(error),
         }
     }
@@ -104,17 +106,17 @@ async fn end_each(
 ) -> Result<(Vec<StoredToken>, Option<Revision>), Refusal> {
     let (mut ended, mut latest) = (Vec::with_capacity(living.len()), None);
     for some in living.chunks(IN_A_WRITE) {
-        let names: Vec<_> = some.iter().map(|stored| stored.token.name.clone()).collect();
+        let chosen: Vec<_> = some.iter().map(|stored| (stored.token.name.clone(), stored.usage.clone())).collect();
         let (act, workspace, reason) = (act.clone(), workspace.clone(), reason.clone());
         let end = async move |tx: &WriteTx| {
             let locked = tx.lock_workspace(&workspace).await?.ok_or_else(|| Refusal::WorkspaceNotFound(workspace.clone()))?;
             let (circumstances, now) = (locked.circumstances(), tx.now().await?);
-            let mut ended = Vec::with_capacity(names.len());
-            for name in names {
+            let mut ended = Vec::with_capacity(chosen.len());
+            for (name, usage) in chosen {
                 let Some(read) = tx.token(&name).await? else { continue };
                 if read.state(circumstances, now) != TokenState::Revoked {
                     let token: Token = end_token(tx, &act, &read, now, reason.clone(), String::new()).await?.into_inner();
-                    ended.push(StoredToken { token, circumstances: circumstances.clone(), now });
+                    ended.push(StoredToken { token, usage, circumstances: circumstances.clone(), now });
                 }
             }
             Ok::<_, Refusal>(ended)

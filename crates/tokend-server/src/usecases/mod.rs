@@ -21,7 +21,10 @@ use tokend_core::{
 };
 use tokend_store::Store;
 
-use crate::tally::{DeniedVerdicts, LeakedSecrets};
+use crate::{
+    tally::{DeniedVerdicts, LeakedSecrets},
+    usage::Recorder,
+};
 
 /// What every use case needs.
 #[derive(Debug)]
@@ -30,6 +33,7 @@ pub(crate) struct Context {
     pub(crate) catalog: Arc<ScopeCatalog>,
     pub(crate) denied: DeniedVerdicts,
     pub(crate) leaked: LeakedSecrets,
+    pub(crate) usage: Recorder,
 }
 
 impl Context {

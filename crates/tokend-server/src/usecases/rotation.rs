@@ -20,7 +20,7 @@ use super::{
     Context,
     admission::Binding,
     retries::{record, replay, request_key},
-    tokens::{expiry_from, grant, takes_tokens, tampered},
+    tokens::{expiry_from, grant, takes_tokens, tampered, with_usage},
 };
 use crate::{access::Act, refusal::Refusal};
 
@@ -52,6 +52,9 @@ pub(crate) async fn rotate(context: &Context, act: Act, request: RotateToken) ->
     let rotate = async move |tx: &WriteTx| find_or_rotate(tx, &act, &catalog, request, name, digest).await;
     let (outcome, revision) = context.store.write_advancing(move |tx| Box::pin(async move { rotate(tx).await })).await?;
     let Outcome { predecessor, successor, is_new } = outcome;
+    let predecessor = with_usage(&context.store, predecessor).await;
+    // A replay may come when the new token is in use.
+    let successor = if is_new { successor } else { with_usage(&context.store, successor).await };
     Ok(Replaced { predecessor, successor, secret: is_new.then_some(secret), revision })
 }
 
@@ -68,7 +71,7 @@ async fn find_or_rotate(
     // The lock puts retries of one request in a row: the second finds what the first made.
     let workspace = tx.lock_workspace_and_policy(&name.workspace).await?.ok_or_else(|| Refusal::TokenNotFound(name.clone()))?;
     let now = tx.now().await?;
-    let stored = |token| StoredToken { token, circumstances: workspace.circumstances().clone(), now };
+    let stored = |token| StoredToken { token, usage: None, circumstances: workspace.circumstances().clone(), now };
     // Unique in the workspace, not for the token: a client that lost the answer and then takes the new token for the one to rotate is
     // told so, instead of having it replaced.
     let retry = retry.map(|retry| (request_key(&act.caller, ROTATE, &name.workspace, &retry), retry));

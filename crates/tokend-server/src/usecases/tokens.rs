@@ -20,7 +20,7 @@ use tokend_proto::{
     field::FieldViolations,
     request::token_admin::{ChosenExpiry, CreateToken, GetToken, IdentifyToken, RevokeToken},
 };
-use tokend_store::{Insert, Locked, PresentedToken, StoreError, StoredToken, TokenPage, TokenPlace, WriteTx};
+use tokend_store::{Insert, Locked, PresentedToken, Store, StoreError, StoredToken, TokenPage, TokenPlace, WriteTx};
 
 use super::{
     Context,
@@ -112,7 +112,8 @@ pub(crate) async fn identify(context: &Context, caller: &Caller, request: Identi
     let PresentedToken { token, circumstances, now, revision: _ } = found;
     match keys.recognize(&presented, token) {
         Ok(token) if caller.workspaces.includes(&token.name.workspace) => {
-            Ok(StoredToken { token: token.into_inner(), circumstances, now })
+            let usage = context.store.usage_of(&[presented.id()]).await?.remove(&presented.id());
+            Ok(StoredToken { token: token.into_inner(), usage, circumstances, now })
         }
         Ok(_) | Err(Unrecognized) => Err(Refusal::SecretUnknown),
     }
@@ -129,9 +130,23 @@ pub(crate) async fn revoke(context: &Context, act: Act, request: RevokeToken) ->
         // What has ended with its workspace has ended: nothing is left to revoke.
         let has_ended = read.state(workspace.circumstances(), now) == TokenState::Revoked;
         let token = if has_ended { read } else { end_token(tx, &act, &read, now, reason, String::new()).await? };
-        Ok::<_, Refusal>(StoredToken { token: token.into_inner(), circumstances: workspace.circumstances().clone(), now })
+        Ok::<_, Refusal>(StoredToken {
+            token: token.into_inner(),
+            usage: None,
+            circumstances: workspace.circumstances().clone(),
+            now,
+        })
     };
-    context.store.reserved().write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
+    let store = context.store.reserved();
+    let (token, revision) = store.write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await?;
+    Ok((with_usage(&store, token).await, revision))
+}
+
+/// The token with what is known of its use. What was done to it stands, even if that can't be read.
+pub(super) async fn with_usage(store: &Store, stored: StoredToken) -> StoredToken {
+    let id = stored.token.name.id;
+    let usage = store.usage_of(&[id]).await.ok().and_then(|mut usage| usage.remove(&id));
+    StoredToken { usage, ..stored }
 }
 
 /// Ends a token that was read under its lock and is not ended yet, and puts that on record.
@@ -169,7 +184,10 @@ async fn find_or_insert(
         && let Some(made) = tx.recorded_request(key).await?
     {
         let token = replay(tx, retry, made, &name.workspace).await?.into_inner();
-        return Ok(Outcome { stored: StoredToken { token, circumstances: workspace.into_parts().1, now }, is_new: false });
+        return Ok(Outcome {
+            stored: StoredToken { token, usage: None, circumstances: workspace.into_parts().1, now },
+            is_new: false,
+        });
     }
     takes_tokens(&workspace)?;
     let binding = Binding::of(&workspace, catalog)?;
@@ -185,7 +203,7 @@ async fn find_or_insert(
     let chain = Chain::Workspace(token.name.workspace.clone());
     let event = act.event(chain, EventType::TokenCreated, token.name.to_string(), tx.row_is(&token).await?);
     tx.audit(Event { detail: grant(&token), ..event }).await?;
-    Ok(Outcome { stored: StoredToken { token, circumstances: workspace.into_parts().1, now }, is_new: true })
+    Ok(Outcome { stored: StoredToken { token, usage: None, circumstances: workspace.into_parts().1, now }, is_new: true })
 }
 
 /// Refuses to make a token where none would work.

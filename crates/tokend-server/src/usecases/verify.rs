@@ -3,8 +3,9 @@
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokend_core::{
     caller::Caller,
-    credential::{NotAuthentic, Unrecognized},
+    credential::{CredentialId, NotAuthentic, Unrecognized},
     revision::Revision,
+    usage::TokenUse,
     verdict::{Denial, Question, Verdict, decide},
 };
 use tokend_proto::{
@@ -21,12 +22,33 @@ const AT_ONCE: usize = 4;
 
 /// Decides about one token.
 pub(crate) async fn verify(context: &Context, caller: &Caller, question: Verify) -> Result<Verification, Refusal> {
-    let verification = decided(context, caller, question).await?;
-    context.denied.note(verification.verdict, caller);
-    Ok(verification)
+    Ok(noted(context, caller, decided(context, caller, question).await?))
 }
 
-async fn decided(context: &Context, caller: &Caller, question: Verify) -> Result<Verification, Refusal> {
+/// Decides about several tokens, each on its own.
+pub(crate) async fn verify_each(context: &Context, caller: &Caller, questions: Vec<Verify>) -> Result<Vec<Verification>, Refusal> {
+    let each = questions.into_iter().map(|question| decided(context, caller, question));
+    let decided: Vec<_> = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
+    // If one failed, none is answered.
+    Ok(decided.into_iter().map(|decided| noted(context, caller, decided)).collect())
+}
+
+/// A verdict, and if it is yes, what the use of the token is.
+struct Decided {
+    verification: Verification,
+    used: Option<(CredentialId, TokenUse)>,
+}
+
+/// What is told of a verdict to whom it concerns besides.
+fn noted(context: &Context, caller: &Caller, Decided { verification, used }: Decided) -> Verification {
+    context.denied.note(verification.verdict, caller);
+    if let Some((token, used)) = used {
+        context.usage.note(token, &used);
+    }
+    verification
+}
+
+async fn decided(context: &Context, caller: &Caller, question: Verify) -> Result<Decided, Refusal> {
     let Verify { token, resource, required_scopes, client_address, min_revision, fully_consistent: _ } = question;
     let keys = context.store.keys();
     // What we did not mint costs neither the database nor us more than a hash.
@@ -51,18 +73,16 @@ async fn decided(context: &Context, caller: &Caller, question: Verify) -> Result
         // A clock set back later must not revive what was told to be over.
         context.store.raise_time_floor(end).await?;
     }
-    Ok(Verification { verdict, known: Some(KnownToken { token: token.into_inner(), expiry, now, revision }) })
-}
-
-/// Decides about several tokens, each on its own.
-pub(crate) async fn verify_each(context: &Context, caller: &Caller, questions: Vec<Verify>) -> Result<Vec<Verification>, Refusal> {
-    let each = questions.into_iter().map(|question| verify(context, caller, question));
-    stream::iter(each).buffered(AT_ONCE).try_collect().await
+    let used = TokenUse { at: now, address: client_address, asked: required_scopes };
+    Ok(Decided {
+        used: (verdict == Verdict::Allow).then_some((presented.id(), used)),
+        verification: Verification { verdict, known: Some(KnownToken { token: token.into_inner(), expiry, now, revision }) },
+    })
 }
 
 /// The one answer for whatever the caller may not know of. It tells no revision either: the answers must not differ.
-const fn unrecognized() -> Verification {
-    Verification { verdict: Verdict::Deny(Denial::Unrecognized), known: None }
+const fn unrecognized() -> Decided {
+    Decided { verification: Verification { verdict: Verdict::Deny(Denial::Unrecognized), known: None }, used: None }
 }
 
 /// Refuses to answer from a state older than the caller has seen. The database is always the newest state there is, so that this

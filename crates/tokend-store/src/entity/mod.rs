@@ -17,6 +17,7 @@ pub(crate) mod keyring_keys;
 pub(crate) mod organizations;
 pub(crate) mod request_ids;
 pub(crate) mod token_notices;
+pub(crate) mod token_usage;
 pub(crate) mod tokens;
 pub(crate) mod webhook_outbox;
 pub(crate) mod workspaces;

@@ -11,7 +11,8 @@ use tokend_core::{credential::CredentialId, filter::TokenFilter, name::Workspace
 
 use super::{
     TimeCursor, cut,
-    tokens::{ListedWorkspace, TokenPage, workspace_of_list},
+    tokens::{ListedWorkspace, TokenPage, ids, workspace_of_list},
+    usage::usage_of,
 };
 use crate::{
     entity::tokens::{Column, Entity},
@@ -95,7 +96,8 @@ async fn filtered_tokens(
     let next = cut(&mut rows, limit, TimeCursor::of)?.or(end);
     let mut tokens = shared.judge().each::<Token>(&rows)?;
     tokens.retain(|token| token.as_ref().map_or(true, |token| filter.matches(token, &circumstances, now)));
-    Ok(Some(TokenPage { tokens, next, total_size, circumstances, now }))
+    let usage = usage_of(shared, ids(&tokens)).await?;
+    Ok(Some(TokenPage { tokens, usage, next, total_size, circumstances, now }))
 }
 
 /// The order of lists.

@@ -1,9 +1,14 @@
 //! Tokens that are still to be revoked.
 
+use std::collections::BTreeMap;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{credential::CredentialId, filter::TokenFilter, name::WorkspaceId, token::Token, workspace::WorkspaceState};
 
-use super::tokens::{ListedWorkspace, TokenPage, workspace_of_list};
+use super::{
+    tokens::{ListedWorkspace, TokenPage, ids, workspace_of_list},
+    usage::usage_of,
+};
 use crate::{
     entity::tokens::{Column, Entity},
     error::StoreError,
@@ -47,7 +52,7 @@ async fn living_tokens(
     let Some(listed) = workspace_of_list(shared, workspace).await? else { return Ok(None) };
     let ListedWorkspace { circumstances, token_count: _, now } = listed;
     if matches!(circumstances.state, WorkspaceState::Deleted { .. }) {
-        return Ok(Some(TokenPage { tokens: Vec::new(), next: None, total_size: 0, circumstances, now }));
+        return Ok(Some(TokenPage { tokens: Vec::new(), usage: BTreeMap::new(), next: None, total_size: 0, circumstances, now }));
     }
     let narrowing = Narrowing { circumstances: &circumstances, now, is_sqlite: shared.is_sqlite() };
     let living = Entity::find()
@@ -59,7 +64,8 @@ async fn living_tokens(
     let rows = shared.connection.query_all(&query.into_query()).await?;
     let mut tokens = shared.judge().each::<Token>(&rows)?;
     tokens.retain(|token| token.as_ref().map_or(true, |token| filter.matches(token, &circumstances, now)));
-    Ok(Some(TokenPage { tokens, next: None, total_size, circumstances, now }))
+    let usage = usage_of(shared, ids(&tokens)).await?;
+    Ok(Some(TokenPage { tokens, usage, next: None, total_size, circumstances, now }))
 }
 
 async fn tokens_of_ids(shared: &Shared, workspace: &WorkspaceId, ids: &[CredentialId]) -> Result<Option<TokenPage>, StoreError> {
@@ -70,5 +76,6 @@ async fn tokens_of_ids(shared: &Shared, workspace: &WorkspaceId, ids: &[Credenti
     let rows = shared.connection.query_all(&query.into_query()).await?;
     let tokens = shared.judge().each::<Token>(&rows)?;
     let total_size = tokens.len() as u64;
-    Ok(Some(TokenPage { tokens, next: None, total_size, circumstances: listed.circumstances, now: listed.now }))
+    let usage = usage_of(shared, ids.iter().copied()).await?;
+    Ok(Some(TokenPage { tokens, usage, next: None, total_size, circumstances: listed.circumstances, now: listed.now }))
 }

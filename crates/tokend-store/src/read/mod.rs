@@ -12,6 +12,7 @@ mod notices;
 mod organizations;
 mod presented;
 mod tokens;
+mod usage;
 mod workspaces;
 
 pub use audit::RecordPage;

@@ -1,13 +1,18 @@
+use std::collections::BTreeMap;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{
+    credential::CredentialId,
     name::{TokenName, WorkspaceId},
     time::Timestamp,
     token::{Circumstances, Token},
+    usage::Usage,
 };
 
 use super::{
     LEFT, RIGHT, THIRD, TimeCursor, cut,
     governed::{GOVERNED, Governed, governed},
+    usage::usage_of,
 };
 use crate::{
     entity::{organizations, tokens, workspaces},
@@ -20,6 +25,8 @@ use crate::{
 pub struct StoredToken {
     /// The token.
     pub token: Token,
+    /// What is known of its use; nothing if it was never used, and where it was not looked up.
+    pub usage: Option<Usage>,
     /// What its life depends on besides itself.
     pub circumstances: Circumstances,
     /// Database time.
@@ -31,6 +38,8 @@ pub struct StoredToken {
 pub struct TokenPage {
     /// The tokens; what can't be read or was tampered with is an error in its place.
     pub tokens: Vec<Result<Token, StoreError>>,
+    /// What is known of the use of those that were ever used.
+    pub usage: BTreeMap<CredentialId, Usage>,
     /// Where the next page starts, if there is one.
     pub next: Option<TimeCursor>,
     /// How many tokens there are on all pages: without a filter a kept counter.
@@ -80,7 +89,8 @@ async fn token(shared: &Shared, name: &TokenName) -> Result<Option<StoredToken>,
     let judge = shared.judge();
     let token = judge.read::<Token>(&found, LEFT)?.into_inner();
     let (_, circumstances) = Governed::read(&judge, &found, [RIGHT, THIRD])?.into_parts();
-    Ok(Some(StoredToken { token, circumstances, now }))
+    let usage = usage_of(shared, [name.id]).await?.remove(&name.id);
+    Ok(Some(StoredToken { token, usage, circumstances, now }))
 }
 
 async fn list_tokens(
@@ -98,7 +108,14 @@ async fn list_tokens(
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, TimeCursor::of)?;
     let ListedWorkspace { circumstances, token_count: total_size, now } = listed;
-    Ok(Some(TokenPage { tokens: shared.judge().each(&rows)?, next, total_size, circumstances, now }))
+    let tokens = shared.judge().each(&rows)?;
+    let usage = usage_of(shared, ids(&tokens)).await?;
+    Ok(Some(TokenPage { tokens, usage, next, total_size, circumstances, now }))
+}
+
+/// The ids of those that could be read.
+pub(super) fn ids(tokens: &[Result<Token, StoreError>]) -> impl Iterator<Item = CredentialId> {
+    tokens.iter().flatten().map(|token| token.name.id)
 }
 
 /// What a list of tokens tells of their workspace.

@@ -24,6 +24,11 @@ pub(super) fn split<T, E: Display>(text: &str, word: impl Fn(&str) -> Result<T, 
     text.split(' ').map(|text| word(text).map_err(|error| error.to_string())).collect()
 }
 
+/// Reads words as [`split`] does, or none.
+pub(super) fn split_any<T, E: Display>(text: &str, word: impl Fn(&str) -> Result<T, E>) -> Result<Vec<T>, String> {
+    if text.is_empty() { Ok(Vec::new()) } else { split(text, word) }
+}
+
 /// Writes a choice; `None` is all.
 pub(super) fn join_choice<T: Display>(only: Option<impl IntoIterator<Item = T>>) -> String {
     only.map_or_else(|| ALL.to_owned(), join)

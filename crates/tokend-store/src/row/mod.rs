@@ -11,6 +11,7 @@ mod list;
 mod organization;
 mod policy;
 mod token;
+mod usage;
 mod workspace;
 
 pub(crate) use caller::to_model as caller_to_model;
@@ -19,6 +20,7 @@ pub(crate) use judge::{Judge, RefusedRows, judged};
 pub(crate) use list::map_entry;
 pub(crate) use organization::to_model as organization_to_model;
 pub(crate) use token::to_model as token_to_model;
+pub(crate) use usage::{usage_by_token, usage_to_model};
 pub(crate) use workspace::{DELETED, to_model as workspace_to_model};
 
 use sea_orm::{

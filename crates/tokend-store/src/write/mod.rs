@@ -25,6 +25,7 @@ mod notices;
 mod organizations;
 mod requests;
 mod tokens;
+mod usage;
 mod workspaces;
 
 pub use keys::{LiveCredentials, Renewed, RowPlace, SealedTable};
@@ -310,7 +311,12 @@ impl WriteTx {
 
     /// Runs a change; whether it met a row.
     pub(crate) async fn change(&self, statement: &impl StatementBuilder) -> Result<bool, StoreError> {
-        Ok(self.noting_failure(self.tx.execute(statement).await)?.rows_affected() > 0)
+        Ok(self.count_changed(statement).await? > 0)
+    }
+
+    /// Runs a change; how many rows it met.
+    pub(crate) async fn count_changed(&self, statement: &impl StatementBuilder) -> Result<u64, StoreError> {
+        Ok(self.noting_failure(self.tx.execute(statement).await)?.rows_affected())
     }
 
     /// Runs a query for one row.

@@ -15,7 +15,7 @@ macro_rules! lists_its_tokens {
 
             fn view(&self) -> View {
                 View::List {
-                    header: &["NAME", "DISPLAY NAME", "STATE", "EXPIRES", "SCOPES"],
+                    header: &["NAME", "DISPLAY NAME", "STATE", "EXPIRES", "LAST USED", "SCOPES"],
                     rows: self.tokens.iter().map(row).collect(),
                     none: $none,
                 }
@@ -54,6 +54,7 @@ fn row(token: &Token) -> Vec<String> {
         token.display_name.clone(),
         state(token),
         time(token.expire_time.as_ref(), "never"),
+        time(token.last_used_time.as_ref(), "never"),
         token.scopes.join(" "),
     ]
 }
@@ -81,6 +82,9 @@ fn fields(token: &Token) -> Vec<(&'static str, String)> {
         ("CREATOR", token.creator.clone()),
         ("EXPIRES", time(token.expire_time.as_ref(), "never")),
         ("EXPIRY ASKED FOR", time(requested, "")),
+        ("LAST USED", time(token.last_used_time.as_ref(), "never")),
+        ("LAST USED FROM", token.last_used_addresses.join(" ")),
+        ("UNUSED SCOPES", token.unused_scopes.join(" ")),
         ("REPLACES", token.rotated_from.clone()),
         ("REPLACED BY", token.rotated_to.clone()),
         ("REVOKED", time(token.revoke_time.as_ref(), "")),
@@ -111,7 +115,7 @@ mod tests {
         assert_eq!(
             GetTokenResponse { token: Some(token) }.view().lines(),
             "NAME          workspaces/acme/tokens/x\nSTATE         ACTIVE\nALLOWED FROM  anywhere\nLABELS        a=1 b=\n\
-             EXPIRES       never\n"
+             EXPIRES       never\nLAST USED     never\n"
         );
     }
 }

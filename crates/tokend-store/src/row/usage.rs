@@ -1,0 +1,63 @@
+//! Usage, which is not sealed: what can't be read is told once and then taken for unknown, so that the next use mends it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use sea_orm::{ActiveValue::Set, FromQueryResult, QueryResult};
+use tokend_core::{credential::CredentialId, time::Timestamp, usage::Usage};
+
+use super::{
+    column, credential_id_in,
+    list::{self, split_any},
+    shown_id, time,
+};
+use crate::{
+    entity::token_usage::{ActiveModel, Model},
+    error::StoreError,
+};
+
+const TABLE: &str = "token_usage";
+
+/// The usage in each row, by token.
+pub(crate) fn usage_by_token(rows: &[QueryResult]) -> Result<BTreeMap<CredentialId, Usage>, StoreError> {
+    let mut usage = BTreeMap::new();
+    for columns in rows {
+        let model = Model::from_query_result(columns, "")?;
+        let row = shown_id(&model.token);
+        match read(model) {
+            Ok((token, known)) => {
+                usage.insert(token, known);
+            }
+            // Logged where it is made. It hides neither the token nor its neighbours.
+            Err(problem) => drop(StoreError::corrupt(TABLE, row, problem)),
+        }
+    }
+    Ok(usage)
+}
+
+/// The row to store.
+pub(crate) fn usage_to_model(token: CredentialId, usage: &Usage) -> ActiveModel {
+    let Usage { last_used_time, addresses, asked_scopes } = usage;
+    ActiveModel {
+        token: Set(token.as_bytes().to_vec()),
+        last_used_time: Set(last_used_time.unix_micros()),
+        addresses: Set(list::join(addresses.iter().map(|(at, address)| format!("{address}@{}", at.unix_micros())))),
+        asked_scopes: Set(list::join(asked_scopes)),
+    }
+}
+
+fn read(model: Model) -> Result<(CredentialId, Usage), String> {
+    let Model { token, last_used_time, addresses, asked_scopes } = model;
+    let usage = Usage {
+        last_used_time: time("last_used_time", last_used_time)?,
+        addresses: column("addresses", split_any(&addresses, seen_address))?.into_iter().collect(),
+        asked_scopes: column("asked_scopes", split_any(&asked_scopes, str::parse))?.into_iter().collect(),
+    };
+    Ok((credential_id_in("token", &token)?, usage))
+}
+
+fn seen_address(text: &str) -> Result<(Timestamp, IpAddr), String> {
+    let malformed = || format!("must hold addresses and times, one is {text:?}");
+    let (address, micros) = text.rsplit_once('@').ok_or_else(malformed)?;
+    let (address, micros) = (address.parse().map_err(|_| malformed())?, micros.parse().map_err(|_| malformed())?);
+    Ok((Timestamp::from_unix_micros(micros).map_err(|_| malformed())?, address))
+}
