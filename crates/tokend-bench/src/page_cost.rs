@@ -65,6 +65,7 @@ async fn main() -> Result<(), Failure> {
         audit: tokend_server::audit_keeper::Settings::default(),
         keyring: None,
         revocations_file: None,
+        webhook: None,
     };
     let server = Server::bind(settings, roots, clock.clone()).await?;
     let address = server.address()?.to_string();

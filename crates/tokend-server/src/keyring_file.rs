@@ -2,18 +2,17 @@
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
-    io::{self, Read, Write},
+    io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
 };
 
 use tokend_core::keyring::{KeyRingFileError, RootKeys};
-use zeroize::Zeroizing;
+
+use crate::private_file::{self, FORBIDDEN_BITS, Unreadable};
 
 /// Most bytes of a key ring's file: 62 keys take less than 10 KiB.
 const MAX_BYTES: u64 = 64 * 1024;
-/// Permission bits that others than the owner must not have. The group may read: a mounted secret belongs to root and a group.
-const FORBIDDEN_BITS: u32 = 0o137;
 
 /// Why a key ring can't be used. Each is one sentence that says what to do; none quotes a key.
 #[derive(Debug, thiserror::Error)]
@@ -52,18 +51,11 @@ pub enum KeyRingError {
 /// # Errors
 /// [`KeyRingError`]; a ring that others may read is refused.
 pub fn read(path: &Path) -> Result<RootKeys, KeyRingError> {
-    let io = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => KeyRingError::Missing(path.to_owned()),
-        _ => KeyRingError::Io { path: path.to_owned(), source },
-    };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
-    let mode = metadata.mode() & 0o777;
-    if mode & FORBIDDEN_BITS != 0 {
-        return Err(KeyRingError::Permissions { path: path.to_owned(), mode });
-    }
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(metadata.len().min(MAX_BYTES)).unwrap_or(0) + 1));
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
+    let text = private_file::read(path, MAX_BYTES).map_err(|unreadable| match unreadable {
+        Unreadable::Io(source) if source.kind() == io::ErrorKind::NotFound => KeyRingError::Missing(path.to_owned()),
+        Unreadable::Io(source) => KeyRingError::Io { path: path.to_owned(), source },
+        Unreadable::Permissions(mode) => KeyRingError::Permissions { path: path.to_owned(), mode },
+    })?;
     RootKeys::from_toml(&text).map_err(|source| KeyRingError::Content { path: path.to_owned(), source })
 }
 

@@ -9,9 +9,8 @@
 //! do; [`refusal`] and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are
 //! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`recovery`] is for who
 //! has lost every key; [`keyring_life`] adds and retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the
-//! audit log, and cuts it; `expiry_keeper` tells of tokens' ends, at its `pace`; `usage` keeps what use is made of tokens;
-//! [`revocations_file`] and [`restore`] see to it that a restored backup revives
-//! nothing.
+//! audit log, and cuts it; `expiry_keeper` tells of tokens' ends, at its `pace`, and [`webhook`] a receiver outside; `usage` keeps what use
+//! is made of tokens; [`revocations_file`] and [`restore`] see to it that a restored backup revives nothing.
 
 pub mod audit_keeper;
 pub mod installation;
@@ -28,6 +27,7 @@ pub mod rules;
 pub mod server;
 pub mod tls;
 pub mod transport;
+pub mod webhook;
 
 mod access;
 mod attempt;
@@ -39,6 +39,7 @@ mod layers;
 mod ops;
 mod pace;
 mod paging;
+mod private_file;
 mod reflection;
 mod services;
 mod status;

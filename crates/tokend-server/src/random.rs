@@ -1,5 +1,7 @@
 //! The operating system's random source, used here alone.
 
+use std::time::Duration;
+
 #[expect(clippy::disallowed_types, reason = "the one place where randomness enters")]
 use rand::rngs::SysRng;
 use rand::{TryRng, rngs::SysError};
@@ -7,6 +9,7 @@ use tokend_core::{
     caller::{Caller, CallerKey},
     credential::{Kid, Kind, Minted, Prefix},
     keyring::{AddKeyError, KeyRing, KnownKey, RootKeys},
+    webhook,
 };
 use tokend_store::NewInstallation;
 
@@ -40,6 +43,11 @@ pub fn with_new_key(roots: &RootKeys, known: &[KnownKey]) -> Result<(RootKeys, K
 /// The source failed.
 pub fn epoch() -> Result<u64, SysError> {
     SysRng.try_next_u64()
+}
+
+/// How long to wait after a try to send a message has failed; where the source fails, too, the longest that it may be.
+pub(crate) fn pause_after(attempt: u64, wanted: Option<Duration>) -> Duration {
+    webhook::pause_after(attempt, wanted, &mut SysRng).unwrap_or_else(|_| webhook::longest_pause_after(attempt))
 }
 
 /// What a new installation starts with.

@@ -40,6 +40,7 @@ use crate::{
     transport::{self, OutOfRange, Report, TransportError},
     usage,
     usecases::Context,
+    webhook::{self, Courier, WebhookError},
 };
 
 /// Where and how to serve.
@@ -65,6 +66,8 @@ pub struct Settings {
     pub keyring: Option<PathBuf>,
     /// Where what ends is kept outside the database; nowhere if absent.
     pub revocations_file: Option<PathBuf>,
+    /// Who is told of what becomes of tokens; nobody if absent.
+    pub webhook: Option<webhook::Settings>,
 }
 
 /// Why the server does not start.
@@ -107,6 +110,9 @@ pub enum StartError {
     /// The file for what ends can't be kept.
     #[error(transparent)]
     RevocationsFile(#[from] RevocationsFileError),
+    /// There can't be such a webhook.
+    #[error(transparent)]
+    Webhook(#[from] WebhookError),
     /// The transport does not start.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -130,6 +136,7 @@ pub struct Server {
     keyring: Option<PathBuf>,
     revocations_file: Option<RevocationsFile>,
     usage: usage::Keeper,
+    courier: Option<Courier>,
 }
 
 impl Server {
@@ -138,8 +145,19 @@ impl Server {
     /// # Errors
     /// [`StartError`], one sentence for the operator.
     pub async fn bind(settings: Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, StartError> {
-        let Settings { listen, ops_listen, tls, reflection, mut transport, limits, store, audit, keyring, revocations_file } =
-            settings;
+        let Settings {
+            listen,
+            ops_listen,
+            tls,
+            reflection,
+            mut transport,
+            limits,
+            store,
+            audit,
+            keyring,
+            revocations_file,
+            webhook,
+        } = settings;
         transport.check()?;
         limits.check()?;
         // The addresses first: a second server on them must not even touch the database.
@@ -159,12 +177,17 @@ impl Server {
         let refused = RefusedCalls::new(&telemetry, clock.clone());
         let failures = FailedAuthentications::new(&limits, clock.clone());
         let usage = usage::Recorder::new(&telemetry);
+        let way = webhook.map(|settings| webhook::Way::open(settings, clock.clone())).transpose()?;
         let store = Store::open(&store, roots, clock.clone()).await?;
         let revocations_file = match revocations_file {
             Some(path) => Some(RevocationsFile::open(&path, &store).await?),
             None => None,
         };
         let context = Arc::new(Context { store: store.clone(), catalog, denied, leaked, usage });
+        let courier = way.map(|way| Courier::new(way, store.clone(), &telemetry, clock.clone()));
+        if courier.is_none() {
+            webhook::tell_of_leftovers(&store).await;
+        }
         Ok(Self {
             authenticator: Arc::new(Authenticator { store: store.clone(), failures }),
             admission: Admission::new(limits),
@@ -182,6 +205,7 @@ impl Server {
             transport,
             keyring,
             revocations_file,
+            courier,
         })
     }
 
@@ -223,6 +247,7 @@ impl Server {
             keyring,
             revocations_file,
             usage,
+            courier,
         } = self;
         let store = context.store.clone();
         // NOT_SERVING goes out before the listener closes: `follow` ends at the same signal as `serve`, but says so first.
@@ -259,6 +284,7 @@ impl Server {
         let drained = CancellationToken::new();
         let exporting = revocations_file.map(|file| tokio::spawn(file.follow(store.clone(), drained.clone())));
         let gathering = tokio::spawn(usage.keep(drained.clone()));
+        let carrying = courier.map(|courier| tokio::spawn(courier.carry(draining.clone())));
         let report = transport::serve(listener, service, transport, draining.cancelled_owned()).await;
         following.abort();
         watching.abort();
@@ -271,6 +297,9 @@ impl Server {
             let _ = exporting.await;
         }
         let _ = gathering.await;
+        if let Some(carrying) = carrying {
+            let _ = carrying.await;
+        }
         ops_stop.cancel();
         if let Some(ops) = ops {
             // It can't have panicked for anything that matters now.

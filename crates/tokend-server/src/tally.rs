@@ -139,7 +139,7 @@ impl RefusedCalls {
 }
 
 /// Lets one log line through per [`SAMPLE_INTERVAL`] and counts the others. Shared by all threads, without a lock.
-struct Sample {
+pub(crate) struct Sample {
     clock: Clock,
     start: BootTime,
     /// Microseconds after `start` from which the next line may be written.
@@ -148,12 +148,12 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock) -> Self {
         Self { start: clock.boot_time(), clock, next: AtomicU64::new(0), withheld: AtomicU64::new(0) }
     }
 
     /// How many lines were withheld before this one, if this one may be written.
-    fn permit(&self) -> Option<u64> {
+    pub(crate) fn permit(&self) -> Option<u64> {
         let micros = |span: Duration| u64::try_from(span.as_micros()).unwrap_or(u64::MAX);
         let now = micros(self.clock.boot_time().saturating_since(self.start));
         let next = self.next.load(Ordering::Relaxed);

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{
     limits,
     logging::{Format, Level},
+    webhook,
 };
 use crate::failure::Failure;
 
@@ -34,6 +35,8 @@ pub(super) struct File {
     pub(super) audit_retention_days: Option<u32>,
     #[serde(default)]
     pub(super) limits: limits::Table,
+    #[serde(default)]
+    pub(super) webhook: webhook::Table,
 }
 
 /// Where the settings file is.

@@ -16,3 +16,4 @@ mod ready_file;
 mod stop;
 mod storage;
 mod tls;
+mod webhook;

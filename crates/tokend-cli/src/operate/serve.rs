@@ -16,6 +16,7 @@ use super::{
     stop,
     storage::StorageArgs,
     tls::TlsArgs,
+    webhook::WebhookArgs,
 };
 use crate::failure::Failure;
 
@@ -62,6 +63,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DAYS", env = "TOKEND_AUDIT_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     audit_retention_days: Option<u32>,
 
+    #[command(flatten)]
+    webhook: WebhookArgs,
+
     /// How much to log [default: info]
     #[arg(long, env = "TOKEND_LOG")]
     log: Option<Level>,
@@ -94,6 +98,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         ready_file,
         audit_checkpoint_file,
         audit_retention_days,
+        webhook,
     } = args;
     let mut file = config.read()?;
     let mut storage = storage.resolve(&mut file);
@@ -113,6 +118,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let ops_listen = ops_listen.or(file.ops_listen).unwrap_or(DEFAULT_OPS_LISTEN);
     let may_be_plaintext = insecure_plaintext || file.insecure_plaintext.unwrap_or(false);
     let tls = tls.resolve(&mut file)?;
+    let webhook = webhook.resolve(std::mem::take(&mut file.webhook))?;
     if tls.is_none() && !listen.ip().is_loopback() && !may_be_plaintext {
         return Err(Failure::Other(format!(
             "{listen} can be reached from other machines, and keys and tokens would travel in clear; \
@@ -136,6 +142,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         audit,
         keyring: Some(storage.keyring),
         revocations_file: revocations_file.or(file.revocations_file),
+        webhook,
     };
     let stop = stop::on_signal()?;
     let server = Server::bind(settings, roots, clock).await?;

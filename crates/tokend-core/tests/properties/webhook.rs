@@ -1,15 +1,16 @@
-//! The webhook's messages, as receivers rely on them.
+//! The webhook's messages, as receivers rely on them, and the pauses between tries.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
+use proptest::prelude::*;
 use tokend_core::{
     credential::{CredentialId, Prefix},
     name::TokenName,
     token::Token,
-    webhook::Message,
+    webhook::{Message, longest_pause_after, pause_after},
 };
 
-use crate::samples::{at, token};
+use crate::samples::{Script, at, token};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -61,4 +62,43 @@ fn a_message_has_one_id_whenever_it_is_made() {
         Message::token_expired(&other, end, &prefix, end).id,
     ];
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(3 * 60 * 60);
+
+#[test]
+fn pauses_double_up_to_three_hours() {
+    let longest: Vec<_> = (1..=5).map(longest_pause_after).collect();
+    assert_eq!(longest, [5, 10, 20, 40, 80].map(Duration::from_secs));
+    assert_eq!(
+        [12, 13, 14, 33, 34, 65, u64::MAX].map(longest_pause_after),
+        [SECOND * 10_240, LONGEST, LONGEST, LONGEST, LONGEST, LONGEST, LONGEST]
+    );
+    assert_eq!(longest_pause_after(0), SECOND * 5);
+}
+
+/// A pause after the try of that number, drawn by these 64 bits.
+fn pause(attempt: u64, wanted: Option<Duration>, drawn: u64) -> Duration {
+    pause_after(attempt, wanted, &mut Script(&drawn.to_le_bytes())).expect("8 bytes are enough")
+}
+
+#[test]
+fn a_pause_may_be_anything_within_its_span() {
+    for attempt in [1, 7, 40] {
+        let longest = longest_pause_after(attempt);
+        assert_eq!(pause(attempt, None, 0), Duration::ZERO);
+        assert_eq!(pause(attempt, None, u64::MAX), longest);
+        assert!(pause(attempt, None, 1 << 63).abs_diff(longest / 2) <= Duration::from_micros(1));
+    }
+    assert!(pause_after(1, None, &mut Script(&[])).is_err(), "a source that fails is no reason to hurry");
+}
+
+proptest! {
+    #[test]
+    fn a_receiver_is_left_alone_as_it_asked(attempt in 0..50_u64, wanted in 0..20_000_u64, drawn: u64) {
+        let pause = pause(attempt, Some(SECOND * u32::try_from(wanted).expect("small")), drawn);
+        prop_assert!(pause >= LONGEST.min(Duration::from_secs(wanted)));
+        prop_assert!(pause <= LONGEST);
+    }
 }

@@ -132,8 +132,8 @@ fn unusable(part: Part, files: &TlsFiles, problem: impl fmt::Display) -> TlsErro
     TlsError::Unusable { part, path: path.clone(), problem: problem.to_string() }
 }
 
-/// The time by which client certificates are judged in a handshake: the machine's, as nothing has been asked of the database yet.
-struct Wall(Clock);
+/// The time by which certificates are judged in a handshake: the machine's, as nothing has been asked of the database yet.
+pub(crate) struct Wall(pub(crate) Clock);
 
 impl TimeProvider for Wall {
     fn current_time(&self) -> Option<UnixTime> {

@@ -21,3 +21,4 @@ pub use generation::Acceptor;
 pub use identity::ClientCertificate;
 
 pub(crate) use follow::{Follower, Gauges};
+pub(crate) use generation::Wall;

@@ -95,6 +95,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         audit: audit_keeper::Settings::default(),
         keyring: None,
         revocations_file: None,
+        webhook: None,
     };
     let server = Server::bind(settings, roots, clock.clone()).await?;
     let (address, ops_address) = (server.address()?, server.ops_address()?);

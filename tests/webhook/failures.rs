@@ -1,0 +1,78 @@
+//! Receivers that are not the one that was meant, or do not want to be.
+
+use std::time::Duration;
+
+use tokend_tests::{Installation, Server, eventually, on_sqlite};
+
+use crate::{
+    outbox::{empties, enqueue, waiting},
+    receiver::{Receiver, Reply},
+    setting::{Webhook, tries},
+};
+
+on_sqlite!(
+    a_certificate_of_another_authority_gets_nothing,
+    a_certificate_of_another_name_gets_nothing,
+    a_redirect_is_not_followed,
+    a_receiver_that_is_gone_is_told_of_and_messages_are_kept,
+    a_row_that_cannot_be_read_stays_and_hides_no_other,
+);
+
+/// Waits until the log has all of these words in one line.
+async fn is_logged(server: &Server, words: &[&str]) {
+    let told = async || server.process().stderr().lines().any(|line| words.iter().all(|word| line.contains(word))).then_some(());
+    eventually(&format!("the log tells {words:?}"), told).await;
+}
+
+async fn a_certificate_of_another_authority_gets_nothing(installation: Installation) {
+    let (receiver, other) = (Receiver::start().await, Receiver::start().await);
+    let webhook = Webhook::new(&installation, &receiver);
+    webhook.trust(other.certificate());
+    let server = installation.start_with(webhook.arguments()).await;
+    enqueue(&installation, &["msg_1"]).await;
+    tries(&server, "unreachable", 1).await;
+    is_logged(&server, &["WARN", "can't be reached", "certificate"]).await;
+    assert_eq!((receiver.got().len(), waiting(&installation).await.len()), (0, 1));
+}
+
+async fn a_certificate_of_another_name_gets_nothing(installation: Installation) {
+    let receiver = Receiver::named("receiver.example.com").await;
+    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
+    enqueue(&installation, &["msg_1"]).await;
+    tries(&server, "unreachable", 1).await;
+    is_logged(&server, &["WARN", "can't be reached", "certificate", "not valid for name"]).await;
+    assert_eq!((receiver.got().len(), waiting(&installation).await.len()), (0, 1));
+}
+
+async fn a_redirect_is_not_followed(installation: Installation) {
+    let receiver = Receiver::start().await;
+    receiver.set(Reply::Redirect);
+    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
+    enqueue(&installation, &["msg_1"]).await;
+    tries(&server, "refused", 1).await;
+    is_logged(&server, &["ERROR", "307", "look at its URL"]).await;
+    assert!(receiver.got().iter().all(|delivery| delivery.target.starts_with("/hooks")), "{:?}", receiver.got());
+    assert_eq!(waiting(&installation).await, ["msg_1"]);
+}
+
+async fn a_receiver_that_is_gone_is_told_of_and_messages_are_kept(installation: Installation) {
+    let receiver = Receiver::start().await;
+    receiver.set(Reply::Status(410));
+    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
+    enqueue(&installation, &["msg_1"]).await;
+    tries(&server, "refused", 1).await;
+    is_logged(&server, &["ERROR", "410 Gone", "settings"]).await;
+    assert_eq!(waiting(&installation).await, ["msg_1"]);
+    receiver.set(Reply::Status(200));
+    installation.clock().set_ahead(Duration::from_secs(60 * 60));
+    empties(&installation).await;
+}
+
+async fn a_row_that_cannot_be_read_stays_and_hides_no_other(installation: Installation) {
+    let receiver = Receiver::start().await;
+    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
+    enqueue(&installation, &["msg 1", "msg_2"]).await;
+    assert_eq!(receiver.gets(1).await[0].id(), "msg_2");
+    is_logged(&server, &["ERROR", "webhook_outbox", "msg 1"]).await;
+    eventually("one is left", async || (waiting(&installation).await == ["msg 1"]).then_some(())).await;
+}

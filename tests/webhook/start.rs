@@ -1,0 +1,96 @@
+//! Settings of which no webhook can be made: one clear sentence, and exit code 1.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
+
+use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, on_sqlite};
+
+use crate::{
+    receiver::Receiver,
+    setting::{SECRET, Webhook},
+};
+
+on_sqlite!(what_is_no_webhook_is_refused, secrets_that_others_can_read_are_refused, settings_may_stand_in_a_file);
+
+/// The sentence with which `serve` fails.
+async fn refused(installation: &Installation, arguments: &[String]) -> String {
+    let mut serve = installation.command_on_data(["serve", "--log", "error"]);
+    serve.args(SERVE_ON_FREE_PORTS).args(arguments);
+    let sentence = Process::spawn(serve, "").finish().await.failed_with_a_sentence();
+    assert!(!sentence.contains("hush"), "{sentence}");
+    sentence
+}
+
+async fn what_is_no_webhook_is_refused(installation: Installation) {
+    installation.init().await;
+    let receiver = Receiver::start().await;
+    let webhook = Webhook::new(&installation, &receiver);
+    let good = webhook.arguments();
+    let with = |index: usize, value: &str| {
+        let mut arguments = good.clone();
+        value.clone_into(&mut arguments[index]);
+        arguments
+    };
+    for (url, words) in [
+        ("http://receiver.example.com/hush", "https://"),
+        ("https://user:hush@receiver.example.com/", "password"),
+        ("https://receiver.example.com/#hush", "fragment"),
+        ("https:///hush", "no URL"),
+        ("", "no URL"),
+    ] {
+        let sentence = refused(&installation, &with(1, url)).await;
+        assert!(sentence.contains(words), "{url}: {sentence}");
+    }
+    let sentence = refused(&installation, &with(3, "/nonexistent")).await;
+    assert!(sentence.contains("/nonexistent") && sentence.contains("--webhook-secret-file"), "{sentence}");
+    let sentence = refused(&installation, &with(5, "/nonexistent")).await;
+    assert!(sentence.contains("/nonexistent") && sentence.contains("CA file"), "{sentence}");
+    webhook.trust("no certificate");
+    let sentence = refused(&installation, &good).await;
+    assert!(sentence.contains("no certificate"), "{sentence}");
+    webhook.trust(receiver.certificate());
+    for (text, words) in [
+        ("", "no secret".to_owned()),
+        ("whsec_hush", "line 1".to_owned()),
+        (&format!("{SECRET}\nhush"), "line 2".to_owned()),
+        (&format!("{SECRET}\n").repeat(3), "3 secrets".to_owned()),
+    ] {
+        webhook.set_secrets(text);
+        let sentence = refused(&installation, &good).await;
+        assert!(sentence.contains(&words), "{text}: {sentence}");
+    }
+    for half in [&good[..2], &good[2..4], &good[4..]] {
+        let sentence = refused(&installation, half).await;
+        assert!(sentence.contains("--webhook-url") && sentence.contains("--webhook-secret-file"), "{half:?}: {sentence}");
+    }
+}
+
+async fn secrets_that_others_can_read_are_refused(installation: Installation) {
+    let key = installation.init().await;
+    let receiver = Receiver::start().await;
+    let webhook = Webhook::new(&installation, &receiver);
+    for (mode, is_fine) in [(0o644, false), (0o660, false), (0o600, true), (0o440, true)] {
+        fs::set_permissions(webhook.secret_file(), Permissions::from_mode(mode)).expect("its mode can be set");
+        if is_fine {
+            installation.serve_with(&key, webhook.arguments()).await.stop().await;
+        } else {
+            let sentence = refused(&installation, &webhook.arguments()).await;
+            assert!(sentence.contains("chmod 600"), "{mode:o}: {sentence}");
+        }
+    }
+}
+
+async fn settings_may_stand_in_a_file(installation: Installation) {
+    let key = installation.init().await;
+    let receiver = Receiver::start().await;
+    let [_, url, _, secret_file, _, ca_file] = Webhook::new(&installation, &receiver).arguments();
+    let file = installation.directory().join("tokend.toml");
+    let text = format!("[webhook]\nurl = {url:?}\nsecret_file = {secret_file:?}\nca_file = {ca_file:?}\n");
+    fs::write(&file, text).expect("it can be written");
+    let _server = installation.serve_with(&key, ["--config", file.to_str().expect("text")]).await;
+    crate::outbox::enqueue(&installation, &["msg_1"]).await;
+    assert!(receiver.gets(1).await[0].is_signed_with(SECRET));
+    crate::outbox::empties(&installation).await;
+}
