@@ -6,6 +6,7 @@ mod receiver;
 mod setting;
 
 mod delivery;
+mod events;
 mod failures;
 mod interruptions;
 mod replicas;

@@ -22,6 +22,7 @@ use tokend_core::{
     name::{TokenName, WorkspaceId},
     time::Timestamp,
     token::{Circumstances, Expiry, Token},
+    webhook::Message,
 };
 use tokend_store::{DueTokens, Duty, Noted, Store, StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
@@ -47,17 +48,19 @@ pub(crate) struct ExpiryKeeper {
     warnings: Counter,
     ends: Counter,
     backlog: Gauge,
+    /// Whether the webhook is told, too.
+    has_webhook: bool,
 }
 
 /// The tokens of a page, workspace by workspace.
 type ByWorkspace = BTreeMap<WorkspaceId, Vec<CredentialId>>;
 
 impl ExpiryKeeper {
-    pub(crate) fn new(store: Store, clock: Clock, telemetry: &Telemetry) -> Self {
+    pub(crate) fn new(store: Store, clock: Clock, telemetry: &Telemetry, has_webhook: bool) -> Self {
         telemetry.describe(NOTICES, "Notices of tokens' ends that were put on record, by kind.");
         let of = |kind| telemetry.counter(NOTICES, Some(("kind", kind)));
         let backlog = telemetry.gauge(BACKLOG, "For how long the notice of a token's end that waits longest has been due.");
-        Self { store, clock, warnings: of("warning"), ends: of("end"), backlog }
+        Self { store, clock, warnings: of("warning"), ends: of("end"), backlog, has_webhook }
     }
 
     /// Works until `stop`.
@@ -109,8 +112,9 @@ impl ExpiryKeeper {
 
     /// Tells of some tokens of a workspace in a write of their own. False if another server is at it.
     async fn tell(&self, workspace: WorkspaceId, tokens: Vec<CredentialId>) -> Result<bool, StoreError> {
+        let has_webhook = self.has_webhook;
         let work = async move |tx: &WriteTx| {
-            if tx.takes(Duty::Notices).await? { tell_some(tx, workspace, tokens).await.map(Some) } else { Ok(None) }
+            if tx.takes(Duty::Notices).await? { tell_some(tx, workspace, tokens, has_webhook).await.map(Some) } else { Ok(None) }
         };
         let told = self.store.write::<_, StoreError, _>(move |tx| Box::pin(async move { work(tx).await })).await?;
         let Some(told) = told else { return Ok(false) };
@@ -141,7 +145,12 @@ fn by_workspace(tokens: Vec<Result<TokenName, StoreError>>) -> ByWorkspace {
     by_workspace
 }
 
-async fn tell_some(tx: &WriteTx, workspace: WorkspaceId, tokens: Vec<CredentialId>) -> Result<Vec<ExpiryNotice>, StoreError> {
+async fn tell_some(
+    tx: &WriteTx,
+    workspace: WorkspaceId,
+    tokens: Vec<CredentialId>,
+    has_webhook: bool,
+) -> Result<Vec<ExpiryNotice>, StoreError> {
     let Some(workspace) = tx.lock_workspace(&workspace).await? else { return Ok(Vec::new()) };
     let now = tx.now().await?;
     let mut told = Vec::new();
@@ -149,7 +158,14 @@ async fn tell_some(tx: &WriteTx, workspace: WorkspaceId, tokens: Vec<CredentialI
         let name = TokenName { workspace: workspace.id.clone(), id };
         let read = async { Ok((tx.token(&name).await?, tx.noted(id).await?)) };
         match read.await {
-            Ok((Some(token), Some(read))) => told.extend(tell_one(tx, workspace.circumstances(), &token, read, now).await?),
+            Ok((Some(token), Some(read))) => {
+                let circumstances = workspace.circumstances();
+                let due = tell_one(tx, circumstances, &token, read, now).await?;
+                if let (true, Expiry::At(end)) = (has_webhook, token.expiry(circumstances)) {
+                    enqueue(tx, &token, end, &due, now).await?;
+                }
+                told.extend(due);
+            }
             // Gone meanwhile.
             Ok(_) => {}
             Err(StoreError::Tampered { .. } | StoreError::Corrupt { .. }) => tx.look_later(id, LATER).await?,
@@ -180,6 +196,16 @@ async fn tell_one(
         tx.audit(event(token, *notice, end)).await?;
     }
     Ok(due)
+}
+
+/// Puts notices into the webhook's outbox.
+async fn enqueue(tx: &WriteTx, token: &Token, end: Timestamp, notices: &[ExpiryNotice], now: Timestamp) -> Result<(), StoreError> {
+    for notice in notices {
+        let message = Message::of_notice(*notice, token, end, tx.ring().await?.prefix(), now);
+        // One that is there already is the same.
+        let _ = tx.enqueue(&message).await?;
+    }
+    Ok(())
 }
 
 /// What goes on record of a notice.

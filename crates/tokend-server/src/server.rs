@@ -193,7 +193,7 @@ impl Server {
             admission: Admission::new(limits),
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),
-            expiry: ExpiryKeeper::new(store, clock.clone(), &telemetry),
+            expiry: ExpiryKeeper::new(store, clock.clone(), &telemetry, courier.is_some()),
             usage: usage::Keeper::new(Arc::clone(&context), clock),
             context,
             listener,

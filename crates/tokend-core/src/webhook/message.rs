@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::{
     credential::{Kind, Prefix, hint},
+    expiry_notice::ExpiryNotice,
     name::TokenName,
     time::Timestamp,
     token::Token,
@@ -54,33 +55,27 @@ struct TokenData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rotated_to: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    days_before: Option<u32>,
+    days_before: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     days_left: Option<u64>,
 }
 
 impl Message {
-    /// `token.expiring`: at `now`, the end of the token, which is at `end`, is `days_before` days away or nearer. There is one message
-    /// for each token and `days_before`, however often it is made.
+    /// Tells of the end of a token, which is at `end`: `token.expiring` before it comes, `token.expired` when it has come. There is one
+    /// message for each token and notice, by one id, however often it is made.
     #[must_use]
-    pub fn token_expiring(token: &Token, end: Timestamp, days_before: u32, prefix: &Prefix, now: Timestamp) -> Self {
-        let data = TokenData { days_before: Some(days_before), days_left: Some(days_left(end, now)), ..data(token, end, prefix) };
-        let id = MessageId(format!("msg_{}_{days_before}d", token.name.id));
-        Self::of(id, "token.expiring", token, now, data)
-    }
-
-    /// `token.expired`: the end of the token, which was at `end`, has come. There is one message for each token, however often it is
-    /// made.
-    #[must_use]
-    pub fn token_expired(token: &Token, end: Timestamp, prefix: &Prefix, now: Timestamp) -> Self {
-        let id = MessageId(format!("msg_{}_end", token.name.id));
-        Self::of(id, "token.expired", token, now, data(token, end, prefix))
-    }
-
-    fn of(id: MessageId, event: &str, token: &Token, now: Timestamp, data: TokenData<'_>) -> Self {
+    pub fn of_notice(notice: ExpiryNotice, token: &Token, end: Timestamp, prefix: &Prefix, now: Timestamp) -> Self {
+        let data = data(token, end, prefix);
+        let (event, occasion, data) = match (notice, notice.days()) {
+            (ExpiryNotice::End, _) => ("token.expired", "end".to_owned(), data),
+            (_, days) => {
+                let data = TokenData { days_before: Some(days), days_left: Some(days_left(end, now)), ..data };
+                ("token.expiring", format!("{days}d"), data)
+            }
+        };
         let payload = Payload { r#type: event, timestamp: now.to_string(), data };
         Self {
-            id,
+            id: MessageId(format!("msg_{}_{occasion}", token.name.id)),
             event: event.to_owned(),
             subject: token.name.to_string(),
             // Texts and numbers: nothing that could fail.

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use proptest::prelude::*;
 use tokend_core::{
     credential::{CredentialId, Prefix},
+    expiry_notice::ExpiryNotice,
     name::TokenName,
     token::Token,
     webhook::{Message, longest_pause_after, pause_after},
@@ -18,7 +19,13 @@ const DAY: i64 = 86_400_000_000;
 fn a_message_tells_of_a_token_what_its_owner_needs() {
     let token = token();
     let end = at(1_800_000_000_000_000);
-    let message = Message::token_expiring(&token, end, 30, &Prefix::default(), at(1_800_000_000_000_000 - 30 * DAY + 1_500_000));
+    let message = Message::of_notice(
+        ExpiryNotice::ThirtyDays,
+        &token,
+        end,
+        &Prefix::default(),
+        at(1_800_000_000_000_000 - 30 * DAY + 1_500_000),
+    );
     assert_eq!((message.event.as_str(), message.subject.as_str()), ("token.expiring", token.name.to_string().as_str()));
     assert_eq!(message.id.as_str(), format!("msg_{}_30d", token.name.id));
     let id = token.name.id.to_string();
@@ -41,7 +48,7 @@ fn a_message_tells_of_a_token_what_its_owner_needs() {
 fn an_end_tells_no_days_and_no_successor_that_is_not_there() {
     let token = Token { rotated_to: None, ..token() };
     let end = at(1_800_000_000_000_000);
-    let message = Message::token_expired(&token, end, &Prefix::default(), end);
+    let message = Message::of_notice(ExpiryNotice::End, &token, end, &Prefix::default(), end);
     assert_eq!((message.event.as_str(), message.id.as_str()), ("token.expired", format!("msg_{}_end", token.name.id).as_str()));
     for absent in ["days", "rotated_to"] {
         assert!(!message.payload.contains(absent), "{}", message.payload);
@@ -51,17 +58,18 @@ fn an_end_tells_no_days_and_no_successor_that_is_not_there() {
 #[test]
 fn a_message_has_one_id_whenever_it_is_made() {
     let (token, end) = (token(), at(1_800_000_000_000_000));
-    let prefix = Prefix::default();
-    let made = |days, now| Message::token_expiring(&token, end, days, &prefix, at(now)).id;
-    assert_eq!(made(7, 0), made(7, DAY));
-    let other = Token { name: TokenName { id: CredentialId::from_bytes([1; 12]), ..token.name.clone() }, ..token.clone() };
-    let ids = [
-        made(7, 0),
-        made(30, 0),
-        Message::token_expired(&token, end, &prefix, end).id,
-        Message::token_expired(&other, end, &prefix, end).id,
-    ];
-    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len(), "{ids:?}");
+    let name = TokenName { id: CredentialId::from_bytes([1; CredentialId::BYTES]), ..token.name.clone() };
+    let other = Token { name, ..token.clone() };
+    let made = |notice, token, end, now| Message::of_notice(notice, token, end, &Prefix::default(), now).id;
+    let mut ids = BTreeSet::new();
+    for notice in ExpiryNotice::ALL {
+        for token in [&token, &other] {
+            let id = made(notice, token, end, at(0));
+            assert_eq!(id, made(notice, token, at(DAY), at(DAY)));
+            assert_eq!(id.as_str().parse(), Ok(id.clone()), "it can be sent");
+            assert!(ids.insert(id), "{notice:?}");
+        }
+    }
 }
 
 const SECOND: Duration = Duration::from_secs(1);
