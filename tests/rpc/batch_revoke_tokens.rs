@@ -1,23 +1,27 @@
 //! `TokenAdmin.BatchRevokeTokens`: many tokens at once, in calls that leave room for others.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use tokend_client::v1::{
     BatchRevokeTokensRequest, BatchRevokeTokensResponse, CreateTokenRequest, Decision, DenyReason, ErrorReason, Role, Token,
     token::State,
 };
-use tokend_tests::{Installation, Issued, Records, Refused, Server, on_both_databases, question, token_in};
+use tokend_core::time::Timestamp;
+use tokend_tests::{Installation, Issued, Records, Refused, Server, after, eventually, on_both_databases, question, token_in};
 use tonic::{Code, Response, Status};
 
 on_both_databases!(
     named_ones_are_dead_and_no_other,
     those_that_a_filter_is_true_of_are,
+    idle_ones_are_found_by_their_use,
     a_preview_changes_nothing,
     a_call_ends_a_bounded_number_and_others_are_served_meanwhile,
     of_absent_and_foreign_names_nothing_is_done,
     a_revoker_knows_what_it_revokes_by_name,
     a_tampered_row_keeps_no_other_alive,
 );
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 async fn batch(server: &Server, request: BatchRevokeTokensRequest) -> Result<Response<BatchRevokeTokensResponse>, Status> {
     server.admin().token_admin().batch_revoke_tokens(request).await
@@ -94,6 +98,31 @@ async fn those_that_a_filter_is_true_of_are(installation: Installation) {
     let below = server.token(below).await;
     let gone = batch(&server, matching(&acme, &format!("resource:{project}"))).await.expect("they are revoked").into_inner();
     assert_eq!(names(&gone.tokens), [below.public.name.as_str()].into(), "a project that was deleted elsewhere");
+}
+
+/// What people tidy up with: those that nobody uses, but for the ones that were made lately.
+async fn idle_ones_are_found_by_their_use(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let for_days = || CreateTokenRequest { expiry: after(DAY * 30), ..token_in(&acme) };
+    let (idle, used) = (server.token(for_days()).await, server.token(for_days()).await);
+    assert!(is_allowed(&server, &acme, &used).await);
+    installation.clock().set_ahead(DAY);
+    let lately = server.token(for_days()).await;
+    let create_time = lately.public.create_time.expect("told");
+    let create_time = Timestamp::from_unix_seconds(create_time.seconds, create_time.nanos.cast_unsigned()).expect("a time");
+    eventually("the use is recorded", async || server.get_token(&used.public.name).await.last_used_time.is_some().then_some(()))
+        .await;
+    let filter = format!("unused = true AND create_time < {create_time}");
+    let preview = BatchRevokeTokensRequest { validate_only: true, ..matching(&acme, &filter) };
+    for request in [preview, matching(&acme, &filter)] {
+        let answer = batch(&server, request).await.expect("one is found").into_inner();
+        assert_eq!((names(&answer.tokens), answer.remaining_count), ([idle.public.name.as_str()].into(), 0));
+    }
+    assert!(!is_allowed(&server, &acme, &idle).await);
+    for token in [&used, &lately] {
+        assert!(is_allowed(&server, &acme, token).await);
+    }
 }
 
 async fn a_preview_changes_nothing(installation: Installation) {

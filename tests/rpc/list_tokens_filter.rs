@@ -7,13 +7,14 @@ use tokend_client::v1::{
     create_token_request::Expiry,
 };
 use tokend_core::time::Timestamp;
-use tokend_tests::{Installation, Process, Refused, Server, after, on_both_databases, refusal, token_in};
+use tokend_tests::{Installation, Process, Refused, Server, after, eventually, on_both_databases, question, refusal, token_in};
 use tonic::Code;
 
 on_both_databases!(
     each_field_finds_its_tokens,
     what_is_joined_binds_as_the_contract_says,
     states_are_those_of_the_moment,
+    use_is_what_was_recorded,
     pages_go_on_within_the_same_filter,
     a_filter_that_cannot_be_read_is_told_where,
     a_stranger_learns_nothing,
@@ -136,6 +137,39 @@ async fn states_are_those_of_the_moment(installation: Installation) {
     }
 }
 
+async fn use_is_what_was_recorded(installation: Installation) {
+    let server = installation.start().await;
+    let tokens = fill(&server).await;
+    let secret = server.token(CreateTokenRequest { display_name: "f".to_owned(), ..token_in("workspaces/acme") }).await.secret;
+    assert_eq!(names(&server, "unused = true").await, "a b c d e f");
+    assert_eq!(names(&server, "last_used_time:* OR unused = false").await, "");
+    server.verdict(question(&secret, "workspaces/acme", &[])).await;
+    installation.clock().set_ahead(Duration::from_secs(60));
+    eventually("the use is recorded", async || (names(&server, "unused = true").await == "a b c d e").then_some(())).await;
+
+    let made = rfc3339(tokens[0].create_time.as_ref());
+    let used = list(&server, "workspaces/acme", "unused = false").await.tokens;
+    let [used] = &used[..] else { panic!("one token, not {used:?}") };
+    let used = rfc3339(used.last_used_time.as_ref());
+    for (filter, found) in [
+        ("unused = false", "f"),
+        ("unused != true", "f"),
+        ("unused:false", "f"),
+        ("last_used_time:*", "f"),
+        ("last_used_time = never", "a b c d e"),
+        (&format!("last_used_time = {used}"), "f"),
+        (&format!("last_used_time != {used}"), "a b c d e"),
+        (&format!("last_used_time > {made}"), "f"),
+        (&format!("last_used_time > {used}"), ""),
+        (&format!("last_used_time >= {used}"), "f"),
+        (&format!("last_used_time < {made}"), ""),
+        (&format!("last_used_time <= {used} AND scopes:repository:write"), "f"),
+        (&format!("unused = true AND create_time > {made}"), "b c d e"),
+    ] {
+        assert_eq!(names(&server, filter).await, found, "{filter}");
+    }
+}
+
 async fn pages_go_on_within_the_same_filter(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
@@ -183,10 +217,7 @@ async fn a_filter_that_cannot_be_read_is_told_where(installation: Installation) 
     for (filter, told) in [
         ("state = ALIVE", "filter is malformed at character 9: expected ACTIVE, EXPIRED, REVOKED or SUSPENDED, found \"ALIVE\""),
         ("(labels.team = 'grün'", "filter is malformed at character 22: expected AND, OR or ), found the end"),
-        (
-            "state = ACTIVE AND unused = true",
-            "filter names unused at character 20, which is not kept yet: this version of the service does not record usage",
-        ),
+        ("state = ACTIVE AND unused = x", "filter is malformed at character 29: expected true or false, found \"x\""),
     ] {
         let request = ListTokensRequest { parent: acme.clone(), filter: filter.to_owned(), ..Default::default() };
         let status = server.admin().token_admin().list_tokens(request).await.expect_err("it is refused");

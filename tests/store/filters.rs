@@ -1,6 +1,9 @@
 //! Filtered lists: the database only narrows what the core decides, and no call looks at more than it may.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use proptest::{
     prelude::*,
@@ -16,6 +19,7 @@ use tokend_core::{
     text::Reason,
     time::Timestamp,
     token::{Expiry, Revocation, Token},
+    usage::{RecentAddresses, Usage},
     workspace::{Workspace, WorkspaceState},
 };
 use tokend_store::{Insert, MAX_COUNTED, MAX_EXAMINED, Store, StoreError, TokenPage, TokenPlace};
@@ -62,6 +66,8 @@ fn comparisons(now: Timestamp) -> impl Strategy<Value = String> {
         (order(), time()).prop_map(|(op, time)| format!("create_time {op} {time}")),
         (order(), time()).prop_map(|(op, time)| format!("expire_time {op} {time}")),
         sampled(&["=", "!="]).prop_map(|op| format!("expire_time {op} never")),
+        (order(), time()).prop_map(|(op, time)| format!("last_used_time {op} {time}")),
+        (plain(), sampled(&["true", "false"])).prop_map(|(op, is)| format!("unused {op} {is}")),
         (plain(), sampled(&WORKSPACES), sampled(&RESOURCES))
             .prop_map(|(op, workspace, below)| format!("resource {op} workspaces/{workspace}{below}")),
     ]
@@ -104,6 +110,10 @@ fn token(fixture: &Fixture, of: &Workspace, now: Timestamp, drawn: Drawn) -> Tok
         resource: Resource::new(format!("workspaces/{}{below}", of.id)).expect("a resource"),
         ..fixture.token(&of.id, at(now, created))
     }
+}
+
+fn usage(last_used_time: Timestamp) -> Usage {
+    Usage { last_used_time, addresses: RecentAddresses::default(), asked_scopes: BTreeSet::new() }
 }
 
 /// The same draws every time: what fails once fails again.
@@ -151,21 +161,27 @@ async fn narrowing_finds_what_the_core_decides(fixture: Fixture) {
         let circumstances = workspace.circumstances(None).expect("its own");
         assert_eq!(insert_workspace(&store, &workspace).await, Insert::Done);
         let tokens: Vec<_> = (0..40).map(|_| token(&fixture, &workspace, now, draw(&mut runner, &drawn()))).collect();
+        let mut used = BTreeMap::new();
         for token in &tokens {
             assert_eq!(insert_token(&store, token).await, Insert::Done);
+            let last_used = draw(&mut runner, &prop::option::of(prop::sample::select(OFFSETS.to_vec())));
+            used.extend(last_used.map(|offset| (token.name.id, usage(at(now, offset)))));
         }
+        assert!((1..tokens.len()).contains(&used.len()), "some were used");
+        store.record_usage(used.clone()).await.expect("it is recorded");
         let mut by_place = tokens;
         by_place.sort_unstable_by_key(|token| std::cmp::Reverse((token.create_time, token.name.id)));
-        all.insert(id, (circumstances, by_place));
+        all.insert(id, (circumstances, by_place, used));
     }
     let (mut some, strategy) = (0, filters(now));
     for number in 0..80 {
         let text = draw(&mut runner, &strategy);
         let filter: TokenFilter = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
-        for (id, (circumstances, tokens)) in &all {
+        for (id, (circumstances, tokens, used)) in &all {
             let first = page(&store, id, &text, None, 1).await;
             assert!(first.now == now || !fixture.is_sqlite());
-            let wanted: Vec<_> = tokens.iter().filter(|token| filter.matches(token, circumstances, first.now)).cloned().collect();
+            let is_wanted = |token: &&Token| filter.matches(token, used.get(&token.name.id), circumstances, first.now);
+            let wanted: Vec<_> = tokens.iter().filter(is_wanted).cloned().collect();
             // No end lies so near that it could come in between.
             let (found, _) = walk(&store, id, &text, if number % 2 == 0 { 7 } else { 1_000 }).await;
             let found: Vec<_> = found.into_iter().map(|token| token.expect("it is good")).collect();

@@ -5,7 +5,7 @@
 
 use sea_orm::{
     ColumnTrait, Condition,
-    sea_query::{BinOper, Expr, ExprTrait, Func},
+    sea_query::{BinOper, Expr, ExprTrait, Func, Query},
 };
 use tokend_core::{
     filter::{Expression, Order, Restriction, Sign, TokenFilter},
@@ -15,7 +15,13 @@ use tokend_core::{
     workspace::WorkspaceState,
 };
 
-use crate::{entity::tokens::Column, row::map_entry};
+use crate::{
+    entity::{
+        token_usage,
+        tokens::{Column, Entity},
+    },
+    row::map_entry,
+};
 
 /// Of which moment a filter asks and of whose tokens, and which database.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +62,9 @@ impl Narrowing<'_> {
                 Order::AtLeast => self.ends_by(Timestamp::MAX).add(self.ends_before(*time).not()),
             },
             Restriction::NeverExpires(sign) => signed(*sign, self.ends_by(Timestamp::MAX).not()),
+            Restriction::LastUsedTime(Order::NotEqual, time) => was_used(Some((Order::Equal, *time))).not(),
+            Restriction::LastUsedTime(order, time) => was_used(Some((*order, *time))),
+            Restriction::Unused(sign) => signed(*sign, was_used(None).not()),
             Restriction::Resource(sign, resource) => signed(*sign, one(Column::Resource.eq(resource.as_str()))),
             // Not as a range of texts, which would hang on how the database sorts them; there is no index that it could use.
             Restriction::Under(resource) => Condition::any()
@@ -115,6 +124,16 @@ impl Narrowing<'_> {
     }
 }
 
+/// That it was used, and the last time of that stands so to another. Looked up by the token's id.
+fn was_used(last: Option<(Order, Timestamp)>) -> Condition {
+    let mut uses = Query::select();
+    uses.column(token_usage::Column::Token)
+        .from(token_usage::Entity)
+        .and_where(Expr::col((token_usage::Entity, token_usage::Column::Token)).equals((Entity, Column::Id)))
+        .and_where_option(last.map(|(order, time)| ordered(token_usage::Column::LastUsedTime, order, time)));
+    one(Expr::exists(uses))
+}
+
 fn one(condition: impl Into<Condition>) -> Condition {
     Condition::all().add(condition)
 }
@@ -126,7 +145,7 @@ fn signed(sign: Sign, condition: impl Into<Condition>) -> Condition {
     }
 }
 
-fn ordered(column: Column, order: Order, time: Timestamp) -> Expr {
+fn ordered(column: impl ColumnTrait, order: Order, time: Timestamp) -> Expr {
     let micros = time.unix_micros();
     match order {
         Order::Equal => column.eq(micros),

@@ -18,14 +18,6 @@ pub enum FilterError {
         /// Where the first of those beyond stands.
         position: usize,
     },
-    /// A field that tokens are to have and that is not kept yet.
-    #[error("names {field} at character {position}, which is not kept yet: this version of the service does not record usage")]
-    NotKept {
-        /// Where it stands.
-        position: usize,
-        /// Its name.
-        field: &'static str,
-    },
     /// Something else stands where this should.
     #[error("is malformed at character {position}: expected {expected}, found {found}")]
     Unexpected {

@@ -15,21 +15,21 @@ pub(super) enum Field<'a> {
     Creator,
     CreateTime,
     ExpireTime,
+    LastUsedTime,
+    Unused,
     Resource,
 }
 
 /// Which part of a restriction does not fit, and what would.
 pub(super) enum Wrong {
     Field(&'static str),
-    /// A field of this name has no values yet.
-    NotKept(&'static str),
     Operator(&'static str),
     Value(String),
 }
 
 /// A value that stands for whatever there may be.
 const ANY: &str = "*";
-/// The end of a token that has none.
+/// The time of what never happens.
 const NEVER: &str = "never";
 
 impl<'a> Field<'a> {
@@ -41,13 +41,14 @@ impl<'a> Field<'a> {
             "create_time" => Ok(Self::CreateTime),
             "expire_time" => Ok(Self::ExpireTime),
             "resource" => Ok(Self::Resource),
-            "last_used_time" => Err(Wrong::NotKept("last_used_time")),
-            "unused" => Err(Wrong::NotKept("unused")),
+            "last_used_time" => Ok(Self::LastUsedTime),
+            "unused" => Ok(Self::Unused),
             _ => match name.strip_prefix("labels.") {
                 Some(key) if label(key, "").is_ok() => Ok(Self::Label(key)),
                 Some(_) => Err(Wrong::Field("labels. and the key of a label")),
                 None => Err(Wrong::Field(
-                    "state, scopes, labels.KEY, creator, create_time, expire_time, resource or an opening parenthesis",
+                    "state, scopes, labels.KEY, creator, create_time, expire_time, last_used_time, unused, resource or an opening \
+                     parenthesis",
                 )),
             },
         }
@@ -62,6 +63,8 @@ impl<'a> Field<'a> {
             Self::Creator => "=, != or : after creator",
             Self::CreateTime => "=, !=, <, <=, > or >= after create_time",
             Self::ExpireTime => "=, !=, <, <=, > or >= after expire_time, or :*",
+            Self::LastUsedTime => "=, !=, <, <=, > or >= after last_used_time, or :*",
+            Self::Unused => "=, != or : after unused",
             Self::Resource => "=, != or : after resource",
         }
     }
@@ -80,6 +83,17 @@ impl<'a> Field<'a> {
                 (Operator::Equal, NEVER) => Ok(Restriction::NeverExpires(Sign::Is)),
                 (Operator::NotEqual, NEVER) => Ok(Restriction::NeverExpires(Sign::IsNot)),
                 (operator, text) => Ok(Restriction::ExpireTime(self.order(operator)?, time(text)?)),
+            },
+            Self::LastUsedTime => match (operator, text) {
+                (Operator::Has, ANY) => Ok(Restriction::Unused(Sign::IsNot)),
+                (Operator::Equal, NEVER) => Ok(Restriction::Unused(Sign::Is)),
+                (Operator::NotEqual, NEVER) => Ok(Restriction::Unused(Sign::IsNot)),
+                (operator, text) => Ok(Restriction::LastUsedTime(self.order(operator)?, time(text)?)),
+            },
+            Self::Unused => match (self.sign(operator)?, text) {
+                (Sign::Is, "true") | (Sign::IsNot, "false") => Ok(Restriction::Unused(Sign::Is)),
+                (Sign::Is, "false") | (Sign::IsNot, "true") => Ok(Restriction::Unused(Sign::IsNot)),
+                _ => Err(Wrong::Value("true or false".to_owned())),
             },
             Self::Resource => {
                 let sign = self.sign(operator)?;

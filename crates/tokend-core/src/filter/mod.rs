@@ -15,10 +15,12 @@
 //! | `creator` | `=` `!=` `:` | a caller's name |
 //! | `create_time` | `=` `!=` `<` `<=` `>` `>=` | a time in RFC 3339, in whole microseconds |
 //! | `expire_time` | the same | likewise; `= never`, `!= never` and `expire_time:*`, which is `!= never` |
+//! | `last_used_time` | the same | likewise |
+//! | `unused` | `=` `!=` `:` | `true` if it was never used, `false` |
 //! | `resource` | `=` `!=` exactly, `:` at or below | a resource |
 //!
 //! `!=` is true wherever `=` is not: `labels.team != web` is true of tokens without that label, too. What compares by order is false of a
-//! token that never ends. A value is a word without white space and `( ) < > = ! , " '`, or any text in double or single quotes, where a
+//! token that never ends, or was never used. A value is a word without white space and `( ) < > = ! , " '`, or any text in double or single quotes, where a
 //! backslash goes before a quote or a backslash; there are no wildcards. Keywords are in capitals. White space separates, and is needed
 //! only around keywords.
 //!
@@ -40,6 +42,7 @@ pub use restriction::{Order, Restriction, Sign};
 use crate::{
     time::Timestamp,
     token::{Circumstances, Token},
+    usage::Usage,
 };
 
 /// Which tokens of a list are wanted.
@@ -71,11 +74,12 @@ impl TokenFilter {
         &self.0
     }
 
-    /// Whether it is true of `token` as it is at `now`.
+    /// Whether it is true of `token` as it is at `now`, with what is known of its use.
     #[must_use]
-    pub fn matches(&self, token: &Token, circumstances: &Circumstances, now: Timestamp) -> bool {
+    pub fn matches(&self, token: &Token, usage: Option<&Usage>, circumstances: &Circumstances, now: Timestamp) -> bool {
         let (state, expiry) = (token.state(circumstances, now), token.expiry(circumstances));
-        self.0.is_true(&|restriction| restriction.is_true_of(token, state, expiry))
+        let last_used = usage.map(|usage| usage.last_used_time);
+        self.0.is_true(&|restriction| restriction.is_true_of(token, state, expiry, last_used))
     }
 }
 

@@ -82,7 +82,6 @@ impl Parser<'_> {
     fn wrong(&self, wrong: Wrong, first_at: usize, value_at: usize) -> FilterError {
         match wrong {
             Wrong::Field(expected) | Wrong::Operator(expected) => self.lexer.unexpected(first_at, expected),
-            Wrong::NotKept(field) => FilterError::NotKept { position: self.lexer.position(first_at), field },
             Wrong::Value(expected) => self.lexer.unexpected(value_at, expected),
         }
     }

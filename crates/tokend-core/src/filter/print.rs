@@ -41,6 +41,8 @@ impl fmt::Display for Restriction {
             Self::CreateTime(order, time) => write!(f, "create_time {order} {time}"),
             Self::ExpireTime(order, time) => write!(f, "expire_time {order} {time}"),
             Self::NeverExpires(sign) => write!(f, "expire_time {sign} never"),
+            Self::LastUsedTime(order, time) => write!(f, "last_used_time {order} {time}"),
+            Self::Unused(sign) => write!(f, "unused {sign} true"),
             Self::Resource(sign, resource) => write!(f, "resource {sign} {resource}"),
             Self::Under(resource) => write!(f, "resource:{resource}"),
         }

@@ -34,6 +34,10 @@ pub enum Restriction {
     ExpireTime(Order, Timestamp),
     /// `expire_time = never`.
     NeverExpires(Sign),
+    /// `last_used_time < 2027-01-31T12:00:00Z`: of a token that was never used true only for `!=`.
+    LastUsedTime(Order, Timestamp),
+    /// `unused = true`: whether it was never used.
+    Unused(Sign),
     /// `resource = workspaces/acme/projects/web`: whether it is bound to exactly this.
     Resource(Sign, Resource),
     /// `resource:workspaces/acme/projects/web`: whether it is bound to this or something below.
@@ -67,8 +71,8 @@ pub enum Order {
 }
 
 impl Restriction {
-    /// Whether it is true of `token`, which is in this state and ends then.
-    pub(super) fn is_true_of(&self, token: &Token, state: TokenState, expiry: Expiry) -> bool {
+    /// Whether it is true of `token`, which is in this state, ends then, and was used last then, if ever.
+    pub(super) fn is_true_of(&self, token: &Token, state: TokenState, expiry: Expiry, last_used: Option<Timestamp>) -> bool {
         match self {
             Self::State(sign, wanted) => sign.agrees(state == *wanted),
             Self::Scope(sign, scope) => sign.agrees(token.scopes.granted().contains(scope)),
@@ -81,6 +85,11 @@ impl Restriction {
                 Expiry::Never => *order == Order::NotEqual,
             },
             Self::NeverExpires(sign) => sign.agrees(expiry == Expiry::Never),
+            Self::LastUsedTime(order, time) => match last_used {
+                Some(last_used) => order.agrees(last_used.cmp(time)),
+                None => *order == Order::NotEqual,
+            },
+            Self::Unused(sign) => sign.agrees(last_used.is_none()),
             Self::Resource(sign, resource) => sign.agrees(token.resource == *resource),
             Self::Under(resource) => resource.covers(&token.resource),
         }

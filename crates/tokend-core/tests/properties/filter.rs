@@ -1,6 +1,6 @@
 //! Filters: what they mean, how they are written, and what is refused where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use tokend_core::{
@@ -10,6 +10,7 @@ use tokend_core::{
     scope::GrantedScopes,
     time::Timestamp,
     token::{Circumstances, Expiry, Token, TokenState},
+    usage::{RecentAddresses, Usage},
     workspace::WorkspaceState,
 };
 
@@ -27,9 +28,12 @@ enum Model {
     One { field: &'static str, operator: &'static str, value: String },
 }
 
+/// A token's state, its end, and when it was used last.
+type Shown = (TokenState, Expiry, Option<i64>);
+
 impl Model {
-    /// Of a token in that state and with that end.
-    fn is_true(&self, token: &Token, shown: (TokenState, Expiry)) -> bool {
+    /// Of a token that is shown so.
+    fn is_true(&self, token: &Token, shown: Shown) -> bool {
         match self {
             Self::All(parts) => parts.iter().all(|part| part.is_true(token, shown)),
             Self::Any(parts) => parts.iter().any(|part| part.is_true(token, shown)),
@@ -77,7 +81,7 @@ fn is_word(value: &str) -> bool {
 }
 
 /// One comparison, by the text of its value.
-fn is_true(field: &str, operator: &str, value: &str, token: &Token, (state, expiry): (TokenState, Expiry)) -> bool {
+fn is_true(field: &str, operator: &str, value: &str, token: &Token, (state, expiry, last_used): Shown) -> bool {
     let is = |equal: bool| if operator == "!=" { !equal } else { equal };
     let compared = |time: i64| {
         let other = value.parse::<Timestamp>().expect("a time").unix_micros();
@@ -101,6 +105,13 @@ fn is_true(field: &str, operator: &str, value: &str, token: &Token, (state, expi
             (Expiry::At(end), _) => compared(end.unix_micros()),
             (Expiry::Never, _) => operator == "!=",
         },
+        "last_used_time" => match (last_used, value) {
+            (_, "*") => last_used.is_some(),
+            (_, "never") => is(last_used.is_none()),
+            (Some(time), _) => compared(time),
+            (None, _) => operator == "!=",
+        },
+        "unused" => is(last_used.is_none() == (value == "true")),
         "resource" => {
             let bound = token.resource.as_str();
             match operator {
@@ -158,6 +169,10 @@ fn comparisons() -> impl Strategy<Value = Model> {
         one("expire_time", ordered(), times().boxed()),
         one("expire_time", vec!["=", "!="], Just("never".to_owned()).boxed()),
         one("expire_time", vec![":"], Just("*".to_owned()).boxed()),
+        one("last_used_time", ordered(), times().boxed()),
+        one("last_used_time", vec!["=", "!="], Just("never".to_owned()).boxed()),
+        one("last_used_time", vec![":"], Just("*".to_owned()).boxed()),
+        one("unused", plain(), one_of(["true", "false"]).boxed()),
         one("resource", plain(), one_of(RESOURCES).boxed()),
     ]
 }
@@ -189,6 +204,14 @@ fn tokens() -> impl Strategy<Value = Token> {
     )
 }
 
+fn usages() -> impl Strategy<Value = Option<Usage>> {
+    prop::option::of(prop::sample::select(TIMES.to_vec()).prop_map(|micros| Usage {
+        last_used_time: at(micros),
+        addresses: RecentAddresses::default(),
+        asked_scopes: BTreeSet::new(),
+    }))
+}
+
 fn deadlines() -> impl Strategy<Value = Deadlines> {
     let steps = prop::sample::subsequence(vec![(NOW - 1, NOW - 1), (NOW, NOW), (NOW + 1, NOW + SECOND)], 0..=3);
     let text = |(made_until, end): (i64, i64)| format!("{made_until}:{end}");
@@ -210,16 +233,18 @@ proptest! {
     fn means_what_the_model_says(
         model in models(),
         style in prop::collection::vec(any::<u8>(), 0..64),
-        tokens in prop::collection::vec(tokens(), 1..16),
+        tokens in prop::collection::vec((tokens(), usages()), 1..16),
         state in workspace_states(),
         deadlines in deadlines(),
     ) {
         let text = model.spelled(&mut style.into_iter());
         let filter: TokenFilter = text.parse().map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
         let circumstances = Circumstances { deadlines, ..circumstances(state) };
-        for token in tokens {
-            let wanted = model.is_true(&token, (token.state(&circumstances, at(NOW)), token.expiry(&circumstances)));
-            prop_assert_eq!(filter.matches(&token, &circumstances, at(NOW)), wanted, "{} of {:?}", text, token);
+        for (token, usage) in tokens {
+            let last_used = usage.as_ref().map(|usage| usage.last_used_time.unix_micros());
+            let wanted = model.is_true(&token, (token.state(&circumstances, at(NOW)), token.expiry(&circumstances), last_used));
+            let is_true = filter.matches(&token, usage.as_ref(), &circumstances, at(NOW));
+            prop_assert_eq!(is_true, wanted, "{} of {:?} {:?}", text, token, usage);
         }
     }
 
@@ -244,7 +269,7 @@ proptest! {
     }
 }
 
-const PIECES: [&str; 24] = [
+const PIECES: [&str; 25] = [
     "state",
     "scopes",
     "labels.a",
@@ -252,6 +277,7 @@ const PIECES: [&str; 24] = [
     "expire_time",
     "resource",
     "unused",
+    "last_used_time",
     "=",
     "!=",
     "<",
@@ -291,7 +317,8 @@ fn or_binds_tighter_than_and() {
 
 #[test]
 fn a_refusal_tells_the_place_and_what_belongs_there() {
-    let fields = "state, scopes, labels.KEY, creator, create_time, expire_time, resource or an opening parenthesis";
+    let fields = "state, scopes, labels.KEY, creator, create_time, expire_time, last_used_time, unused, resource or an opening \
+                  parenthesis";
     for (text, position, expected, found) in [
         ("", 1, fields, "the end"),
         ("  ", 3, fields, "the end"),
@@ -316,6 +343,10 @@ fn a_refusal_tells_the_place_and_what_belongs_there() {
         ("state = ACTIVE OR AND", 19, fields, "\"AND\""),
         ("create_time:*", 12, "=, !=, <, <=, > or >= after create_time", "\":\""),
         ("expire_time:never", 12, "=, !=, <, <=, > or >= after expire_time, or :*", "\":\""),
+        ("unused", 7, "=, != or : after unused", "the end"),
+        ("unused > true", 8, "=, != or : after unused", "\">\""),
+        ("unused = yes", 10, "true or false", "\"yes\""),
+        ("last_used_time:never", 15, "=, !=, <, <=, > or >= after last_used_time, or :*", "\":\""),
         ("labels.a = *", 12, "a value without *, or in quotes: there are no wildcards", "\"*\""),
         ("labels.a = 'grün", 17, "a closing '", "the end"),
         ("labels.ü = x", 1, "labels. and the key of a label", "\"labels.ü\""),
@@ -337,14 +368,6 @@ fn a_refusal_tells_the_place_and_what_belongs_there() {
         refusal("creator = ci"),
         "is malformed at character 11: expected a caller, which must be a name of the form callers/{id}, found \"ci\""
     );
-}
-
-#[test]
-fn what_is_not_kept_yet_is_refused() {
-    for field in ["last_used_time", "unused"] {
-        let text = format!("state = ACTIVE AND {field} = x");
-        assert_eq!(text.parse::<TokenFilter>(), Err(FilterError::NotKept { position: 20, field }));
-    }
 }
 
 #[test]

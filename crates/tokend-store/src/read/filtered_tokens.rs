@@ -95,8 +95,9 @@ async fn filtered_tokens(
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, TimeCursor::of)?.or(end);
     let mut tokens = shared.judge().each::<Token>(&rows)?;
-    tokens.retain(|token| token.as_ref().map_or(true, |token| filter.matches(token, &circumstances, now)));
     let usage = usage_of(shared, ids(&tokens)).await?;
+    let is_wanted = |token: &Token| filter.matches(token, usage.get(&token.name.id), &circumstances, now);
+    tokens.retain(|token| token.as_ref().map_or(true, is_wanted));
     Ok(Some(TokenPage { tokens, usage, next, total_size, circumstances, now }))
 }
 

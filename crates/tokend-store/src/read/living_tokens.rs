@@ -63,8 +63,9 @@ async fn living_tokens(
     let query = living.order_by_desc(Column::CreateTime).order_by_desc(Column::Id).limit(limit);
     let rows = shared.connection.query_all(&query.into_query()).await?;
     let mut tokens = shared.judge().each::<Token>(&rows)?;
-    tokens.retain(|token| token.as_ref().map_or(true, |token| filter.matches(token, &circumstances, now)));
     let usage = usage_of(shared, ids(&tokens)).await?;
+    let is_wanted = |token: &Token| filter.matches(token, usage.get(&token.name.id), &circumstances, now);
+    tokens.retain(|token| token.as_ref().map_or(true, is_wanted));
     Ok(Some(TokenPage { tokens, usage, next: None, total_size, circumstances, now }))
 }
 

@@ -15,8 +15,8 @@ pub(crate) struct Args {
     workspace: String,
     /// List only tokens of which this is true, such as 'state = ACTIVE AND expire_time = never'
     ///
-    /// Fields: state, scopes, labels.KEY, creator, create_time, expire_time, resource. Operators: = != < <= > >= and : (has; of a
-    /// resource: at or below). AND and OR join comparisons, OR tighter than AND; parentheses group them.
+    /// Fields: state, scopes, labels.KEY, creator, create_time, expire_time, last_used_time, unused, resource. Operators: = != < <= > >=
+    /// and : (has; of a resource: at or below). AND and OR join comparisons, OR tighter than AND; parentheses group them.
     #[arg(long)]
     filter: Option<String>,
     /// List only active tokens that end within this time, such as 30d, the next to end first
