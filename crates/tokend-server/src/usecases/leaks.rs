@@ -28,7 +28,7 @@ use crate::{access::Act, refusal::Refusal};
 const AT_ONCE: usize = 2;
 
 /// Most tokens that one write ends in any call about many, and most records that one makes: what other writes, all of them on SQLite, wait for at most.
-pub(super) const IN_A_WRITE: usize = 50;
+pub(super) const IN_A_WRITE: usize = 20;
 
 /// By workspace, then by token: the order in which they are locked.
 type LeakedTokens = BTreeMap<WorkspaceId, BTreeMap<CredentialId, Vec<LeakReport>>>;
