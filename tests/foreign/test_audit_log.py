@@ -40,6 +40,18 @@ class ListAuditEvents(Test):
         self.assertEqual([event.sequence for event in [*page.events, *rest.events]], [4, 3, 2, 1])
         self.assertEqual(rest.next_page_token, "")
 
+    def test_filters(self):
+        first, second = self.new_token().token.name, self.new_token().token.name
+        self.revoke(first)
+        for filter, wanted in [
+            ("type = token.revoked", [first]),
+            ("type:token AND resource != " + first, [second]),
+            (f'resource = {first} AND outcome:DONE AND caller != ""', [first, first]),
+            ("type:token AND time < 2001-01-01T00:00:00Z", []),
+        ]:
+            with self.subTest(filter):
+                self.assertEqual([event.resource for event in self.list(self.workspace, filter=filter).events], wanted)
+
     def test_what_is_not_there_and_what_does_not_fit(self):
         with self.refused("NOT_FOUND", "WORKSPACE_NOT_FOUND"):
             self.list("workspaces/nowhere")

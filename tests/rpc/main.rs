@@ -2,6 +2,7 @@
 
 mod audit_events;
 mod audit_log;
+mod audit_log_filter;
 mod authentication;
 mod batch_revoke_tokens;
 mod batch_verify;

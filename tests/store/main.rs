@@ -3,6 +3,7 @@
 mod support;
 
 mod audit;
+mod audit_filters;
 mod audit_tampering;
 mod closing;
 mod concurrency;

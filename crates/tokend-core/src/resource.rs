@@ -87,6 +87,11 @@ impl Resource {
     }
 }
 
+/// Whether `text` has the form that every resource name has, of whatever collection: segments as above, and as many and as long at most.
+pub(crate) fn is_path(text: &str) -> bool {
+    text.len() <= Resource::MAX_LEN && text.split('/').count() <= Resource::MAX_SEGMENTS && text.split('/').all(is_segment)
+}
+
 fn is_segment(segment: &str) -> bool {
     (1..=Resource::MAX_SEGMENT_LEN).contains(&segment.len())
         && segment != "."

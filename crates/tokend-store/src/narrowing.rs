@@ -34,15 +34,7 @@ pub(crate) struct Narrowing<'a> {
 impl Narrowing<'_> {
     /// What is to be true of the columns of tokens of that workspace.
     pub(crate) fn of(self, filter: &TokenFilter) -> Condition {
-        self.expression(filter.expression())
-    }
-
-    fn expression(self, expression: &Expression) -> Condition {
-        match expression {
-            Expression::All(parts) => parts.iter().map(|part| self.expression(part)).fold(Condition::all(), Condition::add),
-            Expression::Any(parts) => parts.iter().map(|part| self.expression(part)).fold(Condition::any(), Condition::add),
-            Expression::One(restriction) => self.restriction(restriction),
-        }
+        joined(filter.expression(), &|restriction| self.restriction(restriction))
     }
 
     fn restriction(self, restriction: &Restriction) -> Condition {
@@ -118,9 +110,8 @@ impl Narrowing<'_> {
         self.place(Expr::col(column), text).gt(0)
     }
 
-    /// Where `part` stands in `text`, counted from 1; 0 if it does not.
     fn place(self, text: Expr, part: &str) -> Expr {
-        Func::cust(if self.is_sqlite { "instr" } else { "strpos" }).args([text, part.into()]).into()
+        place(self.is_sqlite, text, part)
     }
 }
 
@@ -134,7 +125,21 @@ fn was_used(last: Option<(Order, Timestamp)>) -> Condition {
     one(Expr::exists(uses))
 }
 
-fn one(condition: impl Into<Condition>) -> Condition {
+/// What the restrictions of a filter say together.
+pub(crate) fn joined<R>(expression: &Expression<R>, of: &impl Fn(&R) -> Condition) -> Condition {
+    match expression {
+        Expression::All(parts) => parts.iter().map(|part| joined(part, of)).fold(Condition::all(), Condition::add),
+        Expression::Any(parts) => parts.iter().map(|part| joined(part, of)).fold(Condition::any(), Condition::add),
+        Expression::One(restriction) => of(restriction),
+    }
+}
+
+/// Where `part` stands in `text`, counted from 1; 0 if it does not.
+pub(crate) fn place(is_sqlite: bool, text: Expr, part: &str) -> Expr {
+    Func::cust(if is_sqlite { "instr" } else { "strpos" }).args([text, part.into()]).into()
+}
+
+pub(crate) fn one(condition: impl Into<Condition>) -> Condition {
     Condition::all().add(condition)
 }
 
@@ -145,7 +150,7 @@ fn signed(sign: Sign, condition: impl Into<Condition>) -> Condition {
     }
 }
 
-fn ordered(column: impl ColumnTrait, order: Order, time: Timestamp) -> Expr {
+pub(crate) fn ordered(column: impl ColumnTrait, order: Order, time: Timestamp) -> Expr {
     let micros = time.unix_micros();
     match order {
         Order::Equal => column.eq(micros),

@@ -35,7 +35,7 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Follow events as they happen, oldest first, until Ctrl-C
     Watch(FollowArgs),
-    /// Write all events on stdout, oldest first, a JSON object a line
+    /// Write all events on stdout, or those that a filter is true of, oldest first, a JSON object a line
     Export(ExportArgs),
 }
 
@@ -51,6 +51,8 @@ struct Parent {
 pub(crate) struct ListArgs {
     #[command(flatten)]
     parent: Parent,
+    #[command(flatten)]
+    filter: Filter,
     #[command(flatten)]
     paging: Paging,
     #[command(flatten)]
@@ -80,7 +82,21 @@ pub(crate) struct ExportArgs {
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     after_sequence: i64,
     #[command(flatten)]
+    filter: Filter,
+    #[command(flatten)]
     connection: Connection,
+}
+
+/// Which of its events.
+#[derive(Debug, clap::Args)]
+struct Filter {
+    /// Only events of which this is true, such as 'type = token.revoked AND time >= 2027-01-25T00:00:00Z'
+    ///
+    /// Fields: type, caller, actor, address, resource, outcome, reason, time. Operators: = != < <= > >= and : (has; of a type: about such a
+    /// thing; of an address: in that network; of a resource: at or below). AND and OR join comparisons, OR tighter than AND; parentheses
+    /// group them. "" is what an event has nothing to tell of.
+    #[arg(long)]
+    filter: Option<String>,
 }
 
 /// Carries out a command.
@@ -94,16 +110,19 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
 }
 
 async fn list(args: ListArgs) -> Result<(), Failure> {
-    let ListArgs { parent, paging, output, connection } = args;
-    let parent = parent.name();
-    let mut log = connection.open().await?.audit_log();
-    let list = paging
-        .gather(async |page_size, page_token| {
-            let request = ListAuditEventsRequest { parent: parent.clone(), filter: String::new(), page_size, page_token };
-            log.list_audit_events(request).await
-        })
-        .await?;
-    output.print_list(&list)
+    let ListArgs { parent, filter: Filter { filter }, paging, output, connection } = args;
+    let client = connection.open().await?;
+    output.print_list(&gather(&client, &paging, &parent.name(), &filter.unwrap_or_default()).await?)
+}
+
+/// Events, newest first.
+async fn gather(client: &Client, paging: &Paging, parent: &str, filter: &str) -> Result<ListAuditEventsResponse, Failure> {
+    let mut log = client.audit_log();
+    let call = async |page_size, page_token| {
+        let (parent, filter) = (parent.to_owned(), filter.to_owned());
+        log.list_audit_events(ListAuditEventsRequest { parent, filter, page_size, page_token }).await
+    };
+    paging.gather(call).await
 }
 
 async fn watch(args: FollowArgs) -> Result<(), Failure> {
@@ -114,8 +133,14 @@ async fn watch(args: FollowArgs) -> Result<(), Failure> {
 }
 
 async fn export(args: ExportArgs) -> Result<(), Failure> {
-    let ExportArgs { parent, after_sequence, connection } = args;
+    let ExportArgs { parent, after_sequence, filter: Filter { filter }, connection } = args;
     let (client, parent) = (connection.open().await?, parent.name());
+    if let Some(filter) = filter {
+        // What is told of a filter comes newest first.
+        let ListAuditEventsResponse { events, next_page_token: _ } = gather(&client, &Paging::ALL, &parent, &filter).await?;
+        let wanted = events.iter().rev().filter(|event| event.sequence > after_sequence);
+        return wanted.map(json_line).try_for_each(|line| print(&line?));
+    }
     // What comes while it is written is for the next export.
     let newest = ListAuditEventsRequest { parent: parent.clone(), page_size: 1, ..Default::default() };
     let newest = client.audit_log().list_audit_events(newest).await?.into_inner().events.first().map_or(0, |event| event.sequence);

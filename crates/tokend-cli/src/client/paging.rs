@@ -27,6 +27,9 @@ pub(super) trait Page {
 }
 
 impl Paging {
+    /// The whole list.
+    pub(super) const ALL: Self = Self { page_size: None, page_token: None };
+
     /// Calls for the page that was asked for, or for one after the other until all are together. `call` takes a page's size
     /// and token.
     ///
@@ -98,7 +101,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_page_in_order_or_the_one_that_was_asked_for() {
-        assert_eq!(names(Paging { page_size: None, page_token: None }).await, (ALL.map(str::to_owned).into(), String::new()));
+        assert_eq!(names(Paging::ALL).await, (ALL.map(str::to_owned).into(), String::new()));
         let first = names(Paging { page_size: Some(1), page_token: None }).await;
         assert_eq!(first, (vec!["a".to_owned()], "1".to_owned()));
         let last = names(Paging { page_size: None, page_token: Some("4".to_owned()) }).await;

@@ -1,80 +1,79 @@
-/// What happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EventType {
+/// The types of events, and the word of each in the database and in the contract: subject and verb.
+macro_rules! event_types {
+    ($($(#[$doc:meta])+ $variant:ident = $word:literal,)+) => {
+        /// What happened.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum EventType {
+            $($(#[$doc])+ $variant,)+
+        }
+
+        impl EventType {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word in the database and in the contract.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+    };
+}
+
+event_types! {
     /// The installation was made, with its first caller.
-    InstallationCreated,
+    InstallationCreated = "installation.created",
     /// The log begins here, although what it is about was there before: it was made by a tokend without a log.
-    LogBegun,
+    LogBegun = "log.begun",
     /// An organization was made.
-    OrganizationCreated,
+    OrganizationCreated = "organization.created",
     /// A workspace was made.
-    WorkspaceCreated,
+    WorkspaceCreated = "workspace.created",
     /// A workspace was suspended.
-    WorkspaceSuspended,
+    WorkspaceSuspended = "workspace.suspended",
     /// A suspended workspace was resumed.
-    WorkspaceResumed,
+    WorkspaceResumed = "workspace.resumed",
     /// A workspace was deleted, and with it every token of it ended.
-    WorkspaceDeleted,
+    WorkspaceDeleted = "workspace.deleted",
     /// A token was issued.
-    TokenCreated,
+    TokenCreated = "token.created",
     /// A token was replaced by another, and ends with its overlap.
-    TokenRotated,
+    TokenRotated = "token.rotated",
     /// A token was ended.
-    TokenRevoked,
+    TokenRevoked = "token.revoked",
     /// A token ends soon.
-    TokenExpiring,
+    TokenExpiring = "token.expiring",
     /// A token's time is over.
-    TokenExpired,
+    TokenExpired = "token.expired",
     /// A caller was made.
-    CallerCreated,
+    CallerCreated = "caller.created",
     /// A caller was deleted, its keys with it.
-    CallerDeleted,
+    CallerDeleted = "caller.deleted",
     /// A caller got a key.
-    CallerKeyCreated,
+    CallerKeyCreated = "caller_key.created",
     /// A caller's key was ended.
-    CallerKeyRevoked,
+    CallerKeyRevoked = "caller_key.revoked",
     /// A caller's key was reported as leaked. It goes on working: ending it is another event.
-    CallerKeyLeaked,
+    CallerKeyLeaked = "caller_key.leaked",
     /// A key was added to the key ring.
-    RingKeyAdded,
+    RingKeyAdded = "ring_key.added",
     /// A key of the key ring was made the one that signs.
-    RingKeyActivated,
+    RingKeyActivated = "ring_key.activated",
     /// A key of the key ring was retired.
-    RingKeyRetired,
+    RingKeyRetired = "ring_key.retired",
     /// What ended since a backup was ended again in the database restored from it.
-    InstallationRestored,
+    InstallationRestored = "installation.restored",
     /// A call was refused.
-    CallRefused,
+    CallRefused = "call.refused",
 }
 
 impl EventType {
-    /// The word in the database and in the contract: subject and verb.
+    /// The type of that word.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InstallationCreated => "installation.created",
-            Self::LogBegun => "log.begun",
-            Self::OrganizationCreated => "organization.created",
-            Self::WorkspaceCreated => "workspace.created",
-            Self::WorkspaceSuspended => "workspace.suspended",
-            Self::WorkspaceResumed => "workspace.resumed",
-            Self::WorkspaceDeleted => "workspace.deleted",
-            Self::TokenCreated => "token.created",
-            Self::TokenRotated => "token.rotated",
-            Self::TokenRevoked => "token.revoked",
-            Self::TokenExpiring => "token.expiring",
-            Self::TokenExpired => "token.expired",
-            Self::CallerCreated => "caller.created",
-            Self::CallerDeleted => "caller.deleted",
-            Self::CallerKeyCreated => "caller_key.created",
-            Self::CallerKeyRevoked => "caller_key.revoked",
-            Self::CallerKeyLeaked => "caller_key.leaked",
-            Self::RingKeyAdded => "ring_key.added",
-            Self::RingKeyActivated => "ring_key.activated",
-            Self::RingKeyRetired => "ring_key.retired",
-            Self::InstallationRestored => "installation.restored",
-            Self::CallRefused => "call.refused",
-        }
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|kind| kind.as_str() == word)
     }
 }
 

@@ -1,10 +1,11 @@
 use std::{collections::BTreeMap, fmt::Display};
 
 use super::{
-    Order, Restriction, Sign,
+    Restriction, Sign,
+    language::{Fields, Wrong, checked, time},
     lexer::{Operator, Value},
 };
-use crate::{labels::Labels, name::CallerId, resource::Resource, time::Timestamp, token::TokenState};
+use crate::{labels::Labels, name::CallerId, resource::Resource, token::TokenState};
 
 /// What a filter can ask for.
 pub(super) enum Field<'a> {
@@ -20,20 +21,15 @@ pub(super) enum Field<'a> {
     Resource,
 }
 
-/// Which part of a restriction does not fit, and what would.
-pub(super) enum Wrong {
-    Field(&'static str),
-    Operator(&'static str),
-    Value(String),
-}
-
 /// A value that stands for whatever there may be.
 const ANY: &str = "*";
 /// The time of what never happens.
 const NEVER: &str = "never";
 
-impl<'a> Field<'a> {
-    pub(super) fn named(name: &'a str) -> Result<Self, Wrong> {
+impl<'a> Fields<'a> for Field<'a> {
+    type Restriction = Restriction;
+
+    fn named(name: &'a str) -> Result<Self, Wrong> {
         match name {
             "state" => Ok(Self::State),
             "scopes" => Ok(Self::Scopes),
@@ -54,8 +50,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// What may follow, for people.
-    pub(super) const fn operators(&self) -> &'static str {
+    fn operators(&self) -> &'static str {
         match self {
             Self::State => "=, != or : after state",
             Self::Scopes => "=, != or : after scopes",
@@ -69,8 +64,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// What the field, an operator and a value say together.
-    pub(super) fn restriction(&self, operator: Operator, value: &Value<'_>) -> Result<Restriction, Wrong> {
+    fn restriction(&self, operator: Operator, value: &Value<'_>) -> Result<Restriction, Wrong> {
         let text = &*value.text;
         // The operator stands first: it is told first, too.
         match self {
@@ -113,27 +107,6 @@ impl<'a> Field<'a> {
             }
         }
     }
-
-    /// What compares values that have no order. `:` on a single value is `=`.
-    const fn sign(&self, operator: Operator) -> Result<Sign, Wrong> {
-        match operator {
-            Operator::Equal | Operator::Has => Ok(Sign::Is),
-            Operator::NotEqual => Ok(Sign::IsNot),
-            Operator::Less | Operator::AtMost | Operator::Greater | Operator::AtLeast => Err(Wrong::Operator(self.operators())),
-        }
-    }
-
-    const fn order(&self, operator: Operator) -> Result<Order, Wrong> {
-        match operator {
-            Operator::Equal => Ok(Order::Equal),
-            Operator::NotEqual => Ok(Order::NotEqual),
-            Operator::Less => Ok(Order::Less),
-            Operator::AtMost => Ok(Order::AtMost),
-            Operator::Greater => Ok(Order::Greater),
-            Operator::AtLeast => Ok(Order::AtLeast),
-            Operator::Has => Err(Wrong::Operator(self.operators())),
-        }
-    }
 }
 
 fn state(text: &str) -> Result<TokenState, Wrong> {
@@ -141,15 +114,6 @@ fn state(text: &str) -> Result<TokenState, Wrong> {
     TokenState::from_word(word).ok_or_else(|| Wrong::Value("ACTIVE, EXPIRED, REVOKED or SUSPENDED".to_owned()))
 }
 
-fn time(text: &str) -> Result<Timestamp, Wrong> {
-    checked("a time", text.parse())
-}
-
 fn label(key: &str, value: &str) -> Result<Labels, impl Display + use<>> {
     Labels::new(BTreeMap::from([(key.to_owned(), value.to_owned())]))
-}
-
-/// What is expected is `what`, and the error tells what it must be like.
-fn checked<T, E: Display>(what: &str, value: Result<T, E>) -> Result<T, Wrong> {
-    value.map_err(|error| Wrong::Value(format!("{what}, which {error}")))
 }

@@ -1,8 +1,8 @@
-use std::str::FromStr;
+use std::{marker::PhantomData, str::FromStr};
 
 use super::{
-    Expression, FilterError, TokenFilter,
-    field::{Field, Wrong},
+    EventFilter, Expression, Filter, FilterError, TokenFilter, event, field,
+    language::{Fields, Wrong},
     lexer::Lexer,
 };
 
@@ -10,37 +10,50 @@ impl FromStr for TokenFilter {
     type Err = FilterError;
 
     fn from_str(text: &str) -> Result<Self, FilterError> {
-        if text.len() > Self::MAX_LEN {
-            return Err(FilterError::TooLong(text.len()));
-        }
-        let mut parser = Parser { lexer: Lexer::new(text), restrictions: 0 };
-        let expression = parser.expression(0)?;
-        if parser.lexer.is_at_end() { Ok(Self(expression)) } else { Err(parser.expected("AND, OR or the end")) }
+        parse::<field::Field<'_>>(text)
     }
+}
+
+impl FromStr for EventFilter {
+    type Err = FilterError;
+
+    fn from_str(text: &str) -> Result<Self, FilterError> {
+        parse::<event::Field>(text)
+    }
+}
+
+fn parse<'a, F: Fields<'a>>(text: &'a str) -> Result<Filter<F::Restriction>, FilterError> {
+    if text.len() > TokenFilter::MAX_LEN {
+        return Err(FilterError::TooLong(text.len()));
+    }
+    let mut parser = Parser::<F> { lexer: Lexer::new(text), restrictions: 0, fields: PhantomData };
+    let expression = parser.expression(0)?;
+    if parser.lexer.is_at_end() { Ok(Filter(expression)) } else { Err(parser.expected("AND, OR or the end")) }
 }
 
 /// Recursive descent, a function for each rule of the grammar. `depth` is how many parentheses are open.
-struct Parser<'a> {
+struct Parser<'a, F> {
     lexer: Lexer<'a>,
     /// How many there were so far.
     restrictions: usize,
+    fields: PhantomData<F>,
 }
 
-impl Parser<'_> {
-    fn expression(&mut self, depth: usize) -> Result<Expression, FilterError> {
+impl<'a, F: Fields<'a>> Parser<'a, F> {
+    fn expression(&mut self, depth: usize) -> Result<Expression<F::Restriction>, FilterError> {
         self.joined("AND", Expression::All, |parser| parser.factor(depth))
     }
 
-    fn factor(&mut self, depth: usize) -> Result<Expression, FilterError> {
+    fn factor(&mut self, depth: usize) -> Result<Expression<F::Restriction>, FilterError> {
         self.joined("OR", Expression::Any, |parser| parser.term(depth))
     }
 
     fn joined(
         &mut self,
         keyword: &str,
-        join: impl Fn(Vec<Expression>) -> Expression,
-        part: impl Fn(&mut Self) -> Result<Expression, FilterError>,
-    ) -> Result<Expression, FilterError> {
+        join: impl Fn(Vec<Expression<F::Restriction>>) -> Expression<F::Restriction>,
+        part: impl Fn(&mut Self) -> Result<Expression<F::Restriction>, FilterError>,
+    ) -> Result<Expression<F::Restriction>, FilterError> {
         let first = part(self)?;
         if !self.lexer.take_keyword(keyword) {
             return Ok(first);
@@ -52,7 +65,7 @@ impl Parser<'_> {
         Ok(join(parts))
     }
 
-    fn term(&mut self, depth: usize) -> Result<Expression, FilterError> {
+    fn term(&mut self, depth: usize) -> Result<Expression<F::Restriction>, FilterError> {
         let at = self.lexer.next_at();
         if !self.lexer.take("(") {
             return self.restriction();
@@ -64,9 +77,9 @@ impl Parser<'_> {
         if self.lexer.take(")") { Ok(inner) } else { Err(self.expected("AND, OR or )")) }
     }
 
-    fn restriction(&mut self) -> Result<Expression, FilterError> {
+    fn restriction(&mut self) -> Result<Expression<F::Restriction>, FilterError> {
         let field_at = self.lexer.next_at();
-        let field = Field::named(self.lexer.name()).map_err(|wrong| self.wrong(wrong, field_at, field_at))?;
+        let field = F::named(self.lexer.name()).map_err(|wrong| self.wrong(wrong, field_at, field_at))?;
         let operator_at = self.lexer.next_at();
         let operator = self.lexer.operator().ok_or_else(|| self.lexer.unexpected(operator_at, field.operators()))?;
         let value_at = self.lexer.next_at();

@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use super::{Expression, Order, Restriction, Sign, TokenFilter};
+use super::{Expression, Filter, Order, Restriction, Sign};
 
-impl fmt::Display for TokenFilter {
+impl<R: fmt::Display> fmt::Display for Filter<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl fmt::Display for Expression {
+impl<R: fmt::Display> fmt::Display for Expression<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (parts, keyword) = match self {
             Self::One(restriction) => return restriction.fmt(f),
@@ -72,7 +72,7 @@ impl fmt::Display for Order {
 }
 
 /// A value between quotes, as the lexer reads it.
-struct Quoted<'a>(&'a str);
+pub(super) struct Quoted<'a>(pub(super) &'a str);
 
 impl fmt::Display for Quoted<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -98,7 +98,7 @@ impl Restriction {
 
 impl Sign {
     /// Whether something that is or is not so, is as it is to be.
-    const fn agrees(self, is_so: bool) -> bool {
+    pub(super) const fn agrees(self, is_so: bool) -> bool {
         match self {
             Self::Is => is_so,
             Self::IsNot => !is_so,
@@ -108,7 +108,7 @@ impl Sign {
 
 impl Order {
     /// Whether two times that stand so to each other are as they are to be.
-    const fn agrees(self, ordering: Ordering) -> bool {
+    pub(super) const fn agrees(self, ordering: Ordering) -> bool {
         match self {
             Self::Equal => ordering.is_eq(),
             Self::NotEqual => ordering.is_ne(),

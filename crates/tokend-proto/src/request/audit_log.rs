@@ -1,6 +1,6 @@
 //! Requests of `AuditLog`.
 
-use tokend_core::audit::Chain;
+use tokend_core::{audit::Chain, filter::EventFilter};
 
 use crate::{
     field::{FieldViolations, Fields},
@@ -13,6 +13,8 @@ use crate::{
 pub struct ListAuditEvents {
     /// Of which chain.
     pub chain: Chain,
+    /// Which of its events; none: all of them.
+    pub filter: Option<EventFilter>,
     /// Which page.
     pub page: Page,
 }
@@ -35,11 +37,9 @@ impl ListAuditEvents {
         let v1::ListAuditEventsRequest { parent, filter, page_size, page_token } = message;
         let mut fields = Fields::default();
         let chain = chain(&mut fields, &parent);
-        if !filter.is_empty() {
-            fields.refuse("filter", "is not served yet; leave it empty");
-        }
+        let filter = if filter.is_empty() { Some(None) } else { fields.check("filter", filter.parse()).map(Some) };
         let page = Page::from_fields(&mut fields, page_size, page_token);
-        fields.finish(chain.zip(page).map(|(chain, page)| Self { chain, page }))
+        fields.finish(chain.zip(filter).zip(page).map(|((chain, filter), page)| Self { chain, filter, page }))
     }
 }
 

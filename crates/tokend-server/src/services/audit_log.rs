@@ -38,12 +38,12 @@ impl v1::audit_log_server::AuditLog for AuditLogService {
     ) -> Result<Response<v1::ListAuditEventsResponse>, Status> {
         let (Act { caller, .. }, message) = admitted(request)?;
         sees_chain(&caller, &message.parent)?;
-        let ListAuditEvents { chain, page } = ListAuditEvents::from_message(message).map_err(Refusal::from)?;
-        let parent = chain.parent();
+        let ListAuditEvents { chain, filter, page } = ListAuditEvents::from_message(message).map_err(Refusal::from)?;
+        let (parent, asked) = (chain.parent(), filter.as_ref().map(ToString::to_string).unwrap_or_default());
         let keys = self.context.store.keys();
-        let list = List { ring: &keys, caller: &caller, rpc: "ListAuditEvents", parent: &parent, filter: "" };
+        let list = List { ring: &keys, caller: &caller, rpc: "ListAuditEvents", parent: &parent, filter: &asked };
         let before = list.position(&page, sequence_position).map_err(Refusal::from)?;
-        let RecordPage { records, next } = audit_log::list(&self.context, &chain, before, page.size).await?;
+        let RecordPage { records, next } = audit_log::list(&self.context, &chain, filter, before, page.size).await?;
         // What can't be read was logged; it hides nothing else.
         let (events, was_cut) = fit(records.into_iter().flatten().map(audit_event_message));
         let last = events.last().filter(|_| was_cut).map(|last| last.sequence.cast_unsigned());

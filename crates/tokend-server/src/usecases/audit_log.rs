@@ -6,6 +6,7 @@ use tokend_core::{
     audit::{Chain, Record},
     caller::{Caller, CallerKeyState, Role},
     credential::CredentialId,
+    filter::EventFilter,
 };
 use tokend_store::{PresentedCallerKey, RecordPage};
 use tokio_util::sync::CancellationToken;
@@ -28,10 +29,19 @@ pub(crate) fn sees_chain(caller: &Caller, parent: &str) -> Result<(), Refusal> {
     }
 }
 
-/// A page of a chain, newest first.
-pub(crate) async fn list(context: &Context, chain: &Chain, before: Option<u64>, limit: u16) -> Result<RecordPage, Refusal> {
+/// A page of a chain, newest first: all of its events, or those that `filter` is true of.
+pub(crate) async fn list(
+    context: &Context,
+    chain: &Chain,
+    filter: Option<EventFilter>,
+    before: Option<u64>,
+    limit: u16,
+) -> Result<RecordPage, Refusal> {
     exists(context, chain).await?;
-    Ok(context.store.list_audit(chain, before, limit.into()).await?)
+    Ok(match filter {
+        None => context.store.list_audit(chain, before, limit.into()).await?,
+        Some(filter) => context.store.filtered_audit(chain, filter, before, limit.into()).await?,
+    })
 }
 
 /// One who follows a chain.

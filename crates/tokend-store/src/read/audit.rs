@@ -1,4 +1,6 @@
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
+};
 use tokend_core::audit::{Chain, Head, Record};
 
 use super::cut;
@@ -48,7 +50,7 @@ impl Store {
     }
 }
 
-async fn head(shared: &Shared, chain: &Chain) -> Result<Option<Head>, StoreError> {
+pub(super) async fn head(shared: &Shared, chain: &Chain) -> Result<Option<Head>, StoreError> {
     let found = audit_chains::Entity::find_by_id(chain.as_str()).one(&shared.connection).await?;
     found.map(|model| audit::head(&shared.keys.ring(), model)).transpose()
 }
@@ -62,7 +64,11 @@ async fn list(shared: &Shared, chain: &Chain, before: Option<u64>, limit: u64) -
         query = query.filter(audit_events::Column::Sequence.lt(before.cast_signed()));
     }
     let query = query.order_by_desc(audit_events::Column::Sequence).limit(limit.saturating_add(1));
-    let mut rows = shared.connection.query_all(&query.into_query()).await?;
+    page(shared, shared.connection.query_all(&query.into_query()).await?, limit)
+}
+
+/// The page that these rows make, of which one more than `limit` was asked for.
+pub(super) fn page(shared: &Shared, mut rows: Vec<QueryResult>, limit: u64) -> Result<RecordPage, StoreError> {
     let next = cut(&mut rows, limit, |row| Ok(row.try_get::<i64>("", "sequence")?.cast_unsigned()))?;
     let read = |row| audit::intact_record(&shared.keys.ring(), audit_events::Model::from_query_result(row, "")?);
     Ok(RecordPage { records: rows.iter().map(read).collect(), next })

@@ -5,6 +5,7 @@
 mod audit;
 mod callers;
 mod endings;
+mod filtered_audit;
 mod filtered_tokens;
 mod governed;
 mod living_tokens;
@@ -18,6 +19,7 @@ mod workspaces;
 pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
 pub use endings::StoredEnding;
+pub use filtered_audit::MAX_EXAMINED_RECORDS;
 pub use filtered_tokens::{MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, TokenPlace};
 pub use governed::Governed;
 pub use notices::{DuePlace, DueTokens};

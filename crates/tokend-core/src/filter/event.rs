@@ -1,0 +1,218 @@
+//! Filters of the audit log.
+
+use std::{fmt, net::IpAddr};
+
+use ipnet::IpNet;
+
+use super::{
+    EventFilter, Filter, Order, Sign,
+    language::{Fields, Wrong, checked, time},
+    lexer::{Operator, Value},
+    print::Quoted,
+};
+use crate::{
+    address::parse_network,
+    audit::{Actor, EventType, Outcome, Record},
+    name::CallerId,
+    resource::is_path,
+    text::Reason,
+    time::Timestamp,
+};
+
+/// One comparison of a filter of the audit log. It compares text: that of a record, which may be an edited one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventRestriction {
+    /// `caller = "callers/ci"`: whether a field is exactly this; empty where there is nothing.
+    Text(EventField, Sign, String),
+    /// `type:token`: whether it is of a type about such a thing.
+    TypeAbout(String),
+    /// `resource:workspaces/acme/tokens/x`: whether it happened to this or something below.
+    Under(String),
+    /// `address:192.0.2.0/24`: whether it came from an address in this network.
+    Within(IpNet),
+    /// `reason:github`: whether this stands somewhere in the reason.
+    ReasonHas(String),
+    /// `time >= 2027-01-31T12:00:00Z`.
+    Time(Order, Timestamp),
+}
+
+/// A field of an event that is text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventField {
+    /// What happened.
+    Type,
+    /// Which caller did it.
+    Caller,
+    /// On whose behalf.
+    Actor,
+    /// From where.
+    Address,
+    /// To what.
+    Resource,
+    /// What came of it.
+    Outcome,
+    /// Why.
+    Reason,
+}
+
+/// What a filter can ask for.
+pub(super) enum Field {
+    Text(EventField),
+    Time,
+}
+
+impl EventFilter {
+    /// Whether it is true of `record`.
+    #[must_use]
+    pub fn matches(&self, record: &Record) -> bool {
+        let Filter(expression) = self;
+        expression.is_true(&|restriction| restriction.is_true_of(record))
+    }
+}
+
+impl EventRestriction {
+    fn is_true_of(&self, record: &Record) -> bool {
+        match self {
+            Self::Text(field, sign, text) => sign.agrees(field.of(record) == text),
+            Self::TypeAbout(subject) => subject_of(&record.kind) == Some(subject),
+            Self::Under(name) => {
+                record.resource.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            }
+            Self::Within(network) => record.address.parse().is_ok_and(|address: IpAddr| network.contains(&address)),
+            Self::ReasonHas(text) => record.reason.contains(text),
+            Self::Time(order, time) => order.agrees(record.time_micros.cmp(&time.unix_micros())),
+        }
+    }
+}
+
+impl EventField {
+    const fn of(self, record: &Record) -> &String {
+        match self {
+            Self::Type => &record.kind,
+            Self::Caller => &record.caller,
+            Self::Actor => &record.actor,
+            Self::Address => &record.address,
+            Self::Resource => &record.resource,
+            Self::Outcome => &record.outcome,
+            Self::Reason => &record.reason,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Type => "type",
+            Self::Caller => "caller",
+            Self::Actor => "actor",
+            Self::Address => "address",
+            Self::Resource => "resource",
+            Self::Outcome => "outcome",
+            Self::Reason => "reason",
+        }
+    }
+}
+
+/// What an event of this type is about: the word before the dot.
+fn subject_of(kind: &str) -> Option<&str> {
+    kind.split_once('.').map(|(subject, _)| subject)
+}
+
+impl<'a> Fields<'a> for Field {
+    type Restriction = EventRestriction;
+
+    fn named(name: &'a str) -> Result<Self, Wrong> {
+        use EventField::{Actor, Address, Caller, Outcome, Reason, Resource, Type};
+        let texts = [Type, Caller, Actor, Address, Resource, Outcome, Reason];
+        match texts.into_iter().find(|field| field.name() == name) {
+            Some(field) => Ok(Self::Text(field)),
+            None if name == "time" => Ok(Self::Time),
+            None => Err(Wrong::Field("type, caller, actor, address, resource, outcome, reason, time or an opening parenthesis")),
+        }
+    }
+
+    fn operators(&self) -> &'static str {
+        match self {
+            Self::Text(EventField::Type) => "=, != or : after type",
+            Self::Text(EventField::Caller) => "=, != or : after caller",
+            Self::Text(EventField::Actor) => "=, != or : after actor",
+            Self::Text(EventField::Address) => "=, != or : after address",
+            Self::Text(EventField::Resource) => "=, != or : after resource",
+            Self::Text(EventField::Outcome) => "=, != or : after outcome",
+            Self::Text(EventField::Reason) => "=, != or : after reason",
+            Self::Time => "=, !=, <, <=, > or >= after time",
+        }
+    }
+
+    fn restriction(&self, operator: Operator, value: &Value<'_>) -> Result<EventRestriction, Wrong> {
+        let text = &*value.text;
+        let field = match self {
+            Self::Time => return Ok(EventRestriction::Time(self.order(operator)?, time(text)?)),
+            Self::Text(field) => *field,
+        };
+        let sign = self.sign(operator)?;
+        match (field, operator) {
+            (EventField::Type, Operator::Has) if about(text) => Ok(EventRestriction::TypeAbout(text.to_owned())),
+            (EventField::Address, Operator::Has) if text.contains('/') => {
+                checked("a network", parse_network(text)).map(EventRestriction::Within)
+            }
+            (EventField::Resource, Operator::Has) => Ok(EventRestriction::Under(resource(text)?)),
+            (EventField::Reason, Operator::Has) => Ok(EventRestriction::ReasonHas(reason(text)?)),
+            // Quoted, since a word is not empty: there is none of it.
+            (EventField::Caller | EventField::Actor | EventField::Address | EventField::Resource | EventField::Reason, _)
+                if text.is_empty() =>
+            {
+                Ok(EventRestriction::Text(field, sign, String::new()))
+            }
+            (field, _) => Ok(EventRestriction::Text(field, sign, exact(field, text)?)),
+        }
+    }
+}
+
+/// The value as records have it.
+fn exact(field: EventField, text: &str) -> Result<String, Wrong> {
+    match field {
+        EventField::Type => EventType::from_word(text).map(|kind| kind.as_str().to_owned()).ok_or_else(|| {
+            let known: Vec<_> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
+            Wrong::Value(format!("one of {}", known.join(", ")))
+        }),
+        EventField::Caller => checked("a caller", CallerId::from_name(text)).map(|caller| caller.name()),
+        EventField::Actor => checked("an actor", text.parse::<Actor>()).map(|actor| actor.to_string()),
+        EventField::Address => {
+            let address = text.parse::<IpAddr>().map_err(|_| Wrong::Value("an IP address, or a network after :".to_owned()))?;
+            Ok(address.to_canonical().to_string())
+        }
+        EventField::Resource => resource(text),
+        EventField::Outcome => {
+            let outcome = Outcome::from_word(text.strip_prefix("OUTCOME_").unwrap_or(text));
+            outcome.map(|outcome| outcome.as_str().to_owned()).ok_or_else(|| Wrong::Value("DONE or REFUSED".to_owned()))
+        }
+        EventField::Reason => reason(text),
+    }
+}
+
+fn about(text: &str) -> bool {
+    EventType::ALL.iter().any(|kind| subject_of(kind.as_str()) == Some(text))
+}
+
+fn resource(text: &str) -> Result<String, Wrong> {
+    match is_path(text) {
+        true => Ok(text.to_owned()),
+        false => Err(Wrong::Value("a resource name, such as workspaces/acme/tokens/x or callers/ci".to_owned())),
+    }
+}
+
+fn reason(text: &str) -> Result<String, Wrong> {
+    checked("a reason", Reason::new(text.to_owned())).map(String::from)
+}
+
+impl fmt::Display for EventRestriction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(field, sign, text) => write!(f, "{} {sign} {}", field.name(), Quoted(text)),
+            Self::TypeAbout(subject) => write!(f, "type:{subject}"),
+            Self::Under(name) => write!(f, "resource:{name}"),
+            Self::Within(network) => write!(f, "address:{network}"),
+            Self::ReasonHas(text) => write!(f, "reason:{}", Quoted(text)),
+            Self::Time(order, time) => write!(f, "time {order} {time}"),
+        }
+    }
+}

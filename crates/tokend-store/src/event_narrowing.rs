@@ -1,0 +1,57 @@
+//! Filters of the audit log in the database's words. A narrowing finds every record that the filter is true of, and may find others.
+
+use sea_orm::{
+    ColumnTrait, Condition,
+    sea_query::{Expr, ExprTrait},
+};
+use tokend_core::filter::{EventField, EventFilter, EventRestriction, Sign};
+
+use crate::{
+    entity::audit_events::Column,
+    narrowing::{joined, one, ordered, place},
+};
+
+/// Which database is asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EventNarrowing {
+    pub(crate) is_sqlite: bool,
+}
+
+impl EventNarrowing {
+    /// What is to be true of the columns of records.
+    pub(crate) fn of(self, filter: &EventFilter) -> Condition {
+        joined(filter.expression(), &|restriction| self.restriction(restriction))
+    }
+
+    fn restriction(self, restriction: &EventRestriction) -> Condition {
+        match restriction {
+            EventRestriction::Text(field, Sign::Is, text) => one(column(*field).eq(text)),
+            EventRestriction::Text(field, Sign::IsNot, text) => one(column(*field).ne(text)),
+            EventRestriction::TypeAbout(subject) => one(self.place(Column::Kind, &format!("{subject}.")).eq(1)),
+            EventRestriction::Under(name) => {
+                let below = self.place(Column::Resource, &format!("{name}/")).eq(1);
+                Condition::any().add(Column::Resource.eq(name)).add(below)
+            }
+            // Which network an address lies in is told by the core.
+            EventRestriction::Within(_) => one(Column::Address.ne("")),
+            EventRestriction::ReasonHas(text) => one(self.place(Column::Reason, text).gt(0)),
+            EventRestriction::Time(order, time) => one(ordered(Column::Time, *order, *time)),
+        }
+    }
+
+    fn place(self, column: Column, part: &str) -> Expr {
+        place(self.is_sqlite, Expr::col(column), part)
+    }
+}
+
+const fn column(field: EventField) -> Column {
+    match field {
+        EventField::Type => Column::Kind,
+        EventField::Caller => Column::Caller,
+        EventField::Actor => Column::Actor,
+        EventField::Address => Column::Address,
+        EventField::Resource => Column::Resource,
+        EventField::Outcome => Column::Outcome,
+        EventField::Reason => Column::Reason,
+    }
+}

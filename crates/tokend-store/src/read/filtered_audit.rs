@@ -1,0 +1,63 @@
+//! Events that a filter is true of.
+//!
+//! As with tokens, the database narrows and the core decides, and no call looks at more than a bounded number of records. Sequence numbers
+//! have no gaps: where a page ends at the latest is told by arithmetic.
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
+use tokend_core::{audit::Chain, filter::EventFilter};
+
+use super::audit::{RecordPage, head, page};
+use crate::{
+    entity::audit_events::{Column, Entity},
+    error::StoreError,
+    event_narrowing::EventNarrowing,
+    store::{Shared, Store},
+};
+
+/// Records that a page of a filtered list looks at, at most.
+pub const MAX_EXAMINED_RECORDS: u64 = 10_000;
+
+impl Store {
+    /// The chain's records that `filter` is true of, newest first, at most `limit` and before the sequence number `before`. Looks at
+    /// [`MAX_EXAMINED_RECORDS`] at most: the page may be short, or empty, and still have a next one. Empty for a chain that was never
+    /// begun.
+    ///
+    /// # Errors
+    /// As of [`list_audit`](Self::list_audit).
+    pub async fn filtered_audit(
+        &self,
+        chain: &Chain,
+        filter: EventFilter,
+        before: Option<u64>,
+        limit: u64,
+    ) -> Result<RecordPage, StoreError> {
+        let chain = chain.clone();
+        self.run(move |shared| async move { filtered(&shared, &chain, &filter, before, limit).await }).await
+    }
+}
+
+async fn filtered(
+    shared: &Shared,
+    chain: &Chain,
+    filter: &EventFilter,
+    before: Option<u64>,
+    limit: u64,
+) -> Result<RecordPage, StoreError> {
+    let Some(head) = head(shared, chain).await? else { return Ok(RecordPage { records: Vec::new(), next: None }) };
+    let end = head.sequence.saturating_add(1);
+    let before = before.unwrap_or(end).min(end);
+    // What retention has cut and not cleared away yet is over.
+    let examined_after = before.saturating_sub(1).saturating_sub(MAX_EXAMINED_RECORDS).max(head.base_sequence);
+    let query = Entity::find()
+        .filter(Column::Chain.eq(chain.as_str()))
+        .filter(Column::Sequence.gt(examined_after.cast_signed()))
+        .filter(Column::Sequence.lt(before.cast_signed()))
+        .filter(EventNarrowing { is_sqlite: shared.is_sqlite() }.of(filter))
+        .order_by_desc(Column::Sequence)
+        .limit(limit.saturating_add(1));
+    let rows = shared.connection.query_all(&query.into_query()).await?;
+    let mut page = page(shared, rows, limit)?;
+    page.records.retain(|record| record.as_ref().map_or(true, |record| filter.matches(record)));
+    let further = (examined_after > head.base_sequence).then_some(examined_after + 1);
+    Ok(RecordPage { next: page.next.or(further), ..page })
+}
