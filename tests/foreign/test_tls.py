@@ -2,13 +2,8 @@
 
 import datetime
 import ipaddress
-import json
-import os
 import pathlib
-import signal
-import subprocess
 import tempfile
-import time
 
 import grpc
 from cryptography import x509
@@ -16,9 +11,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from client import PATIENCE, Test, callers, token, tokens
+import program
+from client import Test, callers, token, tokens
 
-PROGRAM = os.environ["TOKEND_FOREIGN_PROGRAM"]
 LIST_SCOPES = tokens.ListScopesRequest()
 
 
@@ -61,28 +56,9 @@ class Tls(Test):
         for name, content in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", cls.authority.pem)]:
             (home / name).touch(mode=0o600)
             (home / name).write_bytes(content)
-        data = ["--data-dir", home / "data"]
-        init = subprocess.run([PROGRAM, "init", *data], check=True, capture_output=True, text=True, timeout=60)
-        cls.key = init.stdout.strip()
-        log = cls.enterClassContext(open(home / "log", "wb"))
-        server = subprocess.Popen(
-            [PROGRAM, "serve", *data, "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--ready-file", home / "ready"]
-            + ["--tls-cert", home / "tls.crt", "--tls-key", home / "tls.key", "--client-ca", home / "ca.crt"],
-            stdout=log,
-            stderr=log,
-        )
-
-        def stop():
-            server.send_signal(signal.SIGTERM)
-            server.wait(PATIENCE)
-
-        cls.addClassCleanup(stop)
-        deadline = time.monotonic() + PATIENCE
-        while not (home / "ready").exists():
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise AssertionError((home / "log").read_text())
-            time.sleep(0.05)
-        cls.address = json.loads((home / "ready").read_text())["grpc_address"]
+        cls.key = program.init(home)
+        tls = ["--tls-cert", home / "tls.crt", "--tls-key", home / "tls.key", "--client-ca", home / "ca.crt"]
+        cls.address = cls.enterClassContext(program.serving(home, *tls))
 
     def setUp(self):
         self.admin = self.over_tls(self.key)
