@@ -10,7 +10,7 @@ mod operate;
 mod progress;
 mod terminal;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -65,6 +65,9 @@ enum Audit {
     Verify(operate::audit::Args),
 }
 
+/// How long the end of the process waits for what can't be stopped.
+const LAST_LOOKUPS: Duration = Duration::from_secs(1);
+
 /// Runs the command that the process was started with, and tells the exit code.
 #[must_use]
 pub fn run(clock: Clock) -> ExitCode {
@@ -78,7 +81,10 @@ pub fn run(clock: Clock) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return Failure::Other(format!("can't start: {error}")).report(),
     };
-    match runtime.block_on(carry_out(command, clock)) {
+    let done = runtime.block_on(carry_out(command, clock));
+    // Looking a host's name up can take half a minute, and can't be cut short.
+    runtime.shutdown_timeout(LAST_LOOKUPS);
+    match done {
         Ok(code) => code,
         Err(failure) => failure.report(),
     }
