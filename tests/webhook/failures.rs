@@ -15,6 +15,7 @@ on_sqlite!(
     a_certificate_of_another_name_gets_nothing,
     a_redirect_is_not_followed,
     a_receiver_that_is_gone_is_told_of_and_messages_are_kept,
+    an_answer_without_an_end_is_an_answer,
     a_row_that_cannot_be_read_stays_and_hides_no_other,
 );
 
@@ -66,6 +67,17 @@ async fn a_receiver_that_is_gone_is_told_of_and_messages_are_kept(installation: 
     receiver.set(Reply::Status(200));
     installation.clock().set_ahead(Duration::from_secs(60 * 60));
     empties(&installation).await;
+}
+
+async fn an_answer_without_an_end_is_an_answer(installation: Installation) {
+    let receiver = Receiver::start().await;
+    receiver.set(Reply::Endless);
+    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
+    let ids: Vec<_> = (0..8).map(|number| format!("msg_{number}")).collect();
+    enqueue(&installation, &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    empties(&installation).await;
+    tries(&server, "delivered", 8).await;
+    assert_eq!(receiver.got().len(), 8);
 }
 
 async fn a_row_that_cannot_be_read_stays_and_hides_no_other(installation: Installation) {

@@ -3,14 +3,20 @@
 use std::{
     convert::Infallible,
     net::SocketAddr,
+    pin::Pin,
     sync::{Arc, Mutex},
+    task::{Context, Poll},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use http_body_util::{BodyExt, Either, Full};
+use hyper::{
+    body::{Body, Frame, Incoming},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ServerConfig,
@@ -42,6 +48,8 @@ pub(crate) enum Reply {
     NotNow(u32),
     /// Cuts the connection before TLS.
     HangUp,
+    /// Takes it, with an answer that never ends.
+    Endless,
     /// Says nothing.
     Silence,
 }
@@ -153,7 +161,19 @@ async fn connection(socket: TcpStream, acceptor: TlsAcceptor, state: Arc<State>)
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }
 
-async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Full<Bytes>>, Infallible> {
+/// The body of an answer that never ends.
+struct Endless;
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&[b'x'; 4_096])))))
+    }
+}
+
+async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Either<Full<Bytes>, Endless>>, Infallible> {
     let (head, body) = request.into_parts();
     let body = body.collect().await.expect("it comes whole").to_bytes();
     let delivery = Delivery {
@@ -163,7 +183,7 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
         body: String::from_utf8(body.to_vec()).expect("JSON is text"),
     };
     state.got.lock().expect("nobody panics").push(delivery);
-    let mut response = Response::new(Full::new(Bytes::from_static(b"an answer that nobody needs")));
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(b"an answer that nobody needs"))));
     let reply = *state.reply.lock().expect("nobody panics");
     let status = match reply {
         Reply::Status(status) => status,
@@ -174,6 +194,10 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Fu
         Reply::NotNow(seconds) => {
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
             429
+        }
+        Reply::Endless => {
+            *response.body_mut() = Either::Right(Endless);
+            200
         }
         Reply::HangUp | Reply::Silence => std::future::pending().await,
     };

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use tokend_tests::{Installation, on_postgres};
+use tokend_tests::{Installation, eventually, http, on_postgres};
 
 use crate::{
     outbox::{empties, enqueue},
@@ -10,7 +10,11 @@ use crate::{
     setting::{Webhook, tries},
 };
 
-on_postgres!(each_message_is_sent_by_one_of_them, what_a_dead_one_had_claimed_is_sent_by_another);
+on_postgres!(
+    each_message_is_sent_by_one_of_them,
+    what_a_dead_one_had_claimed_is_sent_by_another,
+    an_outage_of_the_database_loses_nothing,
+);
 
 async fn each_message_is_sent_by_one_of_them(installation: Installation) {
     let receiver = Receiver::start().await;
@@ -44,5 +48,21 @@ async fn what_a_dead_one_had_claimed_is_sent_by_another(installation: Installati
     installation.clock().set_ahead(Duration::from_secs(60));
     tries(&other, "delivered", 1).await;
     assert_eq!(receiver.gets(2).await[1].id(), "msg_1");
+    empties(&installation).await;
+}
+
+async fn an_outage_of_the_database_loses_nothing(installation: Installation) {
+    let receiver = Receiver::start().await;
+    receiver.set(Reply::Status(503));
+    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
+    enqueue(&installation, &["msg_1"]).await;
+    tries(&server, "refused", 1).await;
+    let database = installation.postgres().expect("it is on PostgreSQL");
+    database.cut_off();
+    eventually("it is noticed", async || (http::get(server.ops_address(), "/readyz").0 == 503).then_some(())).await;
+    receiver.set(Reply::Status(200));
+    database.restore();
+    installation.clock().set_ahead(Duration::from_secs(60 * 60));
+    tries(&server, "delivered", 1).await;
     empties(&installation).await;
 }

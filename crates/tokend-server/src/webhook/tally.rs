@@ -63,24 +63,25 @@ impl Tally {
         let counter = if matches!(answer, Answer::Refused { .. }) { &self.refused } else { &self.unreachable };
         counter.increment(1);
         let Some(more) = self.sample.permit() else { return };
-        let Claim { message: Message { id, event, subject, payload: _ }, attempt, .. } = claim;
+        let Claim { message: Message { id, event, subject, payload: _ }, attempt, create_time, claim_time } = claim;
+        let waiting = claim_time.saturating_since(*create_time);
         let told = tracing::field::display;
         match answer {
             Answer::Refused { status: StatusCode::GONE, .. } => tracing::error!(
-                id = %id, event, subject, attempt, more,
+                id = %id, event, subject, attempt, ?waiting, more,
                 "the webhook's receiver wants no messages any more (410 Gone): take the webhook out of the settings, or mend the \
                  receiver; until then they are kept, and tried again"
             ),
             Answer::Refused { status, .. } if is_lasting(*status) => tracing::error!(
-                id = %id, event, subject, attempt, next_in = ?pause, more, status = told(status),
+                id = %id, event, subject, attempt, ?waiting, next_in = ?pause, more, status = told(status),
                 "the webhook's receiver refused a message, and would do so again: look at its URL and its secrets"
             ),
             Answer::Refused { status, .. } => tracing::warn!(
-                id = %id, event, subject, attempt, next_in = ?pause, more, status = told(status),
+                id = %id, event, subject, attempt, ?waiting, next_in = ?pause, more, status = told(status),
                 "the webhook's receiver did not take a message"
             ),
             Answer::Unreachable { problem } => tracing::warn!(
-                id = %id, event, subject, attempt, next_in = ?pause, more, problem,
+                id = %id, event, subject, attempt, ?waiting, next_in = ?pause, more, problem,
                 "the webhook's receiver can't be reached"
             ),
             Answer::Delivered => {}
