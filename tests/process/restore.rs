@@ -4,18 +4,20 @@ use std::{
     fs::{self, OpenOptions},
     io::Write,
     path::PathBuf,
+    time::Duration,
 };
 
 use tokend_client::v1::{
     Decision, DeleteCallerRequest, DenyReason, ListWorkspacesRequest, RevokeCallerKeyRequest, Role, RotateTokenRequest,
 };
-use tokend_tests::{Backup, Finished, Installation, Process, Server, eventually, on_both_databases, question, token_in};
+use tokend_tests::{Backup, Finished, Installation, Process, Records, Server, eventually, on_both_databases, question, token_in};
 use tonic::Code;
 
 on_both_databases!(
     nothing_that_ended_comes_back,
     workspaces_are_as_they_were_last,
     a_rotated_token_ends_with_its_overlap_again,
+    what_was_purged_since_comes_back_dead,
     without_an_export_every_token_ends,
     a_crash_between_the_change_and_the_export_loses_nothing,
     an_export_that_can_not_be_relied_on_changes_nothing,
@@ -208,6 +210,40 @@ async fn a_rotated_token_ends_with_its_overlap_again(installation: Installation)
     assert_eq!(reason(&rotated.secret).await, DenyReason::Unspecified);
     assert!(server.stop().await.status.success());
     installation.run_on_data(["audit", "verify"]).await.succeeded();
+}
+
+async fn what_was_purged_since_comes_back_dead(installation: Installation) {
+    let day = Duration::from_secs(24 * 3_600);
+    let admin_key = installation.init().await;
+    let server = serve(&installation, &admin_key).await;
+    let acme = server.workspace("acme").await;
+    let (revoked, expired) = (server.token(token_in(&acme)).await, server.token(token_in(&acme)).await);
+    assert!(server.stop().await.status.success());
+    let yesterday = Backup::of(&installation).await;
+
+    let file = file(&installation).to_string_lossy().into_owned();
+    let server = installation.serve_with(&admin_key, ["--revocations-file", &file, "--token-retention-days", "1"]).await;
+    server.revoke(&revoked.public.name).await;
+    let mut records = Records::of_installation(&installation).await;
+    for (ahead, left) in [(day, 2), (2 * day, 1), (3 * day, 0)] {
+        installation.clock().set_ahead(ahead);
+        let left = async || (records.count("SELECT count(*) FROM tokens").await <= left).then_some(());
+        eventually("what has ended is purged", left).await;
+        let expired = async || {
+            let ends = "SELECT count(*) FROM audit_events WHERE type = 'token.expired'";
+            (records.count(ends).await == 1).then_some(())
+        };
+        eventually("an end is on record", expired).await;
+    }
+    drop(records);
+    assert!(server.stop().await.status.success());
+
+    yesterday.restore(&installation).await;
+    assert!(restore(&installation).await.status.success());
+    let server = serve(&installation, &admin_key).await;
+    for (token, reason) in [(revoked, DenyReason::Revoked), (expired, DenyReason::Expired)] {
+        assert_eq!(server.verdict(question(&token.secret, &acme, &[])).await.deny_reason(), reason);
+    }
 }
 
 async fn without_an_export_every_token_ends(installation: Installation) {

@@ -30,6 +30,7 @@ mod list_workspaces;
 mod reflection;
 mod replicas;
 mod resume_workspace;
+mod retention;
 mod revoke_leaked_tokens;
 mod revoke_token;
 mod roles;

@@ -15,6 +15,7 @@ mod notices;
 mod opening;
 mod outbox;
 mod requests;
+mod retention;
 mod round_trip;
 mod tampering;
 mod time;

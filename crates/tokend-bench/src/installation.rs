@@ -88,6 +88,7 @@ impl Installation {
             limits: Limits::default(),
             store: self.settings.clone(),
             audit: tokend_server::audit_keeper::Settings::default(),
+            token_retention: tokend_server::retention::DEFAULT,
             keyring: None,
             revocations_file: None,
             webhook: None,

@@ -9,6 +9,7 @@
 //! - [`policy`]: what organizations and workspaces demand of their tokens.
 //! - [`verdict`]: may this token do this, here, now? [`usage`]: what is known of the times that it did.
 //! - [`expiry_notice`]: what is told of a token's end, and when.
+//! - [`retention`]: which tokens are taken away after they have ended.
 //! - [`ending`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
 //! - [`leak`]: what is said of secrets that were found where they do not belong.
@@ -37,6 +38,7 @@ pub mod policy;
 pub mod quote;
 pub mod request_id;
 pub mod resource;
+pub mod retention;
 pub mod revision;
 pub mod rotation;
 pub mod row_mac;

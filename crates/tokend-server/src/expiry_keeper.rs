@@ -8,10 +8,7 @@
 //! servers run, and however they end. That only one of them is at it spares work. However many tokens end at once, a write tells of a few
 //! and then leaves the workspace to others.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::time::Duration;
 
 use metrics::{Counter, Gauge};
 use tokend_core::{
@@ -24,17 +21,17 @@ use tokend_core::{
     token::{Circumstances, Expiry, Token},
     webhook::Message,
 };
-use tokend_store::{DueTokens, Duty, Noted, Store, StoreError, WriteTx};
+use tokend_store::{Duty, Noted, Store, StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
 
-use crate::{layers::telemetry::Telemetry, pace::Pace};
+use crate::{
+    layers::telemetry::Telemetry,
+    pace::Pace,
+    sweep::{AT_ONCE, Swept, sweep},
+};
 
 /// Time between looks for what is due: a notice is late by so much, and the time that the telling takes.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// Tokens looked up at once.
-const AT_ONCE: u64 = 500;
-/// Tokens told of in a write.
-const IN_A_WRITE: usize = 50;
 /// When a token that can't be judged is looked at again.
 const LATER: Duration = Duration::from_secs(60 * 60);
 
@@ -51,9 +48,6 @@ pub(crate) struct ExpiryKeeper {
     /// Whether the webhook is told, too.
     has_webhook: bool,
 }
-
-/// The tokens of a page, workspace by workspace.
-type ByWorkspace = BTreeMap<WorkspaceId, Vec<CredentialId>>;
 
 impl ExpiryKeeper {
     pub(crate) fn new(store: Store, clock: Clock, telemetry: &Telemetry, has_webhook: bool) -> Self {
@@ -82,47 +76,23 @@ impl ExpiryKeeper {
     }
 
     /// Tells of everything that is due, unless another server is at it.
-    async fn tell_all(&self) -> Result<(), StoreError> {
-        let (mut after, mut left_out) = (None, BTreeSet::new());
-        loop {
-            let DueTokens { tokens, next } = self.store.due_notices(after, AT_ONCE).await?;
-            for (workspace, tokens) in by_workspace(tokens) {
-                for some in tokens.chunks(IN_A_WRITE) {
-                    if left_out.contains(&workspace) {
-                        continue;
-                    }
-                    match self.tell(workspace.clone(), some.to_vec()).await {
-                        Ok(true) => {}
-                        Ok(false) => return Ok(()),
-                        Err(error @ StoreError::Unavailable { .. }) => return Err(error),
-                        Err(error) => {
-                            // What is wrong with one workspace is no reason to be silent about the others.
-                            tracing::error!(%workspace, %error, "the ends of its tokens could not be told of");
-                            left_out.insert(workspace.clone());
-                        }
-                    }
-                }
-            }
-            match next {
-                None => return Ok(()),
-                next => after = next,
-            }
-        }
+    async fn tell_all(&self) -> Result<Swept, StoreError> {
+        sweep(|after| self.store.due_notices(after, AT_ONCE), |workspace, tokens| self.tell(workspace, tokens)).await
     }
 
-    /// Tells of some tokens of a workspace in a write of their own. False if another server is at it.
-    async fn tell(&self, workspace: WorkspaceId, tokens: Vec<CredentialId>) -> Result<bool, StoreError> {
+    /// Tells of some tokens of a workspace in a write of their own.
+    async fn tell(&self, workspace: WorkspaceId, tokens: Vec<CredentialId>) -> Result<Swept, StoreError> {
         let has_webhook = self.has_webhook;
         let work = async move |tx: &WriteTx| {
             if tx.takes(Duty::Notices).await? { tell_some(tx, workspace, tokens, has_webhook).await.map(Some) } else { Ok(None) }
         };
         let told = self.store.write::<_, StoreError, _>(move |tx| Box::pin(async move { work(tx).await })).await?;
-        let Some(told) = told else { return Ok(false) };
+        let Some(told) = told else { return Ok(Swept::Elsewhere) };
         for notice in told {
             let counter = if notice == ExpiryNotice::End { &self.ends } else { &self.warnings };
             counter.increment(1);
         }
-        Ok(true)
+        Ok(Swept::Through)
     }
 
     async fn backlog(&self) -> Result<Duration, StoreError> {
@@ -134,24 +104,14 @@ impl ExpiryKeeper {
     }
 }
 
-fn by_workspace(tokens: Vec<Result<TokenName, StoreError>>) -> ByWorkspace {
-    let mut by_workspace = ByWorkspace::new();
-    for token in tokens {
-        match token {
-            Ok(TokenName { workspace, id }) => by_workspace.entry(workspace).or_default().push(id),
-            Err(error) => tracing::error!(%error, "a token's end can't be told of"),
-        }
-    }
-    by_workspace
-}
-
 async fn tell_some(
     tx: &WriteTx,
     workspace: WorkspaceId,
     tokens: Vec<CredentialId>,
     has_webhook: bool,
 ) -> Result<Vec<ExpiryNotice>, StoreError> {
-    let Some(workspace) = tx.lock_workspace(&workspace).await? else { return Ok(Vec::new()) };
+    // With the policies: a deadline that has not come by the time that is read next may still be lifted, and one that has come never is.
+    let Some(workspace) = tx.lock_workspace_and_policy(&workspace).await? else { return Ok(Vec::new()) };
     let now = tx.now().await?;
     let mut told = Vec::new();
     for id in tokens {

@@ -9,8 +9,9 @@
 //! do; [`refusal`] and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are
 //! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`recovery`] is for who
 //! has lost every key; [`keyring_life`] adds and retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the
-//! audit log, and cuts it; `expiry_keeper` tells of tokens' ends, at its `pace`, and [`webhook`] a receiver outside; `usage` keeps what use
-//! is made of tokens; [`revocations_file`] and [`restore`] see to it that a restored backup revives nothing.
+//! audit log, and cuts it; `expiry_keeper` tells of tokens' ends and [`retention`] purges those that ended long ago, each at its `pace`,
+//! in a `sweep` of small writes; [`webhook`] tells a receiver outside; `usage` keeps what use is made of tokens; [`revocations_file`] and
+//! [`restore`] see to it that a restored backup revives nothing.
 
 pub mod audit_keeper;
 pub mod installation;
@@ -22,6 +23,7 @@ pub mod random;
 pub mod recovery;
 pub mod refusal;
 pub mod restore;
+pub mod retention;
 pub mod revocations_file;
 pub mod rules;
 pub mod server;
@@ -43,6 +45,7 @@ mod private_file;
 mod reflection;
 mod services;
 mod status;
+mod sweep;
 mod tally;
 mod usage;
 mod usecases;

@@ -1,6 +1,6 @@
 //! Puts the server together, runs it, and takes it apart: database and key ring first, traffic last, and the other way round.
 
-use std::{fs::File, io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{fs::File, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use tokend_core::{
     clock::Clock,
@@ -30,6 +30,7 @@ use crate::{
     limits::Limits,
     ops,
     reflection::Reflection,
+    retention::RetentionKeeper,
     revocations_file::{RevocationsFile, RevocationsFileError},
     services::{
         audit_log::AuditLogService, caller_admin::CallerAdminService, token_admin::TokenAdminService,
@@ -62,6 +63,8 @@ pub struct Settings {
     pub store: tokend_store::Settings,
     /// How the audit log is kept.
     pub audit: audit_keeper::Settings,
+    /// How long tokens are kept after they have ended (above 0).
+    pub token_retention: Duration,
     /// The key ring's file, read again when the database knows a key that was not in it. Nothing is read again if absent.
     pub keyring: Option<PathBuf>,
     /// Where what ends is kept outside the database; nowhere if absent.
@@ -126,6 +129,7 @@ pub struct Server {
     refusals: Arc<Recorder>,
     keeper: Keeper,
     expiry: ExpiryKeeper,
+    retention: RetentionKeeper,
     listener: TcpListener,
     ops_listener: Option<TcpListener>,
     health: Health,
@@ -154,6 +158,7 @@ impl Server {
             limits,
             store,
             audit,
+            token_retention,
             keyring,
             revocations_file,
             webhook,
@@ -193,7 +198,8 @@ impl Server {
             admission: Admission::new(limits),
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),
-            expiry: ExpiryKeeper::new(store, clock.clone(), &telemetry, courier.is_some()),
+            expiry: ExpiryKeeper::new(store.clone(), clock.clone(), &telemetry, courier.is_some()),
+            retention: RetentionKeeper::new(store, clock.clone(), token_retention, &telemetry),
             usage: usage::Keeper::new(Arc::clone(&context), clock),
             context,
             listener,
@@ -237,6 +243,7 @@ impl Server {
             refusals,
             keeper,
             expiry,
+            retention,
             listener,
             ops_listener,
             health,
@@ -280,6 +287,7 @@ impl Server {
         });
         let keeping = tokio::spawn(keeper.keep(draining.clone()));
         let telling = tokio::spawn(expiry.keep(draining.clone()));
+        let purging = tokio::spawn(retention.keep(draining.clone()));
         let watching = tokio::spawn(keyring_watch::follow(store.clone(), keyring));
         let drained = CancellationToken::new();
         let exporting = revocations_file.map(|file| tokio::spawn(file.follow(store.clone(), drained.clone())));
@@ -305,8 +313,8 @@ impl Server {
             // It can't have panicked for anything that matters now.
             let _ = ops.await;
         }
-        // Ends by the same signal. What it was just writing the store writes to its end.
-        let _ = telling.await;
+        // Both end by the same signal. What they were just writing the store writes to its end.
+        let _ = (telling.await, purging.await);
         if let Ok(keeper) = keeping.await {
             keeper.end().await;
         }

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 11] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 12] = [
     (
         1,
         "foundation",
@@ -50,6 +50,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 11] = [
         "token_notices",
         include_str!("../migrations/sqlite/0010_token_notices.sql"),
         include_str!("../migrations/postgres/0010_token_notices.sql"),
+    ),
+    (
+        11,
+        "retention",
+        include_str!("../migrations/sqlite/0011_retention.sql"),
+        include_str!("../migrations/postgres/0011_retention.sql"),
     ),
     (12, "usage", include_str!("../migrations/sqlite/0012_usage.sql"), include_str!("../migrations/postgres/0012_usage.sql")),
 ];

@@ -1,6 +1,6 @@
 //! Settings: flags, then `TOKEND_*` of the environment (clap takes both), then the file, then defaults.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use serde::Deserialize;
 
@@ -33,6 +33,7 @@ pub(super) struct File {
     pub(super) ready_file: Option<PathBuf>,
     pub(super) audit_checkpoint_file: Option<PathBuf>,
     pub(super) audit_retention_days: Option<u32>,
+    pub(super) token_retention_days: Option<NonZeroU32>,
     #[serde(default)]
     pub(super) limits: limits::Table,
     #[serde(default)]

@@ -1,9 +1,10 @@
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
+use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use tokend_core::clock::Clock;
 use tokend_server::{
     audit_keeper, keyring_file,
     limits::Limits,
+    retention,
     server::{Server, Settings},
     transport,
 };
@@ -63,6 +64,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "DAYS", env = "TOKEND_AUDIT_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
     audit_retention_days: Option<u32>,
 
+    /// How many days to keep tokens after they have ended [default: 90]
+    #[arg(long, value_name = "DAYS", env = "TOKEND_TOKEN_RETENTION_DAYS", value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    token_retention_days: Option<u32>,
+
     #[command(flatten)]
     webhook: WebhookArgs,
 
@@ -98,6 +103,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         ready_file,
         audit_checkpoint_file,
         audit_retention_days,
+        token_retention_days,
         webhook,
     } = args;
     let mut file = config.read()?;
@@ -110,9 +116,10 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         checkpoint_file: audit_checkpoint_file.or(file.audit_checkpoint_file.take()),
         ..audit_keeper::Settings::default()
     };
-    if let Some(days) = retention_days {
-        audit.retention = Duration::from_secs(u64::from(days.max(1)) * 24 * 60 * 60);
+    if let Some(retention) = retention_days {
+        audit.retention = days(retention);
     }
+    let token_retention = token_retention_days.or(file.token_retention_days.map(NonZeroU32::get)).map_or(retention::DEFAULT, days);
 
     let listen = listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
     let ops_listen = ops_listen.or(file.ops_listen).unwrap_or(DEFAULT_OPS_LISTEN);
@@ -140,6 +147,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         limits,
         store: storage.store,
         audit,
+        token_retention,
         keyring: Some(storage.keyring),
         revocations_file: revocations_file.or(file.revocations_file),
         webhook,
@@ -154,4 +162,9 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     }
     server.run(stop).await?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// So many days, and one at least.
+fn days(days: u32) -> Duration {
+    Duration::from_secs(u64::from(days.max(1)) * 24 * 60 * 60)
 }

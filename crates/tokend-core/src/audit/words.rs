@@ -47,6 +47,8 @@ event_types! {
     TokenExpiring = "token.expiring",
     /// A token's time is over.
     TokenExpired = "token.expired",
+    /// A token that had ended was taken away.
+    TokenPurged = "token.purged",
     /// A caller was made.
     CallerCreated = "caller.created",
     /// A caller was deleted, its keys with it.

@@ -10,6 +10,7 @@ mod expiry_notice;
 mod filter;
 mod keyring;
 mod policy;
+mod retention;
 mod rotation;
 mod row_mac;
 mod samples;

@@ -4,6 +4,7 @@
 
 mod audit;
 mod callers;
+mod ended_tokens;
 mod endings;
 mod filtered_audit;
 mod filtered_tokens;
@@ -18,6 +19,7 @@ mod workspaces;
 
 pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
+pub use ended_tokens::EndedBy;
 pub use endings::StoredEnding;
 pub use filtered_audit::MAX_EXAMINED_RECORDS;
 pub use filtered_tokens::{MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, TokenPlace};

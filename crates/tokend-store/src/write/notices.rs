@@ -23,6 +23,8 @@ const TABLE: &str = "token_notices";
 pub enum Duty {
     /// Telling of tokens' ends.
     Notices,
+    /// Purging tokens that have ended.
+    Retention,
 }
 
 /// What is noted of a token's end.
@@ -48,6 +50,7 @@ impl WriteTx {
         }
         let lock: i64 = match duty {
             Duty::Notices => 8_390_042_706_830_227,
+            Duty::Retention => 8_390_042_706_830_228,
         };
         let mut query = Query::select();
         query.expr_as(Expr::cust(format!("pg_try_advisory_xact_lock({lock})")), "taken");
@@ -103,6 +106,11 @@ impl WriteTx {
             .filter(Column::Token.eq(token.as_bytes().to_vec()))
             .filter(Column::LookTime.is_not_null());
         self.change(&update.into_query()).await.map(|_| ())
+    }
+
+    /// Forgets what is noted of a token that is purged.
+    pub(super) async fn forget_notices(&self, token: CredentialId) -> Result<(), StoreError> {
+        self.change(&Entity::delete_by_id(token.as_bytes().to_vec()).into_query()).await.map(|_| ())
     }
 
     /// Notes when there is something to tell of a token that was just made, or whose own end was just brought forward by a rotation. What

@@ -140,4 +140,26 @@ impl WriteTx {
         }
         Ok(Some(Locked::new(token, mac)))
     }
+
+    /// Deletes a token that has ended, with everything that is kept beside it. False if the row is no longer what was read.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn purge_token(&self, read: &Locked<Token>) -> Result<bool, StoreError> {
+        let TokenName { workspace, id } = &read.name;
+        let delete = tokens::Entity::delete_many()
+            .filter(tokens::Column::Workspace.eq(workspace.as_str()))
+            .filter(tokens::Column::Id.eq(id.as_bytes().to_vec()))
+            .filter(tokens::Column::Mac.eq(read.mac.to_bytes().to_vec()));
+        if !self.change(&delete.into_query()).await? {
+            return Ok(false);
+        }
+        let count = workspaces::Entity::update_many()
+            .col_expr(workspaces::Column::TokenCount, Expr::col(workspaces::Column::TokenCount).sub(1))
+            .filter(workspaces::Column::Id.eq(workspace.as_str()));
+        self.change(&count.into_query()).await?;
+        self.forget_notices(*id).await?;
+        self.forget_usage(&[*id]).await?;
+        Ok(true)
+    }
 }

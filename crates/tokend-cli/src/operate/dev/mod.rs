@@ -17,7 +17,7 @@ use tokend_server::{
     audit_keeper,
     installation::install,
     limits::Limits,
-    random,
+    random, retention,
     server::{Server, Settings},
     transport,
 };
@@ -93,6 +93,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         limits: Limits::default(),
         store,
         audit: audit_keeper::Settings::default(),
+        token_retention: retention::DEFAULT,
         keyring: None,
         revocations_file: None,
         webhook: None,
