@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tokend_client::v1::{
-    BatchRevokeTokensRequest, BatchVerifyRequest, CreateTokenRequest, Decision, IdentifyTokenRequest, ListTokensRequest,
-    RotateTokenRequest, Token, VerifyRequest,
+    BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerKeyRequest, CreateTokenRequest, Decision, IdentifyTokenRequest,
+    ListCallerKeysRequest, ListScopesRequest, ListTokensRequest, RevokeCallerKeyRequest, Role, RotateTokenRequest, Token,
+    VerifyRequest,
 };
 use tokend_tests::{Installation, Issued, Server, eventually, on_both_databases, on_postgres, question, token_in};
 
@@ -17,6 +18,7 @@ on_both_databases!(
     scopes_that_nobody_needed_are_told,
     every_answer_with_a_token_tells_its_use,
     a_verify_waits_for_no_write,
+    a_caller_key_tells_when_it_was_used,
 );
 
 mod side_by_side {
@@ -276,4 +278,44 @@ async fn a_verify_waits_for_no_write(installation: Installation) {
     })
     .await;
     assert_eq!(failures(), 1);
+}
+
+async fn a_caller_key_tells_when_it_was_used(installation: Installation) {
+    let server = installation.start().await;
+    let gateway = server.caller("gateway", Role::Verifier).await;
+    let request = CreateCallerKeyRequest { parent: "callers/gateway".to_owned(), ttl: None };
+    let mut admin = server.admin().caller_admin();
+    let other = admin.create_caller_key(request).await.expect("a key").into_inner();
+    assert_eq!(other.key.expect("told").last_used_time, None);
+    let keys = async || {
+        let request = ListCallerKeysRequest { parent: "callers/gateway".to_owned(), ..Default::default() };
+        let mut keys = server.admin().caller_admin().list_caller_keys(request).await.expect("a page").into_inner().keys;
+        let used = keys.iter().position(|key| key.name == gateway.public).expect("it is listed");
+        (keys.remove(used), keys.remove(0))
+    };
+    let use_it = async || {
+        server.client(&gateway.secret).await.token_admin().list_scopes(ListScopesRequest {}).await.expect("it works");
+    };
+    // Neither is a use: the second secret is that of nobody.
+    assert_eq!(keys().await.0.last_used_time, None);
+    let wrong = format!("{}0", &other.secret[..73]);
+    server.client(&wrong).await.token_admin().list_scopes(ListScopesRequest {}).await.expect_err("it does not work");
+
+    use_it().await;
+    write_down(&installation, 1);
+    let first = eventually("it is told", async || Some(keys().await.0).filter(|key| key.last_used_time.is_some())).await;
+    let after_creation = micros(first.last_used_time.as_ref()) - micros(first.create_time.as_ref());
+    assert!((1..60_000_000).contains(&after_creation), "{after_creation}");
+    write_down(&installation, 2);
+    use_it().await;
+    write_down(&installation, 3);
+    let later =
+        eventually("it is told", async || Some(keys().await.0).filter(|key| key.last_used_time != first.last_used_time)).await;
+    let between = micros(later.last_used_time.as_ref()) - micros(first.last_used_time.as_ref());
+    assert!((60_000_000..180_000_000).contains(&between), "{between}");
+    assert_eq!(keys().await.1.last_used_time, None, "the other one");
+
+    let revoke = RevokeCallerKeyRequest { name: gateway.public.clone(), no_wait: false };
+    let revoked = admin.revoke_caller_key(revoke).await.expect("it is revoked").into_inner().key.expect("told");
+    assert_eq!(revoked.last_used_time, later.last_used_time);
 }

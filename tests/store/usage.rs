@@ -2,10 +2,13 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
-use tokend_core::{credential::CredentialId, time::Timestamp, token::Token, usage::Usage};
+use tokend_core::{caller::CallerKey, credential::CredentialId, time::Timestamp, token::Token, usage::Usage};
 use tokend_store::{Insert, Store, StoreError, WriteTx};
 
-use crate::support::{Fixture, after, insert_token, insert_workspace, on_both, only_on, workspace, workspace_id};
+use crate::support::{
+    Fixture, after, caller, insert_caller, insert_caller_key, insert_token, insert_workspace, on_both, only_on, workspace,
+    workspace_id,
+};
 
 on_both!(
     what_is_written_is_read,
@@ -14,6 +17,8 @@ on_both!(
     what_cannot_be_read_hides_nothing_and_is_mended,
     what_is_forgotten_is_gone,
     the_row_of_a_token_stays_as_it_is,
+    a_key_is_written_once_in_a_minute,
+    what_is_known_of_keys_goes_with_their_caller,
 );
 
 only_on!(postgres_alone, Postgres: batches_at_once_lose_nothing, a_locked_token_is_not_waited_for);
@@ -144,6 +149,46 @@ async fn the_row_of_a_token_stays_as_it_is(fixture: Fixture) {
     assert_eq!(rows().await, before);
     let read = store.token(&token.name).await.expect("it is read").expect("it is there");
     assert_eq!(read.token, *token);
+}
+
+async fn keys(fixture: &Fixture, store: &Store) -> Vec<CallerKey> {
+    let caller = caller("ci", store.now().await.expect("time"));
+    assert_eq!(insert_caller(store, &caller).await, Insert::Done);
+    let keys = vec![fixture.caller_key(&caller), fixture.caller_key(&caller)];
+    for key in &keys {
+        assert_eq!(insert_caller_key(store, key).await, Insert::Done);
+    }
+    keys
+}
+
+async fn a_key_is_written_once_in_a_minute(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let keys = keys(&fixture, &store).await;
+    let [used, never] = [0, 1].map(|index: usize| keys[index].name.id);
+    let gone = CredentialId::from_bytes([0x55; CredentialId::BYTES]);
+    let now = store.now().await.expect("time");
+    for (seconds, told) in [(0, 0), (59, 0), (60, 60), (30, 60), (119, 60), (180, 180)] {
+        let at = after(now, seconds);
+        store.record_key_usage(BTreeMap::from([(used, at), (gone, at)])).await.expect("it is recorded");
+        assert_eq!(store.last_use_of_key(used).await.expect("it is read"), Some(after(now, told)), "{seconds}");
+    }
+    for other in [never, gone] {
+        assert_eq!(store.last_use_of_key(other).await.expect("it is read"), None);
+    }
+    let page = store.list_caller_keys(&keys[0].name.caller, None, 10).await.expect("it is read").expect("it is there");
+    assert_eq!((page.keys.len(), page.last_uses), (2, BTreeMap::from([(used, after(now, 180))])));
+}
+
+async fn what_is_known_of_keys_goes_with_their_caller(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let keys = keys(&fixture, &store).await;
+    let now = store.now().await.expect("time");
+    store.record_key_usage(keys.iter().map(|key| (key.name.id, now)).collect()).await.expect("it is recorded");
+    assert_eq!(fixture.number("SELECT count(*) FROM caller_key_usage").await, 2);
+    let id = keys[0].name.caller.clone();
+    let deleted = store.write_advancing::<_, StoreError, _>(move |tx| Box::pin(async move { tx.delete_caller(&id).await })).await;
+    assert!(deleted.expect("it is deleted").0.is_some());
+    assert_eq!(fixture.number("SELECT count(*) FROM caller_key_usage").await, 0);
 }
 
 /// Two servers write the first uses of the same tokens, and later ones, again and again.

@@ -181,7 +181,7 @@ impl Server {
         let leaked = LeakedSecrets::new(&telemetry);
         let refused = RefusedCalls::new(&telemetry, clock.clone());
         let failures = FailedAuthentications::new(&limits, clock.clone());
-        let usage = usage::Recorder::new(&telemetry);
+        let usage = Arc::new(usage::Recorder::new(&telemetry));
         let way = webhook.map(|settings| webhook::Way::open(settings, clock.clone())).transpose()?;
         let store = Store::open(&store, roots, clock.clone()).await?;
         let revocations_file = match revocations_file {
@@ -194,7 +194,7 @@ impl Server {
             webhook::tell_of_leftovers(&store).await;
         }
         Ok(Self {
-            authenticator: Arc::new(Authenticator { store: store.clone(), failures }),
+            authenticator: Arc::new(Authenticator { store: store.clone(), failures, usage: Arc::clone(&context.usage) }),
             admission: Admission::new(limits),
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),

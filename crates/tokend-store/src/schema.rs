@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 12] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 13] = [
     (
         1,
         "foundation",
@@ -58,6 +58,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 12] = [
         include_str!("../migrations/postgres/0011_retention.sql"),
     ),
     (12, "usage", include_str!("../migrations/sqlite/0012_usage.sql"), include_str!("../migrations/postgres/0012_usage.sql")),
+    (
+        13,
+        "key_usage",
+        include_str!("../migrations/sqlite/0013_key_usage.sql"),
+        include_str!("../migrations/postgres/0013_key_usage.sql"),
+    ),
 ];
 
 /// Where applied migrations are recorded. Not sqlx's default, which another program may use.

@@ -31,9 +31,9 @@ pub fn caller_message(caller: Caller) -> v1::Caller {
     }
 }
 
-/// A caller key as it is seen at `now`, database time.
+/// A caller key as it is seen at `now`, database time, and when it was used last.
 #[must_use]
-pub fn caller_key_message(key: &CallerKey, now: Timestamp, prefix: &Prefix) -> v1::CallerKey {
+pub fn caller_key_message(key: &CallerKey, last_use: Option<Timestamp>, now: Timestamp, prefix: &Prefix) -> v1::CallerKey {
     let state = match key.state(now) {
         CallerKeyState::Active => v1::caller_key::State::Active,
         CallerKeyState::Expired => v1::caller_key::State::Expired,
@@ -46,5 +46,6 @@ pub fn caller_key_message(key: &CallerKey, now: Timestamp, prefix: &Prefix) -> v
         expire_time: Some(time_message(*expire_time)),
         state: state.into(),
         hint: hint(prefix, Kind::CallerKey, digest.kid(), name.id),
+        last_used_time: last_use.map(time_message),
     }
 }

@@ -27,6 +27,7 @@ use crate::{
     rules::{Rule, rule},
     tls::ClientCertificate,
     transport::{Connection, PeerAddress},
+    usage,
 };
 
 /// Tells callers by their keys and client certificates.
@@ -34,6 +35,7 @@ use crate::{
 pub(crate) struct Authenticator {
     pub(crate) store: Store,
     pub(crate) failures: FailedAuthentications,
+    pub(crate) usage: Arc<usage::Recorder>,
 }
 
 /// Lets through what the rules allow.
@@ -143,7 +145,10 @@ impl Authenticator {
         let stored = store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
         let key = keys.recognize(&presented, stored.key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
         match key.state(stored.now) {
-            CallerKeyState::Active => Ok((stored.caller, presented.id())),
+            CallerKeyState::Active => {
+                self.usage.note_key(presented.id(), stored.now);
+                Ok((stored.caller, presented.id()))
+            }
             CallerKeyState::Revoked => Err(Refusal::InvalidCredential),
             CallerKeyState::Expired => {
                 // A clock set back later must not revive what was told to be over.

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use tokend_core::caller::CallerKey;
 use tokend_proto::{
     request::caller_admin::{CreateCaller, CreateCallerKey, ListCallerKeys, ListCallers, NamedCaller, RevokeCallerKey},
     v1,
@@ -62,9 +63,10 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         let keys = self.0.store.keys();
         let list = List { ring: &keys, caller: &caller, rpc: "ListCallerKeys", parent: &parent_name, filter: "" };
         let after = list.position(&page, TimeCursor::from_bytes).map_err(Refusal::from)?;
-        let CallerKeyPage { keys, next, now } = callers::list_keys(&self.0, parent, after, page.size).await?;
+        let CallerKeyPage { keys, last_uses, next, now } = callers::list_keys(&self.0, parent, after, page.size).await?;
         // What can't be read was logged; it hides nothing else.
-        let keys = keys.into_iter().flatten().map(|key| self.message(&SeenKey { key, now })).collect();
+        let seen = |key: CallerKey| SeenKey { last_use: last_uses.get(&key.name.id).copied(), key, now };
+        let keys = keys.into_iter().flatten().map(|key| self.message(&seen(key))).collect();
         let next_page_token = list.next_page_token(next.map(|next| next.to_bytes()).as_deref());
         Ok(Response::new(v1::ListCallerKeysResponse { keys, next_page_token }))
     }
@@ -99,7 +101,7 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
 }
 
 impl CallerAdminService {
-    fn message(&self, SeenKey { key, now }: &SeenKey) -> v1::CallerKey {
-        caller_key_message(key, *now, self.0.store.keys().prefix())
+    fn message(&self, SeenKey { key, last_use, now }: &SeenKey) -> v1::CallerKey {
+        caller_key_message(key, *last_use, *now, self.0.store.keys().prefix())
     }
 }

@@ -1,8 +1,8 @@
-//! What use is made of tokens is noted in memory, off the path of a Verify, and written down in batches.
+//! What use is made of tokens and caller keys is noted in memory, off the path of a Verify, and written down in batches.
 //!
 //! ```text
-//! Verify answers ALLOW -> Recorder: merged into the entry of its token, in memory
-//!                         Keeper: every 30 s, early if memory fills up, and at the end -> Store
+//! Verify answers ALLOW, a key authenticates -> Recorder: merged into the entry of the token or key, in memory
+//!                                              Keeper: every 30 s, early if memory fills up, and at the end -> Store
 //! ```
 //!
 //! Noting awaits nothing, and takes a lock that is held only for another noting, or for as long as it takes to put an empty map in the place
@@ -19,6 +19,7 @@ use std::collections::HashMap;
 use metrics::Counter;
 use tokend_core::{
     credential::CredentialId,
+    time::Timestamp,
     usage::{SeenUses, TokenUse},
 };
 use tokio::sync::Notify;
@@ -31,27 +32,45 @@ const DROPPED: &str = "tokend_usage_dropped_total";
 /// Tokens of which uses are kept in memory, at most: about 16 MiB.
 const MAX_TOKENS: usize = 65_536;
 
+/// Likewise caller keys.
+const MAX_KEYS: usize = 16_384;
+
 /// Notes uses. One for the whole server.
 pub(crate) struct Recorder {
     tokens: Shards<SeenUses>,
+    keys: Shards<Timestamp>,
     fills_up: Notify,
     dropped: Counter,
 }
 
 impl Recorder {
     pub(crate) fn new(telemetry: &Telemetry) -> Self {
-        telemetry.describe(DROPPED, "Tokens of which a use was not recorded, for lack of room: each time that happened.");
-        Self { tokens: Shards::new(MAX_TOKENS), fills_up: Notify::new(), dropped: telemetry.counter(DROPPED, None) }
+        telemetry.describe(DROPPED, "Tokens and caller keys of which a use was not recorded, for lack of room: each time.");
+        Self {
+            tokens: Shards::new(MAX_TOKENS),
+            keys: Shards::new(MAX_KEYS),
+            fills_up: Notify::new(),
+            dropped: telemetry.counter(DROPPED, None),
+        }
     }
 
     /// Notes a use of a token. Of a token that was noted since the last flush this allocates nothing.
-    pub(crate) fn note(&self, token: CredentialId, used: &TokenUse) {
-        match self.tokens.upsert(token, || SeenUses::first(used), |seen| seen.note(used)) {
+    pub(crate) fn note_token(&self, token: CredentialId, used: &TokenUse) {
+        self.heed(self.tokens.upsert(token, || SeenUses::first(used), |seen| seen.note(used)));
+    }
+
+    /// Notes that a caller key authenticated a call at this time, database time.
+    pub(crate) fn note_key(&self, key: CredentialId, at: Timestamp) {
+        self.heed(self.keys.upsert(key, || at, |last| *last = at.max(*last)));
+    }
+
+    fn heed(&self, room: Room) {
+        match room {
             Room::Plenty => {}
             Room::Scarce => self.fills_up.notify_one(),
             Room::None => {
                 self.fills_up.notify_one();
-                self.drop(1);
+                self.left_out(1);
             }
         }
     }
@@ -61,14 +80,19 @@ impl Recorder {
         self.fills_up.notified().await;
     }
 
-    /// Takes everything that was noted, a piece at a time.
-    fn take(&self) -> impl Iterator<Item = HashMap<CredentialId, SeenUses>> {
+    /// Takes everything that was noted of tokens, a piece at a time.
+    fn take_tokens(&self) -> impl Iterator<Item = HashMap<CredentialId, SeenUses>> {
         self.tokens.take()
     }
 
+    /// Likewise of caller keys.
+    fn take_keys(&self) -> impl Iterator<Item = HashMap<CredentialId, Timestamp>> {
+        self.keys.take()
+    }
+
     /// Counts what was not recorded.
-    fn drop(&self, tokens: usize) {
-        self.dropped.increment(u64::try_from(tokens).unwrap_or(u64::MAX));
+    fn left_out(&self, credentials: usize) {
+        self.dropped.increment(u64::try_from(credentials).unwrap_or(u64::MAX));
     }
 }
 

@@ -26,6 +26,8 @@ const NAMED_WORKSPACES: usize = 16;
 /// A key as it was at some time.
 pub(crate) struct SeenKey {
     pub(crate) key: CallerKey,
+    /// When it was used last, if ever.
+    pub(crate) last_use: Option<Timestamp>,
     pub(crate) now: Timestamp,
 }
 
@@ -102,7 +104,7 @@ pub(crate) async fn create_key(context: &Context, act: Act, request: CreateCalle
         }
         let event = act.event(Chain::Installation, EventType::CallerKeyCreated, key.name.to_string(), tx.row_is(&key).await?);
         tx.audit(Event { detail: format!("works for {} s", ttl.as_secs()), ..event }).await?;
-        Ok(SeenKey { key, now })
+        Ok(SeenKey { key, last_use: None, now })
     };
     let key = context.store.write(move |tx| Box::pin(async move { create(tx).await })).await?;
     Ok((key, secret))
@@ -125,9 +127,13 @@ pub(crate) async fn revoke_key(context: &Context, act: Act, request: RevokeCalle
             tx.audit(event).await?;
             key
         };
-        Ok::<_, Refusal>(SeenKey { key: key.into_inner(), now })
+        Ok::<_, Refusal>(SeenKey { key: key.into_inner(), last_use: None, now })
     };
-    context.store.reserved().write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await
+    let store = context.store.reserved();
+    let (seen, revision) = store.write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await?;
+    // It is ended, even if this can't be read.
+    let last_use = store.last_use_of_key(seen.key.name.id).await.ok().flatten();
+    Ok((SeenKey { last_use, ..seen }, revision))
 }
 
 /// Refuses a change to the caller `changed`, which was made already, if it has left no ADMIN that can authenticate, be it with a key or

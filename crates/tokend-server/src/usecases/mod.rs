@@ -33,7 +33,7 @@ pub(crate) struct Context {
     pub(crate) catalog: Arc<ScopeCatalog>,
     pub(crate) denied: DeniedVerdicts,
     pub(crate) leaked: LeakedSecrets,
-    pub(crate) usage: Recorder,
+    pub(crate) usage: Arc<Recorder>,
 }
 
 impl Context {

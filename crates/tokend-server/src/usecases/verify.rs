@@ -43,7 +43,7 @@ struct Decided {
 fn noted(context: &Context, caller: &Caller, Decided { verification, used }: Decided) -> Verification {
     context.denied.note(verification.verdict, caller);
     if let Some((token, used)) = used {
-        context.usage.note(token, &used);
+        context.usage.note_token(token, &used);
     }
     verification
 }

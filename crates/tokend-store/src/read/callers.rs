@@ -1,11 +1,14 @@
+use std::collections::BTreeMap;
+
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{
     caller::{Caller, CallerKey},
+    credential::CredentialId,
     name::CallerId,
     time::Timestamp,
 };
 
-use super::{TimeCursor, cut};
+use super::{TimeCursor, cut, usage::last_uses_of_keys};
 use crate::{
     entity::{caller_keys, callers},
     error::StoreError,
@@ -27,6 +30,8 @@ pub struct CallerPage {
 pub struct CallerKeyPage {
     /// The keys; what can't be read or was tampered with is an error in its place.
     pub keys: Vec<Result<CallerKey, StoreError>>,
+    /// When those were used last that ever were, to a minute.
+    pub last_uses: BTreeMap<CredentialId, Timestamp>,
     /// Where the next page starts, if there is one.
     pub next: Option<TimeCursor>,
     /// Database time.
@@ -102,5 +107,8 @@ async fn list_caller_keys(
         query.order_by_desc(caller_keys::Column::CreateTime).order_by_desc(caller_keys::Column::Id).limit(limit.saturating_add(1));
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, TimeCursor::of)?;
-    Ok(Some(CallerKeyPage { keys: shared.judge().each(&rows)?, next, now }))
+    let keys: Vec<Result<CallerKey, _>> = shared.judge().each(&rows)?;
+    let ids: Vec<_> = keys.iter().flatten().map(|key| key.name.id).collect();
+    let last_uses = last_uses_of_keys(shared, ids).await?;
+    Ok(Some(CallerKeyPage { keys, last_uses, next, now }))
 }

@@ -20,7 +20,7 @@ pub(crate) use judge::{Judge, RefusedRows, judged};
 pub(crate) use list::map_entry;
 pub(crate) use organization::to_model as organization_to_model;
 pub(crate) use token::to_model as token_to_model;
-pub(crate) use usage::{usage_by_token, usage_to_model};
+pub(crate) use usage::{last_use_by_key, usage_by_token, usage_to_model};
 pub(crate) use workspace::{DELETED, to_model as workspace_to_model};
 
 use sea_orm::{

@@ -11,11 +11,15 @@ use super::{
     shown_id, time,
 };
 use crate::{
-    entity::token_usage::{ActiveModel, Model},
+    entity::{
+        caller_key_usage,
+        token_usage::{ActiveModel, Model},
+    },
     error::StoreError,
 };
 
 const TABLE: &str = "token_usage";
+const KEY_TABLE: &str = "caller_key_usage";
 
 /// The usage in each row, by token.
 pub(crate) fn usage_by_token(rows: &[QueryResult]) -> Result<BTreeMap<CredentialId, Usage>, StoreError> {
@@ -32,6 +36,22 @@ pub(crate) fn usage_by_token(rows: &[QueryResult]) -> Result<BTreeMap<Credential
         }
     }
     Ok(usage)
+}
+
+/// The last use in each row, by caller key.
+pub(crate) fn last_use_by_key(rows: &[QueryResult]) -> Result<BTreeMap<CredentialId, Timestamp>, StoreError> {
+    let mut last_uses = BTreeMap::new();
+    for columns in rows {
+        let caller_key_usage::Model { key, last_used_time } = FromQueryResult::from_query_result(columns, "")?;
+        let last_use = credential_id_in("key", &key).and_then(|id| Ok((id, time("last_used_time", last_used_time)?)));
+        match last_use {
+            Ok((id, last_use)) => {
+                last_uses.insert(id, last_use);
+            }
+            Err(problem) => drop(StoreError::corrupt(KEY_TABLE, shown_id(&key), problem)),
+        }
+    }
+    Ok(last_uses)
 }
 
 /// The row to store.

@@ -9,7 +9,7 @@ use tokend_core::{
 
 use super::{Insert, Locked, WriteTx};
 use crate::{
-    entity::{caller_certificate_sans, caller_keys, callers},
+    entity::{caller_certificate_sans, caller_key_usage, caller_keys, callers},
     error::StoreError,
     row,
 };
@@ -72,6 +72,13 @@ impl WriteTx {
     /// [`StoreError`].
     pub async fn delete_caller(&self, id: &CallerId) -> Result<Option<Caller>, StoreError> {
         let Some(caller) = self.caller(id).await? else { return Ok(None) };
+        let own = caller_keys::Entity::find()
+            .select_only()
+            .column(caller_keys::Column::Id)
+            .filter(caller_keys::Column::Caller.eq(id.as_str()));
+        let usage = caller_key_usage::Entity::delete_many();
+        let usage = usage.filter(caller_key_usage::Column::Key.in_subquery(own.into_query()));
+        self.change(&usage.into_query()).await?;
         let keys = caller_keys::Entity::delete_many().filter(caller_keys::Column::Caller.eq(id.as_str()));
         self.change(&keys.into_query()).await?;
         let sans = caller_certificate_sans::Entity::delete_many().filter(caller_certificate_sans::Column::Caller.eq(id.as_str()));

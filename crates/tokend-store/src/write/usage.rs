@@ -3,14 +3,22 @@
 //! A batch is merged with what is stored. Rows that are missing are inserted first, then the others are read under their locks: both in the
 //! order of ids, so that no two batches wait for each other. No row of a token is locked: a revocation never waits for usage.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, sea_query::OnConflict};
-use tokend_core::{credential::CredentialId, usage::Usage};
+use sea_orm::{
+    ActiveValue::Set,
+    ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
+    sea_query::{Expr, ExprTrait, OnConflict, SelectStatement},
+};
+use tokend_core::{credential::CredentialId, time::Timestamp, usage::Usage};
 
 use super::WriteTx;
 use crate::{
     entity::{
+        caller_key_usage, caller_keys,
         token_usage::{Column, Entity},
         tokens,
     },
@@ -18,6 +26,9 @@ use crate::{
     row,
     store::Store,
 };
+
+/// Uses of a key that are closer to the one that is stored are not written.
+const KEY_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Store {
     /// Merges what was seen of tokens' use into what is stored, in one transaction: some hundred tokens at most. Tokens that are gone
@@ -27,6 +38,15 @@ impl Store {
     /// [`StoreError`]; then nothing was stored.
     pub async fn record_usage(&self, seen: BTreeMap<CredentialId, Usage>) -> Result<(), StoreError> {
         self.write(move |tx: &WriteTx| Box::pin(async move { tx.record_usage(&seen).await })).await
+    }
+
+    /// Notes when caller keys were used last, some hundred at most. A key that is used all the time is written once in a minute; those
+    /// that are gone are passed over.
+    ///
+    /// # Errors
+    /// As of [`record_usage`](Self::record_usage).
+    pub async fn record_key_usage(&self, seen: BTreeMap<CredentialId, Timestamp>) -> Result<(), StoreError> {
+        self.write(move |tx: &WriteTx| Box::pin(async move { tx.record_key_usage(&seen).await })).await
     }
 }
 
@@ -41,7 +61,11 @@ impl WriteTx {
     }
 
     async fn record_usage(&self, seen: &BTreeMap<CredentialId, Usage>) -> Result<(), StoreError> {
-        let there: BTreeMap<_, _> = self.tokens_there(seen).await?;
+        let query =
+            tokens::Entity::find().select_only().column(tokens::Column::Id).filter(tokens::Column::Id.is_in(keys(seen.keys())));
+        let found = self.ids(&query.into_query()).await?;
+        let there: BTreeMap<_, _> =
+            seen.iter().filter(|(token, _)| found.contains(*token)).map(|(token, usage)| (*token, usage)).collect();
         if there.is_empty() {
             return Ok(());
         }
@@ -71,20 +95,33 @@ impl WriteTx {
         self.change(&Entity::insert_many(merged).on_conflict(replace).into_query()).await.map(|_| ())
     }
 
-    /// Those of whose tokens there is a row, which is not locked.
-    async fn tokens_there<'a>(
-        &self,
-        seen: &'a BTreeMap<CredentialId, Usage>,
-    ) -> Result<BTreeMap<CredentialId, &'a Usage>, StoreError> {
-        let query =
-            tokens::Entity::find().select_only().column(tokens::Column::Id).filter(tokens::Column::Id.is_in(keys(seen.keys())));
-        let mut there = BTreeMap::new();
-        for found in self.find_all(&query.into_query()).await? {
-            let id: Vec<u8> = found.try_get("", "id")?;
-            let id = row::credential_id(&id).map_err(|problem| StoreError::corrupt("tokens", row::shown_id(&id), problem))?;
-            there.extend(seen.get(&id).map(|usage| (id, usage)));
+    async fn record_key_usage(&self, seen: &BTreeMap<CredentialId, Timestamp>) -> Result<(), StoreError> {
+        use caller_key_usage::{ActiveModel, Column, Entity};
+
+        let query = caller_keys::Entity::find().select_only().column(caller_keys::Column::Id);
+        let found = self.ids(&query.filter(caller_keys::Column::Id.is_in(keys(seen.keys()))).into_query()).await?;
+        let there = seen.iter().filter(|(key, _)| found.contains(*key));
+        let models: Vec<_> = there
+            .map(|(key, at)| ActiveModel { key: Set(key.as_bytes().to_vec()), last_used_time: Set(at.unix_micros()) })
+            .collect();
+        if models.is_empty() {
+            return Ok(());
         }
-        Ok(there)
+        let a_minute_later = Expr::col((Entity, Column::LastUsedTime)).add(KEY_INTERVAL.as_micros() as i64);
+        let advance = OnConflict::column(Column::Key)
+            .update_column(Column::LastUsedTime)
+            .action_and_where(Expr::col(("excluded", Column::LastUsedTime)).gte(a_minute_later))
+            .to_owned();
+        self.change(&Entity::insert_many(models).on_conflict(advance).into_query()).await.map(|_| ())
+    }
+
+    /// The ids that a query finds in its column `id`.
+    async fn ids(&self, query: &SelectStatement) -> Result<BTreeSet<CredentialId>, StoreError> {
+        let read = |found: &QueryResult| {
+            let id: Vec<u8> = found.try_get("", "id")?;
+            row::credential_id(&id).map_err(|problem| StoreError::corrupt("tokens or caller_keys", row::shown_id(&id), problem))
+        };
+        self.find_all(query).await?.iter().map(read).collect()
     }
 }
 

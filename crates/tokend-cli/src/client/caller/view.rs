@@ -31,11 +31,12 @@ impl Answer for ListCallerKeysResponse {
                 state(key),
                 time(key.create_time.as_ref(), ""),
                 time(key.expire_time.as_ref(), "never"),
+                time(key.last_used_time.as_ref(), "never"),
                 key.hint.clone(),
             ]
         };
         View::List {
-            header: &["NAME", "STATE", "CREATED", "EXPIRES", "HINT"],
+            header: &["NAME", "STATE", "CREATED", "EXPIRES", "LAST USED", "HINT"],
             rows: self.keys.iter().map(row).collect(),
             none: "The caller has no keys.",
         }
@@ -52,6 +53,7 @@ impl Answer for RevokeCallerKeyResponse {
                 ("STATE", state(key)),
                 ("CREATED", time(key.create_time.as_ref(), "")),
                 ("EXPIRES", time(key.expire_time.as_ref(), "never")),
+                ("LAST USED", time(key.last_used_time.as_ref(), "never")),
                 ("HINT", key.hint.clone()),
             ]
         };
