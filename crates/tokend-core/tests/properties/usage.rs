@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 use proptest::prelude::*;
 use tokend_core::{
     scope::{GrantedScopes, ScopeCatalog, ScopeName, ScopeSet},
+    time::Timestamp,
     usage::{RecentAddresses, SeenUses, TokenUse, Usage, unused_scopes},
 };
 
@@ -62,19 +63,17 @@ fn merged(one: &Usage, other: &Usage) -> Usage {
     merged
 }
 
-/// What is to be known of a history, told as plainly as can be.
-fn model(history: &[TokenUse]) -> Usage {
+/// What is to be known of a history, told as plainly as can be: the last time, the addresses, and the scopes.
+fn model(history: &[TokenUse]) -> (Timestamp, Vec<(Timestamp, IpAddr)>, BTreeSet<ScopeName>) {
     let mut seen: Vec<(_, IpAddr)> = history.iter().filter_map(|used| Some((used.at, used.address?.to_canonical()))).collect();
     seen.sort_unstable();
     seen.reverse();
     let mut told = BTreeSet::new();
     seen.retain(|(_, address)| told.insert(*address));
+    seen.truncate(5);
     let catalog = catalog();
-    Usage {
-        last_used_time: history.iter().map(|used| used.at).max().expect("at least one"),
-        addresses: seen.into_iter().take(RecentAddresses::MAX).collect(),
-        asked_scopes: history.iter().flat_map(|used| catalog.names(used.asked)).cloned().collect(),
-    }
+    let last = history.iter().map(|used| used.at).max().expect("at least one");
+    (last, seen, history.iter().flat_map(|used| catalog.names(used.asked)).cloned().collect())
 }
 
 fn told(usage: &Usage) -> Vec<IpAddr> {
@@ -84,7 +83,8 @@ fn told(usage: &Usage) -> Vec<IpAddr> {
 proptest! {
     #[test]
     fn is_what_the_history_says(history in histories()) {
-        prop_assert_eq!(usage(&history), model(&history));
+        let Usage { last_used_time, addresses, asked_scopes } = usage(&history);
+        prop_assert_eq!((last_used_time, addresses.iter().collect(), asked_scopes), model(&history));
     }
 
     /// However the uses are spread over servers and batches, and in whatever order these are written.
