@@ -7,7 +7,7 @@ use crate::{
     case::{Aspect, Case, Expect},
     create_token,
     descriptors::{Field, Kind, rpcs},
-    filters, leaks, names, organizations, paging, presented, rotate_token,
+    filters, leaks, names, organizations, paging, policies, presented, rotate_token,
     run::tell,
     sizes,
     values::Values,
@@ -18,7 +18,7 @@ use crate::{
 type List = fn(&Values) -> Vec<Case>;
 
 /// Every list of rows.
-const LISTS: [(&str, List); 16] = [
+const LISTS: [(&str, List); 17] = [
     ("audit_log", audit_log::cases),
     ("bulk", bulk::cases),
     ("callers", callers::cases),
@@ -28,6 +28,7 @@ const LISTS: [(&str, List); 16] = [
     ("names", names::cases),
     ("organizations", organizations::cases),
     ("paging", paging::cases),
+    ("policies", policies::cases),
     ("presented", presented::cases),
     ("rotate_token", rotate_token::cases),
     ("sizes", sizes::cases),

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// RPCs that store something when they are accepted.
-const WRITERS: [&str; 14] = [
+const WRITERS: [&str; 15] = [
     "TokenAdmin/CreateToken",
     "TokenAdmin/RotateToken",
     "TokenAdmin/RevokeToken",
@@ -31,6 +31,7 @@ const WRITERS: [&str; 14] = [
     "WorkspaceAdmin/ResumeWorkspace",
     "WorkspaceAdmin/DeleteWorkspace",
     "WorkspaceAdmin/CreateOrganization",
+    "WorkspaceAdmin/UpdateTokenPolicy",
     "CallerAdmin/CreateCaller",
     "CallerAdmin/DeleteCaller",
     "CallerAdmin/CreateCallerKey",

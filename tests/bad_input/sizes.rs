@@ -67,6 +67,7 @@ fn of_nothing(rpc: &str) -> Expect {
         | "CallerAdmin/ListCallers" => Expect::Accepted,
         "WorkspaceAdmin/CreateWorkspace" => fields(&["workspace_id", "display_name"]),
         "WorkspaceAdmin/CreateOrganization" => fields(&["organization_id", "display_name"]),
+        "WorkspaceAdmin/UpdateTokenPolicy" => fields(&["policy"]),
         "CallerAdmin/CreateCaller" => fields(&["caller_id", "role", "workspaces"]),
         _ => fields(&["name"]),
     }

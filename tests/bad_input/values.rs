@@ -1,20 +1,23 @@
 //! What the rows speak of: names and secrets of things that are there.
 
+use std::time::Duration;
+
 use prost::Message;
 use tokend_client::v1::{
     BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateOrganizationRequest,
     CreateTokenRequest, CreateWorkspaceRequest, DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest,
-    GetOrganizationRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest,
-    ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest, ListCallersResponse,
-    ListOrganizationsRequest, ListOrganizationsResponse, ListTokensRequest, ListTokensResponse, ListWorkspacesRequest,
-    ListWorkspacesResponse, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role,
-    RotateTokenRequest, Selection, SuspendWorkspaceRequest, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
+    GetOrganizationRequest, GetTokenPolicyRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest,
+    ListAuditEventsRequest, ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest,
+    ListCallersResponse, ListOrganizationsRequest, ListOrganizationsResponse, ListTokensRequest, ListTokensResponse,
+    ListWorkspacesRequest, ListWorkspacesResponse, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest,
+    RevokeTokenRequest, Role, RotateTokenRequest, Selection, SuspendWorkspaceRequest, UpdateTokenPolicyRequest,
+    WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak, token_policy::ExistingTokens,
 };
 use tokend_core::{
     credential::{Kind, Prefix},
     keyring::RootKeys,
 };
-use tokend_tests::{Issued, Server, question, token_in};
+use tokend_tests::{Issued, Server, max_lifetime, question, token_in};
 
 use crate::refusal::Secrets;
 
@@ -208,6 +211,8 @@ impl Values {
             }
             "WorkspaceAdmin/CreateOrganization" => Self::new_organization("fresh").encode_to_vec(),
             "WorkspaceAdmin/GetOrganization" => GetOrganizationRequest { name: self.organization.clone() }.encode_to_vec(),
+            "WorkspaceAdmin/GetTokenPolicy" => GetTokenPolicyRequest { name: format!("{acme}/tokenPolicy") }.encode_to_vec(),
+            "WorkspaceAdmin/UpdateTokenPolicy" => Self::new_policy(&acme).encode_to_vec(),
             "CallerAdmin/CreateCaller" => Self::new_caller("fresh").encode_to_vec(),
             "CallerAdmin/GetCaller" => GetCallerRequest { name: caller }.encode_to_vec(),
             "CallerAdmin/DeleteCaller" => DeleteCallerRequest { name: self.doomed.clone(), ..Default::default() }.encode_to_vec(),
@@ -232,6 +237,12 @@ impl Values {
     /// Asks for an organization.
     pub(crate) fn new_organization(id: &str) -> CreateOrganizationRequest {
         CreateOrganizationRequest { organization_id: id.to_owned(), display_name: "Fresh".to_owned() }
+    }
+
+    /// Asks for a policy by which tokens that there are go on.
+    pub(crate) fn new_policy(owner: &str) -> UpdateTokenPolicyRequest {
+        let policy = max_lifetime(owner, Duration::from_secs(24 * 60 * 60), ExistingTokens::Keep);
+        UpdateTokenPolicyRequest { policy: Some(policy), ..Default::default() }
     }
 
     /// Asks for a caller who may look everywhere.

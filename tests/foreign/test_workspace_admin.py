@@ -2,6 +2,8 @@
 
 import time
 
+from google.protobuf.duration_pb2 import Duration
+
 from client import Test, callers, token, tokens, workspaces
 
 
@@ -254,5 +256,93 @@ class Organizations(Test):
         for role in [callers.ROLE_WORKSPACE_ADMIN, callers.ROLE_REVOKER, callers.ROLE_VERIFIER]:
             client = self.caller(role)
             for call in [lambda: self.create("", client=client), lambda: self.get(made.name, client), lambda: self.list(client)]:
+                with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                    call()
+
+
+class TokenPolicies(Test):
+    def get(self, owner, client=None):
+        request = workspaces.GetTokenPolicyRequest(name=f"{owner}/tokenPolicy")
+        return (client or self.admin).workspaces.GetTokenPolicy(request)
+
+    def set(self, owner, client=None, validate_only=False, **rules):
+        policy = workspaces.TokenPolicy(name=f"{owner}/tokenPolicy", **rules)
+        request = workspaces.UpdateTokenPolicyRequest(policy=policy, validate_only=validate_only)
+        return (client or self.admin).workspaces.UpdateTokenPolicy(request)
+
+    def apply(self, owner, hours, **arguments):
+        lifetime = Duration(seconds=hours * 3600)
+        existing = workspaces.TokenPolicy.EXISTING_TOKENS_APPLY
+        return self.set(owner, max_lifetime=lifetime, existing_tokens=existing, **arguments)
+
+    def test_a_policy_is_what_was_asked_for(self):
+        empty = self.get(self.workspace)
+        self.assertEqual(empty.policy.existing_tokens, workspaces.TokenPolicy.EXISTING_TOKENS_KEEP)
+        self.assertFalse(empty.policy.HasField("max_lifetime") or empty.policy.HasField("max_active_tokens"))
+        scopes = token.Selection(only=["repository", "webhook"])
+        answer = self.set(self.workspace, require_expiry=True, allowed_scopes=scopes, max_active_tokens=9)
+        self.assertEqual((answer.policy.allowed_scopes, answer.policy.max_active_tokens), (scopes, 9))
+        self.assertEqual(self.get(self.workspace).policy, answer.policy)
+        self.assertEqual(answer.effective.max_active_tokens, 9)
+        self.assertNotEqual(answer.policy.etag, empty.policy.etag)
+        with self.refused("ABORTED", "ETAG_MISMATCH"):
+            self.set(self.workspace, etag=empty.policy.etag)
+        self.assertEqual(self.set(self.workspace, etag=answer.policy.etag).effective, empty.effective)
+
+    def test_it_reaches_back_to_tokens_that_there_are(self):
+        made = self.new_token(no_expiry=True).token
+        would = self.apply(self.workspace, 2, validate_only=True)
+        self.assertEqual(([one.token for one in would.affected], would.affected_count), ([made.name], 1))
+        self.assertFalse(would.HasField("revision"))
+        did = self.apply(self.workspace, 2)
+        self.assertEqual(did.affected[0].expire_time.seconds, did.policy.update_time.seconds + 2 * 3600)
+        self.assertEqual(self.get_token(made.name).expire_time, did.affected[0].expire_time)
+        self.assertEqual(self.apply(self.workspace, 2).affected_count, 0, "it postpones nothing")
+        self.set(self.workspace)
+        self.assertEqual(self.get_token(made.name), made)
+
+    def test_an_organizations_binds_its_workspaces(self):
+        request = workspaces.CreateOrganizationRequest(organization_id=self.new_id(), display_name="Foreign")
+        organization = self.admin.workspaces.CreateOrganization(request).organization.name
+        request = workspaces.CreateWorkspaceRequest(workspace_id=self.new_id(), display_name="Foreign", organization=organization)
+        workspace = self.admin.workspaces.CreateWorkspace(request).workspace.name
+        self.assertFalse(self.apply(organization, 3).HasField("effective"))
+        self.assertEqual(self.get(workspace).effective.max_lifetime.seconds, 3 * 3600)
+
+    def test_fields_that_do_not_fit(self):
+        day = Duration(seconds=86400)
+        for field, rules in [
+            ("policy.max_lifetime", {"max_lifetime": Duration()}),
+            ("policy.default_lifetime", {"max_lifetime": Duration(seconds=1), "default_lifetime": day}),
+            ("policy.allowed_scopes", {"allowed_scopes": token.Selection()}),
+            ("policy.allowed_scopes.only[0]", {"allowed_scopes": token.Selection(only=["everything"])}),
+            ("policy.allowed_cidrs.only[0]", {"allowed_cidrs": token.Selection(only=["192.0.2.1/24"])}),
+            ("policy.max_active_tokens", {"max_active_tokens": 0}),
+            ("policy.existing_tokens", {"existing_tokens": workspaces.TokenPolicy.EXISTING_TOKENS_APPLY}),
+        ]:
+            with self.subTest(field), self.refused_field(field):
+                self.set(self.workspace, **rules)
+        for owner in ["", "nowhere", f"{self.workspace}/", "workspaces/A", "callers/ci"]:
+            with self.subTest(owner), self.refused_field("name"):
+                self.get(owner)
+            with self.subTest(owner), self.refused_field("policy.name"):
+                self.set(owner)
+        for owner, reason in [("workspaces/nowhere", "WORKSPACE_NOT_FOUND"), ("organizations/nowhere", "ORGANIZATION_NOT_FOUND")]:
+            for call in [self.get, self.set]:
+                with self.subTest(owner), self.refused("NOT_FOUND", reason):
+                    call(owner)
+
+    def test_roles(self):
+        team, auditor = self.caller(callers.ROLE_WORKSPACE_ADMIN), self.caller(callers.ROLE_AUDITOR)
+        self.set(self.workspace, client=team)
+        self.assertEqual(self.get(self.workspace, auditor), self.get(self.workspace, team))
+        with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+            self.set(self.workspace, client=auditor)
+        for call in [lambda: self.get("organizations/any", team), lambda: self.set("organizations/any", client=team)]:
+            with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+                call()
+        for role in [callers.ROLE_REVOKER, callers.ROLE_VERIFIER]:
+            client = self.caller(role)
+            for call in [lambda: self.get(self.workspace, client), lambda: self.set(self.workspace, client=client)]:
                 with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
                     call()

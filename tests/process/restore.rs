@@ -8,14 +8,19 @@ use std::{
 };
 
 use tokend_client::v1::{
-    Decision, DeleteCallerRequest, DenyReason, ListWorkspacesRequest, RevokeCallerKeyRequest, Role, RotateTokenRequest,
+    CreateTokenRequest, Decision, DeleteCallerRequest, DenyReason, ListWorkspacesRequest, RevokeCallerKeyRequest, Role,
+    RotateTokenRequest, token_policy::ExistingTokens,
 };
-use tokend_tests::{Backup, Finished, Installation, Process, Records, Server, eventually, on_both_databases, question, token_in};
+use tokend_tests::{
+    Backup, Finished, Installation, Process, Records, Server, after, eventually, max_lifetime, on_both_databases, question,
+    token_in,
+};
 use tonic::Code;
 
 on_both_databases!(
     nothing_that_ended_comes_back,
     workspaces_are_as_they_were_last,
+    policies_are_as_they_were_last,
     a_rotated_token_ends_with_its_overlap_again,
     what_was_purged_since_comes_back_dead,
     without_an_export_every_token_ends,
@@ -179,6 +184,48 @@ async fn workspaces_are_as_they_were_last(installation: Installation) {
     assert!(restore(&installation).await.stderr.contains("0 workspaces"), "it is another that was deleted");
     let server = serve(&installation, &admin_key).await;
     assert_eq!(server.verdict(question(&token, &gone, &[])).await.decision(), Decision::Allow);
+    assert!(installation.run_on_data(["audit", "verify"]).await.status.success(), "all is on record");
+}
+
+async fn policies_are_as_they_were_last(installation: Installation) {
+    const HOUR: Duration = Duration::from_secs(3_600);
+    let admin_key = installation.init().await;
+    let server = serve(&installation, &admin_key).await;
+    let initech = server.organization("initech").await;
+    let (acme, beta) = (server.workspace_in("acme", &initech).await, server.workspace("beta").await);
+    let long = |workspace: &str| CreateTokenRequest { expiry: after(HOUR * 24), ..token_in(workspace) };
+    let tokens = [server.token(long(&acme)).await, server.token(long(&beta)).await];
+    server.set_policy(max_lifetime(&beta, HOUR, ExistingTokens::Apply)).await;
+    assert!(server.stop().await.status.success());
+    let yesterday = Backup::of(&installation).await;
+
+    // One is lifted and replaced, and one is new.
+    let server = serve(&installation, &admin_key).await;
+    server.set_policy(max_lifetime(&beta, HOUR, ExistingTokens::Keep)).await;
+    server.set_policy(max_lifetime(&beta, HOUR * 3, ExistingTokens::Apply)).await;
+    server.set_policy(max_lifetime(&initech, HOUR * 2, ExistingTokens::Apply)).await;
+    let policies = [server.get_policy(&initech).await, server.get_policy(&beta).await];
+    let ends = async |server: &Server| {
+        let [one, two] = [&tokens[0], &tokens[1]].map(|token| server.get_token(&token.public.name));
+        [one.await.expire_time, two.await.expire_time]
+    };
+    let before = ends(&server).await;
+    assert!(server.stop().await.status.success());
+
+    yesterday.restore(&installation).await;
+    let blind = installation.serve(&admin_key).await;
+    assert_ne!(ends(&blind).await, before, "else this test would show nothing");
+    assert!(blind.stop().await.status.success());
+    let told = [restore(&installation).await, restore(&installation).await];
+    assert!(told[0].stderr.contains("2 policies") && told[1].stderr.contains("0 policies"), "{told:#?}");
+    let server = serve(&installation, &admin_key).await;
+    assert_eq!([server.get_policy(&initech).await, server.get_policy(&beta).await], policies, "etags, too");
+    assert_eq!(ends(&server).await, before);
+    installation.clock().set_ahead(HOUR * 2 + Duration::from_secs(1));
+    let verdicts = [DenyReason::Expired, DenyReason::Unspecified];
+    for ((token, workspace), reason) in tokens.iter().zip([&acme, &beta]).zip(verdicts) {
+        assert_eq!(server.verdict(question(&token.secret, workspace, &[])).await.deny_reason(), reason, "{workspace}");
+    }
     assert!(installation.run_on_data(["audit", "verify"]).await.status.success(), "all is on record");
 }
 

@@ -4,9 +4,9 @@
 use bytes::Bytes;
 use prost::Message;
 use tokend_client::v1::{
-    BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerRequest, Decision, DenyReason, GetTokenRequest, GetWorkspaceRequest,
-    IdentifyTokenRequest, ListAuditEventsRequest, ListTokensRequest, RevokeTokenRequest, Role, RotateTokenRequest, Selection,
-    VerifyResponse, WatchAuditEventsRequest,
+    BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerRequest, Decision, DenyReason, GetTokenPolicyRequest,
+    GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest, ListTokensRequest, RevokeTokenRequest,
+    Role, RotateTokenRequest, Selection, TokenPolicy, UpdateTokenPolicyRequest, VerifyResponse, WatchAuditEventsRequest,
 };
 use tokend_tests::{Installation, Server, on_both_databases, question, raw, token_in};
 use tonic::{Code, Status, transport::Channel};
@@ -38,6 +38,11 @@ fn request(path: &str, subject: &Subject) -> Option<Vec<u8>> {
         }
         ("TokenAdmin", "IdentifyToken") => IdentifyTokenRequest { secret }.encode_to_vec(),
         ("WorkspaceAdmin", "GetWorkspace") => GetWorkspaceRequest { name: workspace }.encode_to_vec(),
+        ("WorkspaceAdmin", "GetTokenPolicy") => GetTokenPolicyRequest { name: format!("{workspace}/tokenPolicy") }.encode_to_vec(),
+        ("WorkspaceAdmin", "UpdateTokenPolicy") => {
+            let policy = TokenPolicy { name: format!("{workspace}/tokenPolicy"), ..Default::default() };
+            UpdateTokenPolicyRequest { policy: Some(policy), ..Default::default() }.encode_to_vec()
+        }
         ("AuditLog", "ListAuditEvents") => ListAuditEventsRequest { parent: workspace, ..Default::default() }.encode_to_vec(),
         ("AuditLog", "WatchAuditEvents") => WatchAuditEventsRequest { parent: workspace, ..Default::default() }.encode_to_vec(),
         ("TokenAdmin", "ListScopes") | ("WorkspaceAdmin", "CreateWorkspace" | "ListWorkspaces") => return None,

@@ -6,11 +6,11 @@ use prost::Message;
 use tokend_client::v1::{
     BatchRevokeTokensRequest, BatchVerifyRequest, BatchVerifyResponse, CreateCallerKeyRequest, CreateCallerRequest,
     CreateOrganizationRequest, CreateWorkspaceRequest, DeleteCallerRequest, DeleteWorkspaceRequest, DenyReason, ErrorReason,
-    GetCallerRequest, GetOrganizationRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest, ListAuditEventsRequest,
-    ListCallerKeysRequest, ListCallersRequest, ListOrganizationsRequest, ListScopesRequest, ListTokensRequest,
-    ListWorkspacesRequest, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role,
-    RotateTokenRequest, Selection, SuspendWorkspaceRequest, VerifyResponse, WatchAuditEventsRequest,
-    revoke_leaked_tokens_request::Leak,
+    GetCallerRequest, GetOrganizationRequest, GetTokenPolicyRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest,
+    ListAuditEventsRequest, ListCallerKeysRequest, ListCallersRequest, ListOrganizationsRequest, ListScopesRequest,
+    ListTokensRequest, ListWorkspacesRequest, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest,
+    RevokeTokenRequest, Role, RotateTokenRequest, Selection, SuspendWorkspaceRequest, TokenPolicy, UpdateTokenPolicyRequest,
+    VerifyResponse, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
 };
 use tokend_tests::{
     Installation, Server, on_both_databases, question,
@@ -41,7 +41,8 @@ fn roles_of(path: &str) -> &'static [Role] {
         ("WorkspaceAdmin", "CreateWorkspace" | "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") => &[Admin],
         ("WorkspaceAdmin", "CreateOrganization") => &[Admin],
         ("WorkspaceAdmin", "GetOrganization" | "ListOrganizations") => &[Admin, Auditor],
-        ("WorkspaceAdmin", "GetWorkspace" | "ListWorkspaces") => &[Admin, WorkspaceAdmin, Auditor],
+        ("WorkspaceAdmin", "GetWorkspace" | "ListWorkspaces" | "GetTokenPolicy") => &[Admin, WorkspaceAdmin, Auditor],
+        ("WorkspaceAdmin", "UpdateTokenPolicy") => &[Admin, WorkspaceAdmin],
         ("CallerAdmin", "CreateCaller" | "DeleteCaller" | "CreateCallerKey" | "RevokeCallerKey") => &[Admin],
         ("CallerAdmin", "GetCaller" | "ListCallers" | "ListCallerKeys") => &[Admin, Auditor],
         ("AuditLog", "ListAuditEvents" | "WatchAuditEvents") => &[Admin, WorkspaceAdmin, Auditor],
@@ -61,6 +62,7 @@ fn names_a_workspace(path: &str) -> bool {
             "CreateToken" | "GetToken" | "ListTokens" | "RotateToken" | "RevokeToken" | "BatchRevokeTokens" | "IdentifyToken",
         ) => true,
         ("WorkspaceAdmin", "GetWorkspace" | "SuspendWorkspace" | "ResumeWorkspace" | "DeleteWorkspace") => true,
+        ("WorkspaceAdmin", "GetTokenPolicy" | "UpdateTokenPolicy") => true,
         _ => panic!("does {path} name a workspace?"),
     }
 }
@@ -114,6 +116,11 @@ impl Subjects<'_> {
                 CreateWorkspaceRequest { workspace_id, display_name: "New".to_owned(), ..Default::default() }.encode_to_vec()
             }
             ("WorkspaceAdmin", "GetWorkspace") => GetWorkspaceRequest { name: parent }.encode_to_vec(),
+            ("WorkspaceAdmin", "GetTokenPolicy") => GetTokenPolicyRequest { name: format!("{parent}/tokenPolicy") }.encode_to_vec(),
+            ("WorkspaceAdmin", "UpdateTokenPolicy") => {
+                let policy = TokenPolicy { name: format!("{parent}/tokenPolicy"), ..Default::default() };
+                UpdateTokenPolicyRequest { policy: Some(policy), ..Default::default() }.encode_to_vec()
+            }
             ("WorkspaceAdmin", "ListWorkspaces") => ListWorkspacesRequest { page_size: 1, ..Default::default() }.encode_to_vec(),
             ("WorkspaceAdmin", "ResumeWorkspace") => ResumeWorkspaceRequest { name: parent }.encode_to_vec(),
             // Only ADMIN may, to whom all workspaces are its own: these end, and the two are needed.

@@ -35,6 +35,6 @@ pub use failure::{Refused, refusal};
 pub use installation::{Installation, SERVE_ON_FREE_PORTS};
 pub use process::{Finished, Process};
 pub use records::{Records, StoredRecord};
-pub use requests::{after, question, token_in};
+pub use requests::{after, max_lifetime, question, token_in};
 pub use run::{Storage, eventually, run};
 pub use server::{Issued, Server};

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use tokend_client::v1::{CreateTokenRequest, VerifyRequest, create_token_request::Expiry};
+use tokend_client::v1::{
+    CreateTokenRequest, TokenPolicy, VerifyRequest, create_token_request::Expiry, token_policy::ExistingTokens,
+};
 
 /// Asks for an ordinary token of the workspace: `repository:write`, for an hour.
 #[must_use]
@@ -21,6 +23,20 @@ pub fn token_in(workspace: &str) -> CreateTokenRequest {
 #[must_use]
 pub fn after(span: Duration) -> Option<Expiry> {
     Some(Expiry::Ttl(span.try_into().expect("a span that the contract knows")))
+}
+
+/// A policy of an organization or workspace by which tokens live `max` at most; applied to those that there are, or not.
+///
+/// # Panics
+/// For a span that no protobuf duration holds.
+#[must_use]
+pub fn max_lifetime(owner: &str, max: Duration, existing_tokens: ExistingTokens) -> TokenPolicy {
+    TokenPolicy {
+        name: format!("{owner}/tokenPolicy"),
+        max_lifetime: Some(max.try_into().expect("a span that the contract knows")),
+        existing_tokens: existing_tokens.into(),
+        ..Default::default()
+    }
 }
 
 /// Asks whether a token may do what needs `scopes` to `resource`.

@@ -4,9 +4,10 @@ use tokend_client::{
     CallerKey, Client, Tls,
     v1::{
         CreateCallerKeyRequest, CreateCallerRequest, CreateOrganizationRequest, CreateTokenRequest, CreateWorkspaceRequest,
-        DeleteWorkspaceRequest, DeleteWorkspaceResponse, GetTokenRequest, GetWorkspaceRequest, ResumeWorkspaceRequest,
-        ResumeWorkspaceResponse, RevokeTokenRequest, RevokeTokenResponse, Role, Selection, SuspendWorkspaceRequest,
-        SuspendWorkspaceResponse, Token, VerifyRequest, VerifyResponse, Workspace,
+        DeleteWorkspaceRequest, DeleteWorkspaceResponse, GetTokenPolicyRequest, GetTokenPolicyResponse, GetTokenRequest,
+        GetWorkspaceRequest, ResumeWorkspaceRequest, ResumeWorkspaceResponse, RevokeTokenRequest, RevokeTokenResponse, Role,
+        Selection, SuspendWorkspaceRequest, SuspendWorkspaceResponse, Token, TokenPolicy, UpdateTokenPolicyRequest,
+        UpdateTokenPolicyResponse, VerifyRequest, VerifyResponse, Workspace,
     },
 };
 
@@ -163,6 +164,18 @@ impl Server {
     pub async fn delete_workspace(&self, name: &str) -> DeleteWorkspaceResponse {
         let request = DeleteWorkspaceRequest { name: name.to_owned(), no_wait: false };
         self.admin.workspace_admin().delete_workspace(request).await.expect("it is deleted").into_inner()
+    }
+
+    /// The token policy of an organization or workspace, and what binds a workspace's tokens.
+    pub async fn get_policy(&self, owner: &str) -> GetTokenPolicyResponse {
+        let request = GetTokenPolicyRequest { name: format!("{owner}/tokenPolicy") };
+        self.admin.workspace_admin().get_token_policy(request).await.expect("it is told").into_inner()
+    }
+
+    /// Sets a token policy.
+    pub async fn set_policy(&self, policy: TokenPolicy) -> UpdateTokenPolicyResponse {
+        let request = UpdateTokenPolicyRequest { policy: Some(policy), ..Default::default() };
+        self.admin.workspace_admin().update_token_policy(request).await.expect("it is set").into_inner()
     }
 
     /// Makes a token.

@@ -2,6 +2,7 @@
 
 mod support;
 
+mod affected;
 mod audit;
 mod audit_filters;
 mod audit_tampering;

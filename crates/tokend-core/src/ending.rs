@@ -1,5 +1,6 @@
 //! What ended for good, as a line of text that is kept outside the database: a restored backup learns from it what it must not revive.
-//! So that suspended workspaces stay suspended, every change of a workspace's state is such a line, too; the last one counts.
+//! So that suspended workspaces stay suspended, and tokens stay ended that a policy has ended, every change of a workspace's state and of a
+//! policy is such a line, too; the last one counts.
 //!
 //! A line is a JSON object with a MAC over every other field. Lines of one epoch count up without a gap, so that one that is missing
 //! is missed; only those behind the last can't be.
@@ -10,6 +11,7 @@ use crate::{
     credential::Kid,
     keyring::KeyRing,
     name::{CallerId, CallerKeyName, TokenName, WorkspaceId},
+    policy::{PolicyName, PolicyState},
     row_mac::MacInput,
     text::Reason,
     time::Timestamp,
@@ -42,6 +44,15 @@ pub enum Ending {
         name: TokenName,
         /// From when on it is expired.
         end: Timestamp,
+    },
+    /// A token policy was set.
+    Policy {
+        /// Which.
+        name: PolicyName,
+        /// When the organization or workspace had been made.
+        create_time: Timestamp,
+        /// The policy since, and what binds tokens that there were.
+        state: PolicyState,
     },
     /// A caller was deleted, its keys with it.
     Caller {
@@ -115,6 +126,8 @@ enum EndingText {
     WorkspaceDeleted { name: String, time: i64, create_time: i64 },
     #[serde(rename = "token.rotated")]
     TokenRotated { name: String, end: i64 },
+    #[serde(rename = "policy.updated")]
+    Policy { name: String, time: Option<i64>, create_time: i64, policy: String, deadlines: String },
     #[serde(rename = "caller.deleted")]
     Caller { name: String, time: i64, create_time: i64 },
     #[serde(rename = "caller_key.revoked")]
@@ -195,6 +208,14 @@ impl KeyRing {
                 input.text(&name.to_string());
                 input.time(*end);
             }
+            Ending::Policy { name, create_time, state: PolicyState { text, update_time, deadlines } } => {
+                input.text("policy");
+                input.text(&name.to_string());
+                input.time(*create_time);
+                input.text(text);
+                input.optional(*update_time, MacInput::time);
+                input.text(&deadlines.to_string());
+            }
             Ending::Caller { id, create_time, at } => {
                 input.text("caller");
                 input.text(id.as_str());
@@ -229,6 +250,13 @@ impl EndingText {
                 }
             }
             Ending::TokenRotated { name, end } => Self::TokenRotated { name: name.to_string(), end: end.unix_micros() },
+            Ending::Policy { name, create_time, state: PolicyState { text, update_time, deadlines } } => Self::Policy {
+                name: name.to_string(),
+                time: update_time.map(Timestamp::unix_micros),
+                create_time: create_time.unix_micros(),
+                policy: text.clone(),
+                deadlines: deadlines.to_string(),
+            },
             Ending::Caller { id, create_time, at } => {
                 Self::Caller { name: id.name(), time: at.unix_micros(), create_time: create_time.unix_micros() }
             }
@@ -254,6 +282,15 @@ impl EndingText {
                 workspace(name, create_time, WorkspaceState::Deleted { at: time(at)? })?
             }
             Self::TokenRotated { name, end } => Ending::TokenRotated { name: name.parse().ok()?, end: time(end)? },
+            Self::Policy { name, time: at, create_time, policy: text, deadlines } => {
+                // Read where it is applied: what a later version wrote is known by then.
+                let update_time = match at {
+                    Some(at) => Some(time(at)?),
+                    None => None,
+                };
+                let state = PolicyState { text, update_time, deadlines: deadlines.parse().ok()? };
+                Ending::Policy { name: name.parse().ok()?, create_time: time(create_time)?, state }
+            }
             Self::Caller { name, time: at, create_time } => {
                 Ending::Caller { id: CallerId::from_name(&name).ok()?, create_time: time(create_time)?, at: time(at)? }
             }

@@ -80,7 +80,7 @@ pub struct MalformedChosenId;
 /// Text that is not a resource name of the wanted pattern, which it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be a name of the form {0}")]
-pub struct MalformedName(&'static str);
+pub struct MalformedName(pub(crate) &'static str);
 
 /// A token's resource name, `workspaces/{workspace}/tokens/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -7,6 +7,7 @@ use tokend_core::{
     certificate_san::CertificateSan,
     credential::Kid,
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
+    policy::PolicyName,
     quote::quoted,
 };
 use tokend_proto::field::FieldViolations;
@@ -135,6 +136,9 @@ pub enum Refusal {
         /// The name of the policy that says so, or of both.
         policy: String,
     },
+    /// What was to be changed is no longer what the client has seen.
+    #[error("{0} was changed since the etag was told; read it again")]
+    EtagMismatch(PolicyName),
     /// The request id was used with another body.
     #[error("request_id {} was used before with another request; choose a new one", quoted(.0))]
     RequestIdReused(String),

@@ -20,11 +20,13 @@ use tokend_core::{
     ending::{Ending, NotAnEnding, Place},
     keyring::KeyRing,
     name::{CallerId, MalformedChosenId, TokenName},
+    organization::Organization,
+    policy::PolicyName,
     text::{Reason, TextError},
     token::{Expiry, Revocation, Token},
     workspace::{Workspace, WorkspaceState},
 };
-use tokend_store::{Store, StoreError, WriteTx};
+use tokend_store::{Governed, Locked, Store, StoreError, WriteTx};
 
 use crate::random;
 
@@ -85,6 +87,8 @@ pub enum RestoreError {
 pub struct Restored {
     /// Workspaces that were suspended, resumed or deleted.
     pub workspaces: u64,
+    /// Policies that were set.
+    pub policies: u64,
     /// Tokens.
     pub tokens: u64,
     /// Callers, with their keys.
@@ -107,12 +111,14 @@ pub async fn from_export(store: &Store, path: &Path) -> Result<Restored, Restore
     let mut done = Restored::default();
     for batch in what_counts(endings).chunks(AT_ONCE) {
         let mut batch = batch.to_vec();
-        // In the order of locks: tokens by workspace, then what belongs to callers.
+        // In the order of locks: what belongs to workspaces, then organizations, then what belongs to callers.
         batch.sort_by_cached_key(|ending| match ending {
             Ending::Workspace { id, .. } => (0, id.name()),
             Ending::Token { name, .. } | Ending::TokenRotated { name, .. } => (0, name.to_string()),
-            Ending::Caller { id, .. } => (1, id.to_string()),
-            Ending::CallerKey { name, .. } => (1, name.caller.to_string()),
+            Ending::Policy { name: PolicyName::Workspace(id), .. } => (0, id.name()),
+            Ending::Policy { name: PolicyName::Organization(id), .. } => (1, id.name()),
+            Ending::Caller { id, .. } => (2, id.to_string()),
+            Ending::CallerKey { name, .. } => (2, name.caller.to_string()),
         });
         done.add(apply(store, batch).await?);
     }
@@ -165,12 +171,14 @@ fn read_export(keys: &KeyRing, path: &Path) -> Result<Vec<(usize, Place, Ending)
     Ok(endings)
 }
 
-/// Everything but the changes of a workspace's state that later ones replaced: what was resumed must not be suspended on the way.
+/// Everything but the changes of a workspace's state and of a policy that later ones replaced: what was resumed must not be suspended on
+/// the way.
 fn what_counts(endings: Vec<(usize, Place, Ending)>) -> Vec<Ending> {
     let mut seen = HashSet::new();
     let mut counts: Vec<_> = endings.into_iter().rev().map(|(_, _, ending)| ending).collect();
     counts.retain(|ending| match ending {
-        Ending::Workspace { id, create_time, state: _ } => seen.insert((id.clone(), *create_time)),
+        Ending::Workspace { id, create_time, state: _ } => seen.insert((id.name(), *create_time)),
+        Ending::Policy { name, create_time, state: _ } => seen.insert((name.to_string(), *create_time)),
         Ending::Token { .. } | Ending::TokenRotated { .. } | Ending::Caller { .. } | Ending::CallerKey { .. } => true,
     });
     counts.reverse();
@@ -236,6 +244,25 @@ async fn end_again(tx: &WriteTx, ending: Ending, done: &mut Restored) -> Result<
             tx.audit(event(Chain::Workspace(id.clone()), kind, id.name(), row)).await?;
             done.workspaces += 1;
         }
+        Ending::Policy { name: PolicyName::Workspace(id), create_time, state } => {
+            let is_older = |read: &Governed| read.create_time == create_time && read.policy.update_time < state.update_time;
+            let Some(read) = tx.lock_workspace(&id).await?.filter(is_older) else { return Ok(()) };
+            let changed = Workspace { policy: state, ..(**read).clone() };
+            let Some(workspace) = tx.update_workspace(&read, changed).await? else { return Ok(()) };
+            let row = tx.row_is(&*workspace).await?;
+            tx.audit(event(Chain::Workspace(id.clone()), EventType::PolicyUpdated, id.name(), row)).await?;
+            done.policies += 1;
+        }
+        Ending::Policy { name: PolicyName::Organization(id), create_time, state } => {
+            let is_older =
+                |read: &Locked<Organization>| read.create_time == create_time && read.policy.update_time < state.update_time;
+            let Some(read) = tx.lock_organization(&id).await?.filter(is_older) else { return Ok(()) };
+            let changed = Organization { policy: state, ..(*read).clone() };
+            let Some(organization) = tx.update_organization(&read, changed).await? else { return Ok(()) };
+            let row = tx.row_is(&*organization).await?;
+            tx.audit(event(Chain::Installation, EventType::PolicyUpdated, id.name(), row)).await?;
+            done.policies += 1;
+        }
         Ending::TokenRotated { name, end } => {
             let Some(_) = tx.lock_workspace(&name.workspace).await? else { return Ok(()) };
             let Some(read) = tx.token(&name).await?.filter(|token| token.revocation.is_none()) else { return Ok(()) };
@@ -269,11 +296,11 @@ async fn end_again(tx: &WriteTx, ending: Ending, done: &mut Restored) -> Result<
 
 /// Says in the installation's chain what was done.
 async fn tell(store: &Store, done: &Restored, how: &str) -> Result<(), StoreError> {
-    let Restored { workspaces, tokens, callers, caller_keys, refused: _ } = done;
+    let Restored { workspaces, policies, tokens, callers, caller_keys, refused: _ } = done;
     let event = event(Chain::Installation, EventType::InstallationRestored, String::new(), RowAfter::None);
     let event = Event {
         detail: format!(
-            "{how}: {workspaces} workspaces, {tokens} tokens, {callers} callers, {caller_keys} caller keys ended again"
+            "{how}: {policies} policies set, and {workspaces} workspaces, {tokens} tokens, {callers} callers, {caller_keys} caller keys ended again"
         ),
         ..event
     };
@@ -296,8 +323,9 @@ fn event(chain: Chain, kind: EventType, resource: String, row: RowAfter) -> Even
 
 impl Restored {
     fn add(&mut self, other: Self) {
-        let Self { workspaces, tokens, callers, caller_keys, refused } = other;
+        let Self { workspaces, policies, tokens, callers, caller_keys, refused } = other;
         self.workspaces += workspaces;
+        self.policies += policies;
         self.tokens += tokens;
         self.callers += callers;
         self.caller_keys += caller_keys;

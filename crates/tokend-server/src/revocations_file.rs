@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 const INTERVAL: Duration = Duration::from_millis(250);
 /// Lines that are appended, and synced, at once.
 const LINES_AT_ONCE: u64 = 500;
-/// Most bytes of a line: the name, the reason and the rest.
-const MAX_LINE: u64 = 16 * 1024;
+/// Most bytes of a line: that of a policy with a long list of scopes.
+const MAX_LINE: u64 = 64 * 1024;
 
 /// Why the file can't be kept. Each is one sentence that says what to do.
 #[derive(Debug, thiserror::Error)]

@@ -38,6 +38,9 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/tokend.v1.WorkspaceAdmin/CreateOrganization", Rule::Roles(&[Admin])),
     ("/tokend.v1.WorkspaceAdmin/GetOrganization", Rule::Roles(&[Admin, Auditor])),
     ("/tokend.v1.WorkspaceAdmin/ListOrganizations", Rule::Roles(&[Admin, Auditor])),
+    // Of a WORKSPACE_ADMIN: its workspaces' own.
+    ("/tokend.v1.WorkspaceAdmin/GetTokenPolicy", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
+    ("/tokend.v1.WorkspaceAdmin/UpdateTokenPolicy", Rule::Roles(&[Admin, WorkspaceAdmin])),
     ("/tokend.v1.CallerAdmin/CreateCaller", Rule::Roles(&[Admin])),
     ("/tokend.v1.CallerAdmin/GetCaller", Rule::Roles(&[Admin, Auditor])),
     ("/tokend.v1.CallerAdmin/ListCallers", Rule::Roles(&[Admin, Auditor])),

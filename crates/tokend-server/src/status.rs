@@ -109,6 +109,7 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::WorkspaceDeleted(_) => (Code::FailedPrecondition, R::WorkspaceDeleted),
         Refusal::PolicyViolated(_) => (Code::FailedPrecondition, R::PolicyViolated),
         Refusal::TooManyActiveTokens { .. } => (Code::ResourceExhausted, R::TooManyActiveTokens),
+        Refusal::EtagMismatch(_) => (Code::Aborted, R::EtagMismatch),
         Refusal::RequestIdReused(_) => (Code::InvalidArgument, R::RequestIdReused),
         Refusal::AuditPositionGone { .. } => (Code::OutOfRange, R::AuditPositionGone),
         Refusal::RevisionNotReached | Refusal::Storage(StoreError::Unavailable { .. }) => {

@@ -39,9 +39,9 @@ pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use outbox::{Backlog, Claim};
 pub use read::{
-    CallerKeyPage, CallerPage, DuePlace, DueTokens, EndedBy, Governed, MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED,
-    MAX_EXAMINED_RECORDS, OrganizationPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage, StoredEnding,
-    StoredToken, StoredWorkspace, TimeCursor, TokenPage, TokenPlace, WorkspacePage,
+    Affected, CallerKeyPage, CallerPage, DuePlace, DueTokens, Edit, EndedBy, Governed, MAX_COUNTED, MAX_COUNTED_AMONG,
+    MAX_EXAMINED, MAX_EXAMINED_RECORDS, OrganizationPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage,
+    StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage, TokenPlace, WorkspacePage, unreadable_policy,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;

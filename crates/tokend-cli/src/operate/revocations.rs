@@ -88,9 +88,9 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
         },
     };
     store.close().await;
-    let Restored { workspaces, tokens, callers, caller_keys, refused } = restored?;
+    let Restored { workspaces, policies, tokens, callers, caller_keys, refused } = restored?;
     note(&format!(
-        "Ended again: {workspaces} workspaces, {tokens} tokens, {callers} callers, {caller_keys} caller keys. A new epoch has begun."
+        "Ended again: {workspaces} workspaces, {tokens} tokens, {callers} callers, {caller_keys} caller keys; {policies} policies set again. A new epoch has begun."
     ));
     if refused > 0 {
         note(&format!("{refused} rows were not what tokend wrote; they stay refused, and the log names them."));

@@ -29,6 +29,8 @@ event_types! {
     LogBegun = "log.begun",
     /// An organization was made.
     OrganizationCreated = "organization.created",
+    /// A token policy was set, which may bring tokens' ends forward.
+    PolicyUpdated = "policy.updated",
     /// A workspace was made.
     WorkspaceCreated = "workspace.created",
     /// A workspace was suspended.

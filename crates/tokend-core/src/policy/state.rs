@@ -22,13 +22,11 @@ impl PolicyState {
         if self.text.is_empty() { Ok(Policy::default()) } else { self.text.parse() }
     }
 
-    /// The state after `policy` is set at `now`.
-    ///
-    /// # Errors
-    /// [`MalformedPolicy`] if a later version wrote what is there now.
-    pub fn set(&self, policy: &Policy, now: Timestamp) -> Result<Self, MalformedPolicy> {
-        let deadlines = self.deadlines.after_edit(self.policy()?.applied_lifetime(), policy.applied_lifetime(), now);
-        Ok(Self { text: policy.to_string(), update_time: Some(now), deadlines })
+    /// The state after `policy` is set at `now` in place of the one that it `says`.
+    #[must_use]
+    pub fn set(&self, says: &Policy, policy: &Policy, now: Timestamp) -> Self {
+        let deadlines = self.deadlines.after_edit(says.applied_lifetime(), policy.applied_lifetime(), now);
+        Self { text: policy.to_string(), update_time: Some(now), deadlines }
     }
 
     /// Changes whenever the policy is set: what a client hands back to say which one it has seen.

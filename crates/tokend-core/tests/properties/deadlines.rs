@@ -75,6 +75,11 @@ impl Oracle {
     }
 }
 
+/// Sets the policy, which is read back as any other.
+fn set(state: &PolicyState, asked: Asked, now: Timestamp) -> PolicyState {
+    state.set(&state.policy().expect("well-formed"), &asked.policy(), now)
+}
+
 fn lifetime(micros: u64) -> Lifetime {
     Lifetime::from_micros(micros).expect("in range")
 }
@@ -131,13 +136,13 @@ proptest! {
                     let old = oracles[level].asked.applied();
                     is_looser = old.is_some_and(|old| policy.applied().is_none_or(|new| new > old));
                     reach = policy.applied().filter(|_| policy.applied() != old);
-                    levels[level] = levels[level].set(&policy.policy(), at(now)).expect("well-formed");
+                    levels[level] = set(&levels[level], policy, at(now));
                     oracles[level].set(policy, now);
                 }
                 Step::SetAgain { of_organization } => {
                     let level = usize::from(of_organization);
                     let deadlines = levels[level].deadlines.clone();
-                    levels[level] = levels[level].set(&oracles[level].asked.policy(), at(now)).expect("well-formed");
+                    levels[level] = set(&levels[level], oracles[level].asked, at(now));
                     prop_assert_eq!(&levels[level].deadlines, &deadlines);
                 }
             }
@@ -211,7 +216,7 @@ fn steps_are_bounded() {
     let mut ended = vec![None; tokens.len()];
     for round in 0..100 {
         for max in [4 + round % 2, 3] {
-            state = state.set(&Asked { max: Some(max), is_applied: true }.policy(), at(now)).expect("well-formed");
+            state = set(&state, Asked { max: Some(max), is_applied: true }, at(now));
         }
         now += 10;
         for (token, ended) in tokens.iter().zip(&mut ended).filter(|(token, _)| token.create_time.unix_micros() <= now - 10) {
@@ -230,8 +235,8 @@ fn steps_are_bounded() {
 fn steps_ahead_are_bounded() {
     let mut state = PolicyState::default();
     for round in 0..100 {
-        let policy = Asked { max: Some(1_000_000 - round), is_applied: true }.policy();
-        state = state.set(&policy, at(2 * i64::try_from(round).expect("small"))).expect("well-formed");
+        let asked = Asked { max: Some(1_000_000 - round), is_applied: true };
+        state = set(&state, asked, at(2 * i64::try_from(round).expect("small")));
     }
     assert_eq!(state.deadlines.as_slice().len(), Deadlines::MAX);
     let oldest = state.deadlines.as_slice()[0];

@@ -3,14 +3,15 @@
 use tokend_core::{
     ending::{Ending, NotAnEnding, Place},
     keyring::KeyState,
+    policy::{PolicyName, PolicyState},
     workspace::WorkspaceState,
 };
 
-use crate::samples::{OTHER_ROOT, ROOT, at, caller_key, revocation, ring, ring_of, roots_of, token};
+use crate::samples::{OTHER_ROOT, ROOT, at, caller_key, policy_state, revocation, ring, ring_of, roots_of, token};
 
 const PLACE: Place = Place { epoch: u64::MAX >> 1, position: 7 };
 
-fn endings() -> [Ending; 7] {
+fn endings() -> [Ending; 9] {
     let of_workspace = |state| Ending::Workspace { id: "acme".parse().expect("well-formed"), create_time: at(1), state };
     [
         Ending::Token { name: token().name, revocation: revocation() },
@@ -20,6 +21,16 @@ fn endings() -> [Ending; 7] {
         of_workspace(WorkspaceState::Active),
         of_workspace(WorkspaceState::Deleted { at: at(1_750_000_000_000_000) }),
         Ending::TokenRotated { name: token().name, end: at(1_750_000_000_000_000) },
+        Ending::Policy {
+            name: PolicyName::Workspace("acme".parse().expect("well-formed")),
+            create_time: at(1),
+            state: policy_state(),
+        },
+        Ending::Policy {
+            name: PolicyName::Organization("initech".parse().expect("well-formed")),
+            create_time: at(1),
+            state: PolicyState::default(),
+        },
     ]
 }
 

@@ -62,9 +62,9 @@ fn what_no_policy_says_is_refused() {
 fn an_etag_is_one_policys() {
     let never_set = PolicyState::default();
     assert_eq!(never_set.policy(), Ok(Policy::default()));
-    let emptied = never_set.set(&Policy::default(), at(1)).expect("well-formed");
-    let filled = emptied.set(&full(), at(2)).expect("well-formed");
-    let again = filled.set(&full(), at(3)).expect("well-formed");
+    let emptied = never_set.set(&Policy::default(), &Policy::default(), at(1));
+    let filled = emptied.set(&Policy::default(), &full(), at(2));
+    let again = filled.set(&full(), &full(), at(3));
     assert_eq!(filled.policy(), Ok(full()));
     let etags: BTreeSet<_> = [&never_set, &emptied, &filled, &again].into_iter().map(PolicyState::etag).collect();
     assert_eq!(etags.len(), 4, "setting a policy once more is another edit, too");

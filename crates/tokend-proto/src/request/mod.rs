@@ -6,6 +6,7 @@ pub mod caller_admin;
 pub mod leaks;
 pub mod organizations;
 pub mod page;
+pub mod policies;
 pub mod rotate_token;
 pub mod token_admin;
 pub mod token_verify;

@@ -9,7 +9,7 @@ use tokend_core::{
     audit::{Actor, Chain, Event, EventType, MalformedActor, Origin, Outcome, RowAfter},
     caller::{Caller, Role},
     credential::CredentialId,
-    name::{TokenName, WorkspaceId},
+    name::{OrganizationId, TokenName, WorkspaceId},
 };
 use tonic::Request;
 
@@ -84,6 +84,17 @@ pub(crate) fn sees_workspace(caller: &Caller, name: &str) -> Result<(), Refusal>
     match WorkspaceId::from_name(name) {
         Ok(workspace) if !caller.workspaces.includes(&workspace) => Err(Refusal::WorkspaceNotFound(workspace)),
         _ => Ok(()),
+    }
+}
+
+/// Refuses a policy that the caller may not see: an organization's is not a WORKSPACE_ADMIN's. What is no name is left to validation.
+pub(crate) fn sees_policy(caller: &Caller, name: &str) -> Result<(), Refusal> {
+    match name.strip_suffix("/tokenPolicy") {
+        Some(owner) if caller.role == Role::WorkspaceAdmin && OrganizationId::from_name(owner).is_ok() => {
+            Err(Refusal::RoleNotAllowed { caller: caller.id.name(), method: "an organization's token policy".to_owned() })
+        }
+        Some(owner) => sees_workspace(caller, owner),
+        None => Ok(()),
     }
 }
 

@@ -43,6 +43,7 @@ subjects! {
     ResumeWorkspaceRequest.name,
     DeleteWorkspaceRequest.name,
     GetOrganizationRequest.name,
+    GetTokenPolicyRequest.name,
     GetCallerRequest.name,
     DeleteCallerRequest.name,
     CreateCallerKeyRequest.parent,
@@ -70,6 +71,12 @@ impl Subject for v1::CreateWorkspaceRequest {
 impl Subject for v1::CreateOrganizationRequest {
     fn subject(&self) -> Cow<'_, str> {
         format!("{}/{}", OrganizationId::COLLECTION, self.organization_id).into()
+    }
+}
+
+impl Subject for v1::UpdateTokenPolicyRequest {
+    fn subject(&self) -> Cow<'_, str> {
+        Cow::Borrowed(self.policy.as_ref().map_or("", |policy| &policy.name))
     }
 }
 

@@ -2,21 +2,26 @@ use std::sync::Arc;
 
 use tokend_proto::{
     request::organizations::{CreateOrganization, GetOrganization, ListOrganizations},
+    request::policies::{GetTokenPolicy, UpdateTokenPolicy},
     request::workspace_admin::{CreateWorkspace, DeleteWorkspace, GetWorkspace, ListWorkspaces, ResumeWorkspace, SuspendWorkspace},
     v1,
-    view::{organization_message, workspace_message},
+    view::{affected_token_message, effective_policy_message, organization_message, policy_message, workspace_message},
 };
-use tokend_store::StoredWorkspace;
+use tokend_store::{Affected, StoredWorkspace};
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::{
-    access::{Act, admitted, sees_workspace},
-    paging::{List, id_position},
+    access::{Act, admitted, sees_policy, sees_workspace},
+    paging::{List, fit, id_position},
     refusal::Refusal,
-    usecases::{Context, organizations, workspaces},
+    usecases::{
+        Context, organizations,
+        policies::{self, Shown, Updated},
+        workspaces,
+    },
 };
 
-/// Makes, shows, suspends and deletes workspaces; makes and shows organizations.
+/// Makes, shows, suspends and deletes workspaces; makes and shows organizations; shows and sets the token policies of both.
 #[derive(Debug)]
 pub(crate) struct WorkspaceAdminService(pub(crate) Arc<Context>);
 
@@ -127,6 +132,43 @@ impl v1::workspace_admin_server::WorkspaceAdmin for WorkspaceAdminService {
             next_page_token: list.next_page_token(next.as_deref().map(str::as_bytes)),
         }))
     }
+
+    async fn get_token_policy(
+        &self,
+        request: Request<v1::GetTokenPolicyRequest>,
+    ) -> Result<Response<v1::GetTokenPolicyResponse>, Status> {
+        let (Act { caller, .. }, message) = admitted(request)?;
+        sees_policy(&caller, &message.name)?;
+        let request = GetTokenPolicy::from_message(&message).map_err(Refusal::from)?;
+        let (policy, effective) = policy_messages(&policies::get(&self.0, request).await?);
+        Ok(Response::new(v1::GetTokenPolicyResponse { policy: Some(policy), effective }))
+    }
+
+    async fn update_token_policy(
+        &self,
+        request: Request<v1::UpdateTokenPolicyRequest>,
+    ) -> Result<Response<v1::UpdateTokenPolicyResponse>, Status> {
+        let (act, message) = admitted(request)?;
+        sees_policy(&act.caller, message.policy.as_ref().map_or("", |policy| &policy.name))?;
+        let request = UpdateTokenPolicy::from_message(message, &self.0.catalog).map_err(Refusal::from)?;
+        let Updated { shown, affected: Affected { count, some }, revision } = policies::update(&self.0, act, request).await?;
+        let (policy, effective) = policy_messages(&shown);
+        let (affected, _) = fit(some.iter().map(|(token, end)| affected_token_message(token, *end)));
+        Ok(Response::new(v1::UpdateTokenPolicyResponse {
+            policy: Some(policy),
+            effective,
+            affected_count: i64::try_from(count).unwrap_or(i64::MAX),
+            affected,
+            revision: revision.map(Into::into),
+        }))
+    }
+}
+
+/// The policy, and what binds a workspace's tokens.
+fn policy_messages(shown: &Shown) -> (v1::TokenPolicy, Option<v1::TokenPolicy>) {
+    let Shown { name, policy, state, effective } = shown;
+    let effective = effective.as_ref().map(|rules| effective_policy_message(name, rules));
+    (policy_message(name, policy, state), effective)
 }
 
 fn message_of(stored: StoredWorkspace) -> v1::Workspace {

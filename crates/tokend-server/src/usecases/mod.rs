@@ -6,6 +6,7 @@ pub(crate) mod bulk;
 pub(crate) mod callers;
 pub(crate) mod leaks;
 pub(crate) mod organizations;
+pub(crate) mod policies;
 mod retries;
 pub(crate) mod rotation;
 pub(crate) mod tokens;

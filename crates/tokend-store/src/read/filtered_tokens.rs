@@ -102,10 +102,14 @@ async fn filtered_tokens(
 }
 
 /// The order of lists.
-const KEY: [Column; 2] = [Column::CreateTime, Column::Id];
+pub(super) const KEY: [Column; 2] = [Column::CreateTime, Column::Id];
 
 /// The first `most` of the rows, newest first, and where they end if there are more.
-async fn first(shared: &Shared, rows: Select<Entity>, most: u64) -> Result<(Select<Entity>, Option<TimeCursor>), StoreError> {
+pub(super) async fn first(
+    shared: &Shared,
+    rows: Select<Entity>,
+    most: u64,
+) -> Result<(Select<Entity>, Option<TimeCursor>), StoreError> {
     let places = rows.clone().select_only().columns(KEY).order_by_desc(Column::CreateTime).order_by_desc(Column::Id);
     // The last one, and one more: both are read off the index, without the rows.
     let last = places.offset(most.saturating_sub(1)).limit(2);

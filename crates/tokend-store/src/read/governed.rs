@@ -2,12 +2,13 @@
 
 use std::ops::Deref;
 
-use sea_orm::{EntityTrait, QueryResult, QueryTrait, sea_query::SelectStatement};
+use sea_orm::{ConnectionTrait, EntityTrait, QueryResult, QueryTrait, sea_query::SelectStatement};
 use tokend_core::{
     name::WorkspaceId,
     organization::Organization,
     policy::{MalformedPolicy, Policy},
     row_mac::Sealed,
+    time::Timestamp,
     token::Circumstances,
     workspace::Workspace,
 };
@@ -17,6 +18,7 @@ use crate::{
     entity::{organizations, workspaces},
     error::StoreError,
     row::Judge,
+    store::Store,
     write::Locked,
 };
 
@@ -68,7 +70,7 @@ impl Governed {
     /// [`StoreError::Corrupt`] if a later version wrote it.
     pub fn policy(&self) -> Result<Policy, StoreError> {
         let Workspace { id, policy, .. } = &*self.workspace;
-        policy.policy().map_err(|problem| unreadable(Workspace::TABLE, id.to_string(), problem))
+        policy.policy().map_err(|problem| unreadable_policy(Workspace::TABLE, id.to_string(), problem))
     }
 
     /// The policy of its organization: the empty one, if it belongs to none.
@@ -77,7 +79,7 @@ impl Governed {
     /// As of [`policy`](Self::policy).
     pub fn organizations_policy(&self) -> Result<Policy, StoreError> {
         let Some(Organization { id, policy, .. }) = self.organization() else { return Ok(Policy::default()) };
-        policy.policy().map_err(|problem| unreadable(Organization::TABLE, id.to_string(), problem))
+        policy.policy().map_err(|problem| unreadable_policy(Organization::TABLE, id.to_string(), problem))
     }
 
     /// The workspace and what its tokens depend on.
@@ -95,6 +97,24 @@ impl Deref for Governed {
     }
 }
 
+impl Store {
+    /// A workspace with its organization, and database time. `None` if there is none of that id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn governed_workspace(&self, id: &WorkspaceId) -> Result<Option<(Governed, Timestamp)>, StoreError> {
+        let id = id.clone();
+        self.run(move |shared| async move {
+            let mut query = governed(&id);
+            shared.select_now(&mut query);
+            let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
+            let now = shared.read_now(&found)?;
+            Ok(Some((Governed::read(&shared.judge(), &found, GOVERNED)?, now)))
+        })
+        .await
+    }
+}
+
 /// The prefixes of the columns that [`governed`] finds.
 pub(super) const GOVERNED: [&str; 2] = [LEFT, RIGHT];
 
@@ -103,6 +123,8 @@ pub(super) fn governed(id: &WorkspaceId) -> SelectStatement {
     workspaces::Entity::find_by_id(id.as_str()).find_also_related(organizations::Entity).into_query()
 }
 
-fn unreadable(table: &'static str, row: String, problem: MalformedPolicy) -> StoreError {
+/// The error of a row whose policy a later version wrote.
+#[must_use]
+pub fn unreadable_policy(table: &'static str, row: String, problem: MalformedPolicy) -> StoreError {
     StoreError::corrupt(table, row, format!("column policy {problem}"))
 }

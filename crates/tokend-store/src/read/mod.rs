@@ -2,6 +2,7 @@
 //!
 //! Lists page by key, never by offset, so that what is made meanwhile shifts no page; each row of a list is a `Result` of its own.
 
+mod affected;
 mod audit;
 mod callers;
 mod ended_tokens;
@@ -17,13 +18,14 @@ mod tokens;
 mod usage;
 mod workspaces;
 
+pub use affected::{Affected, Edit};
 pub use audit::RecordPage;
 pub use callers::{CallerKeyPage, CallerPage};
 pub use ended_tokens::EndedBy;
 pub use endings::StoredEnding;
 pub use filtered_audit::MAX_EXAMINED_RECORDS;
 pub use filtered_tokens::{MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, TokenPlace};
-pub use governed::Governed;
+pub use governed::{Governed, unreadable_policy};
 pub use notices::{DuePlace, DueTokens};
 pub use organizations::OrganizationPage;
 pub use presented::{PresentedCallerKey, PresentedCertificate, PresentedToken};

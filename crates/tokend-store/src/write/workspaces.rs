@@ -2,7 +2,7 @@ use sea_orm::{
     ActiveValue::{NotSet, Set},
     ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select,
 };
-use tokend_core::{ending::Ending, name::WorkspaceId, token::Circumstances, workspace::Workspace};
+use tokend_core::{ending::Ending, name::WorkspaceId, policy::PolicyName, token::Circumstances, workspace::Workspace};
 
 use super::{Insert, Locked, WriteTx};
 use crate::{
@@ -86,8 +86,11 @@ impl WriteTx {
         if !self.change(&update.into_query()).await? {
             return Ok(None);
         }
-        if workspace.state != read.state {
-            let Workspace { id, create_time, state, .. } = workspace.clone();
+        let Workspace { id, create_time, state, policy, .. } = workspace.clone();
+        if policy != read.policy {
+            self.ends(Ending::Policy { name: PolicyName::Workspace(id.clone()), create_time, state: policy });
+        }
+        if state != read.state {
             self.ends(Ending::Workspace { id, create_time, state });
         }
         Ok(Some(Locked::new(workspace, mac)))
