@@ -10,6 +10,7 @@ use tokend_core::{
     policy::PolicyState,
     text::Reason,
     token::{Expiry, Revocation, Token},
+    webhook::Message,
     workspace::{Workspace, WorkspaceState},
 };
 use tokend_store::{Insert, OpenError, SealedTable, Store, StoreError, WriteTx, migrate};
@@ -181,8 +182,14 @@ async fn renewing_leaves_nothing_but_what_was_tampered_with(fixture: Fixture) {
         assert_eq!(insert_workspace(&store, &workspace(id, now)).await, Insert::Done);
         assert_eq!(insert_token(&store, &fixture.token(&workspace_id(id), now)).await, Insert::Done);
     }
+    for id in ["m0", "m1"] {
+        let message = Message { id: id.parse().expect("an id"), event: id.into(), subject: id.into(), payload: id.into() };
+        let enqueued = store.write::<_, StoreError, _>(move |tx| Box::pin(async move { tx.enqueue(&message).await })).await;
+        assert_eq!(enqueued.expect("it works"), Insert::Done);
+    }
     assert!(activate(&store, kid).await);
     assert_eq!(insert_workspace(&store, &workspace("a7", now)).await, Insert::Done);
+    fixture.sql("UPDATE webhook_outbox SET payload = 'm2' WHERE id = 'm1'").await;
     fixture.sql("UPDATE workspaces SET create_time = create_time + 1 WHERE id IN ('a1', 'a2', 'a6')").await;
 
     for table in SealedTable::ALL {
@@ -202,6 +209,7 @@ async fn renewing_leaves_nothing_but_what_was_tampered_with(fixture: Fixture) {
             SealedTable::Workspaces => (4, 3),
             SealedTable::Tokens => (7, 0),
             SealedTable::Callers | SealedTable::CallerKeys => (1, 0),
+            SealedTable::Messages => (1, 1),
         };
         assert_eq!((renewed, refused), expected, "{table:?}");
         assert!(steps > (renewed + refused) / 3, "{table:?} in steps of two: {steps}");

@@ -15,7 +15,8 @@ on_both!(
     who_was_slow_puts_nothing_off,
     those_due_for_longest_are_claimed_first,
     many_that_claim_at_once_get_each_message_once,
-    a_row_that_cannot_be_read_stays_and_hides_no_other,
+    what_tokend_did_not_write_stays_and_hides_no_other,
+    a_key_that_is_not_at_hand_claims_nothing,
     the_backlog_tells_how_much_and_how_old,
 );
 
@@ -167,18 +168,45 @@ async fn many_that_claim_at_once_get_each_message_once(fixture: Fixture) {
     assert_eq!(times, names.into_iter().map(|name| (name, 1)).collect());
 }
 
-async fn a_row_that_cannot_be_read_stays_and_hides_no_other(fixture: Fixture) {
+async fn what_tokend_did_not_write_stays_and_hides_no_other(fixture: Fixture) {
     let store = fixture.initialized().await;
-    for id in ["bad", "good"] {
+    let ids = ["id", "event", "subject", "payload", "mac", "good"];
+    for id in ids {
         assert_eq!(enqueue(&store, &message(id)).await, Insert::Done);
     }
-    // No header can carry it.
-    assert_eq!(fixture.sql("UPDATE webhook_outbox SET id = 'b a d' WHERE id = 'bad'").await, 1);
+    for change in ["id = 'i d'", "event = 'token.ended'", "subject = ''", "payload = '{}'"] {
+        let (column, _) = change.split_once(' ').expect("a column");
+        assert_eq!(fixture.sql(&format!("UPDATE webhook_outbox SET {change} WHERE id = '{column}'")).await, 1);
+    }
+    let mac = fixture.bytes(&[1; 34]);
+    assert_eq!(fixture.sql(&format!("UPDATE webhook_outbox SET mac = {mac} WHERE id = 'mac'")).await, 1);
     let claimed = store.claim_messages(9, MINUTE).await.expect("it works");
     let (good, bad): (Vec<_>, Vec<_>) = claimed.into_iter().partition(Result::is_ok);
-    assert!(matches!(&bad[..], [Err(StoreError::Corrupt { row, .. })] if row == "b a d"), "{bad:?}");
     assert!(matches!(&good[..], [Ok(claim)] if claim.message == message("good")), "{good:?}");
-    assert_eq!(fixture.number("SELECT count(*) FROM webhook_outbox").await, 2);
+    for bad in &bad {
+        match bad {
+            // No header can carry it.
+            Err(StoreError::Corrupt { row, .. }) => assert_eq!(row, "i d"),
+            Err(StoreError::Tampered { row, .. }) => assert!(ids[1..5].contains(&row.as_str()), "{row}"),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((bad.len(), fixture.number("SELECT count(*) FROM webhook_outbox").await), (5, 6));
+    let refused = store.refused_rows().find(|(table, _)| *table == "webhook_outbox");
+    assert_eq!(refused, Some(("webhook_outbox", 5)));
+}
+
+async fn a_key_that_is_not_at_hand_claims_nothing(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    assert_eq!(enqueue(&store, &message("one")).await, Insert::Done);
+    // The MAC of a key that the database knows and this process lacks.
+    let key = "SELECT '9', fingerprint, create_time, 'VERIFIES' FROM keyring_keys";
+    fixture.sql(&format!("INSERT INTO keyring_keys (kid, fingerprint, create_time, state) {key}")).await;
+    let mac = [[1, b'9'].as_slice(), &[7; 32]].concat();
+    assert_eq!(fixture.sql(&format!("UPDATE webhook_outbox SET mac = {}", fixture.bytes(&mac))).await, 1);
+    let claimed = store.claim_messages(9, MINUTE).await;
+    assert!(matches!(claimed, Err(StoreError::WrongKeys { .. })), "{claimed:?}");
+    assert_eq!(fixture.number("SELECT attempts FROM webhook_outbox").await, 0);
 }
 
 async fn the_backlog_tells_how_much_and_how_old(fixture: Fixture) {

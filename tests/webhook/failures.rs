@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokend_tests::{Installation, Server, eventually, on_sqlite};
+use tokend_tests::{Installation, Server, eventually, http, on_sqlite};
 
 use crate::{
     outbox::{empties, enqueue, waiting},
@@ -16,7 +16,7 @@ on_sqlite!(
     a_redirect_is_not_followed,
     a_receiver_that_is_gone_is_told_of_and_messages_are_kept,
     an_answer_without_an_end_is_an_answer,
-    a_row_that_cannot_be_read_stays_and_hides_no_other,
+    what_tokend_did_not_write_is_not_sent,
 );
 
 /// Waits until the log has all of these words in one line.
@@ -80,11 +80,16 @@ async fn an_answer_without_an_end_is_an_answer(installation: Installation) {
     assert_eq!(receiver.got().len(), 8);
 }
 
-async fn a_row_that_cannot_be_read_stays_and_hides_no_other(installation: Installation) {
+async fn what_tokend_did_not_write_is_not_sent(installation: Installation) {
+    let key = installation.init().await;
     let receiver = Receiver::start().await;
-    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
-    enqueue(&installation, &["msg 1", "msg_2"]).await;
+    enqueue(&installation, &["msg_1", "msg_2"]).await;
+    assert_eq!(installation.sql("UPDATE webhook_outbox SET payload = '{}' WHERE id = 'msg_1'").await, 1);
+    let server = installation.serve_with(&key, Webhook::new(&installation, &receiver).arguments()).await;
     assert_eq!(receiver.gets(1).await[0].id(), "msg_2");
-    is_logged(&server, &["ERROR", "webhook_outbox", "msg 1"]).await;
-    eventually("one is left", async || (waiting(&installation).await == ["msg 1"]).then_some(())).await;
+    is_logged(&server, &["ERROR", "webhook_outbox", "msg_1", "behind tokend's back"]).await;
+    let counted = "tokend_tampered_rows_total{table=\"webhook_outbox\"} 1";
+    eventually("it is counted", async || http::get(server.ops_address(), "/metrics").1.contains(counted).then_some(())).await;
+    eventually("one is left", async || (waiting(&installation).await == ["msg_1"]).then_some(())).await;
+    assert_eq!(receiver.got().len(), 1);
 }

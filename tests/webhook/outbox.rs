@@ -1,5 +1,9 @@
-//! Messages put into the outbox past the program, and what is left of them.
+//! Messages put into the outbox by a process that is none of the servers, and what is left of them.
 
+use std::{fs, sync::Arc};
+
+use tokend_core::{clock::Clock, keyring::RootKeys, webhook::Message};
+use tokend_store::{Insert, Settings, Store, StoreError};
 use tokend_tests::{Installation, eventually};
 
 /// The body of a message.
@@ -9,10 +13,34 @@ pub(crate) fn payload(id: &str) -> String {
 
 /// Puts messages into the outbox, due at once.
 pub(crate) async fn enqueue(installation: &Installation, ids: &[&str]) {
-    let row = |id: &&str| format!("('{id}', 'token.expired', 'workspaces/acme/tokens/{id}', '{}', 1, 0, 1)", payload(id));
-    let rows: Vec<_> = ids.iter().map(row).collect();
-    let columns = "id, event, subject, payload, create_time, attempts, due_time";
-    installation.sql(&format!("INSERT INTO webhook_outbox ({columns}) VALUES {}", rows.join(", "))).await;
+    let message = |id: &&str| Message {
+        id: id.parse().expect("an id"),
+        event: "token.expired".to_owned(),
+        subject: format!("workspaces/acme/tokens/{id}"),
+        payload: payload(id),
+    };
+    let messages: Vec<_> = ids.iter().map(message).collect();
+    let store = open(installation).await;
+    let enqueue = store.write::<_, StoreError, _>(move |tx| {
+        Box::pin(async move {
+            for message in &messages {
+                assert_eq!(tx.enqueue(message).await?, Insert::Done);
+            }
+            Ok(())
+        })
+    });
+    enqueue.await.expect("it works");
+    store.close().await;
+}
+
+async fn open(installation: &Installation) -> Store {
+    let url = match installation.postgres() {
+        Some(database) => database.url().to_owned(),
+        None => format!("sqlite://{}", installation.data_dir().join("tokend.db").display()),
+    };
+    let keyring = fs::read_to_string(installation.data_dir().join("keyring")).expect("it is there");
+    let roots = RootKeys::from_toml(&keyring).expect("it is a key ring");
+    Store::open(&Settings::new(url), Arc::new(roots), Clock::system()).await.expect("it opens")
 }
 
 /// What is in the outbox.

@@ -8,29 +8,29 @@
 //!
 //! To claim is to move `due_time` ahead and to count the try, in one change: of several servers one tries, and what a server had
 //! claimed when it died is tried by another. The number of the try is the claim's fence: who was slow can't put off somebody else's
-//! try. A message can be sent twice, when a server dies or stalls between the receiver's answer and the removal; never is one lost.
+//! try. A message carries a MAC, so that who can write to the database can't have tokend sign what it did not say.
+//!
+//! A message can be sent twice, when a server dies or stalls between the receiver's answer and the removal; never is one lost.
 
 use std::time::Duration;
 
 use sea_orm::{
-    ActiveValue::Set,
-    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait,
     sea_query::{Expr, LockBehavior, LockType, Query},
 };
 use tokend_core::{
+    row_mac::Sealed,
     time::Timestamp,
     webhook::{Message, MessageId},
 };
 
 use crate::{
-    entity::webhook_outbox::{ActiveModel, Column, Entity, Model},
+    entity::webhook_outbox::{Column, Entity},
     error::StoreError,
-    row,
+    row::{self, Judge},
     store::Store,
     write::{Insert, WriteTx},
 };
-
-const TABLE: &str = "webhook_outbox";
 
 /// A message that is the claimer's to send, until `until`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,40 +60,32 @@ impl WriteTx {
     /// # Errors
     /// [`StoreError`].
     pub async fn enqueue(&self, message: &Message) -> Result<Insert, StoreError> {
-        let Message { id, event, subject, payload } = message;
-        let now = self.now().await?.unix_micros();
-        let row = ActiveModel {
-            id: Set(id.to_string()),
-            event: Set(event.clone()),
-            subject: Set(subject.clone()),
-            payload: Set(payload.clone()),
-            create_time: Set(now),
-            attempts: Set(0),
-            due_time: Set(now),
-        };
-        self.insert(Entity::insert(row)).await
+        let mac = self.seal(message).await?;
+        self.insert(Entity::insert(row::message_to_model(message, self.now().await?, &mac))).await
     }
 
-    /// Rows that another server is claiming are its own business.
-    async fn due_messages(&self, now: Timestamp, limit: u64) -> Result<Vec<Model>, StoreError> {
+    async fn claim_messages(&self, limit: u64, lease: Duration) -> Result<Vec<Result<Claim, StoreError>>, StoreError> {
+        let now = self.now().await?;
         let due = Entity::find()
             .filter(Column::DueTime.lte(now.unix_micros()))
             .order_by_asc(Column::DueTime)
             .limit(limit)
+            // Rows that another server is claiming are its own business.
             .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         let found = self.find_all(&due.into_query()).await?;
-        Ok(found.iter().map(|row| Model::from_query_result(row, "")).collect::<Result<_, _>>()?)
-    }
-
-    async fn claim(&self, due: Vec<Model>, now: Timestamp, lease: Duration) -> Result<Vec<Result<Claim, StoreError>>, StoreError> {
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<String> = found.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?;
         let mut update = Query::update();
         update
             .table(Entity)
             .value(Column::Attempts, Expr::col(Column::Attempts).add(1))
             .value(Column::DueTime, later(now, lease).unix_micros())
-            .and_where(Column::Id.is_in(due.iter().map(|row| row.id.clone())));
+            .and_where(Column::Id.is_in(ids));
         self.change(&update).await?;
-        Ok(due.into_iter().map(|row| read(row, now)).collect())
+        let judge = self.judge().await?;
+        found.iter().map(|columns| row::judged(read(judge, columns, now))).collect()
     }
 }
 
@@ -115,19 +107,12 @@ impl Store {
     }
 
     /// Claims messages that are due, at most `limit`, those first that have been due for longest: for `lease` nobody else claims them.
-    /// One that can't be read is an error in its place, and stays.
+    /// One that can't be read, or is not what tokend wrote, is an error in its place, and stays.
     ///
     /// # Errors
     /// [`StoreError`] of all of them: nothing was claimed.
     pub async fn claim_messages(&self, limit: u64, lease: Duration) -> Result<Vec<Result<Claim, StoreError>>, StoreError> {
-        self.write(move |tx: &WriteTx| {
-            Box::pin(async move {
-                let now = tx.now().await?;
-                let due = tx.due_messages(now, limit).await?;
-                if due.is_empty() { Ok(Vec::new()) } else { tx.claim(due, now, lease).await }
-            })
-        })
-        .await
+        self.write(move |tx: &WriteTx| Box::pin(tx.claim_messages(limit, lease))).await
     }
 
     /// Removes a message that the receiver has.
@@ -180,14 +165,15 @@ impl Store {
 }
 
 /// The row as it is after it was claimed.
-fn read(model: Model, claim_time: Timestamp) -> Result<Claim, StoreError> {
-    let Model { id, event, subject, payload, create_time, attempts, due_time: _ } = model;
-    let corrupt = |problem| StoreError::corrupt(TABLE, id.clone(), problem);
+fn read(judge: &Judge, columns: &QueryResult, claim_time: Timestamp) -> Result<Claim, StoreError> {
+    let message = judge.read::<Message>(columns, "")?.into_inner();
+    let (attempts, create_time): (i64, i64) = (columns.try_get("", "attempts")?, columns.try_get("", "create_time")?);
+    let corrupt = |problem| StoreError::corrupt(Message::TABLE, message.id.to_string(), problem);
     Ok(Claim {
-        message: Message { id: row::column("id", id.parse()).map_err(corrupt)?, event, subject, payload },
         attempt: row::column("attempts", u64::try_from(attempts)).map_err(corrupt)?.saturating_add(1),
         create_time: row::time("create_time", create_time).map_err(corrupt)?,
         claim_time,
+        message,
     })
 }
 

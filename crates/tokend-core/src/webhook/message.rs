@@ -6,6 +6,7 @@ use crate::{
     credential::{Kind, Prefix, hint},
     expiry_notice::ExpiryNotice,
     name::TokenName,
+    row_mac::{MacInput, Sealed},
     time::Timestamp,
     token::Token,
 };
@@ -80,6 +81,19 @@ impl Message {
             subject: token.name.to_string(),
             // Texts and numbers: nothing that could fail.
             payload: serde_json::to_string(&payload).unwrap_or_default(),
+        }
+    }
+}
+
+/// While it waits: what is signed in our name is what we wrote.
+impl Sealed for Message {
+    const TABLE: &'static str = "webhook_outbox";
+    const LAYOUT: u8 = 1;
+
+    fn write_sealed_columns(&self, input: &mut MacInput) {
+        let Self { id, event, subject, payload } = self;
+        for text in [id.as_str(), event, subject, payload] {
+            input.text(text);
         }
     }
 }

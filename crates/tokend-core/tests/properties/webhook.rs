@@ -11,7 +11,7 @@ use tokend_core::{
     webhook::{Message, longest_pause_after, pause_after},
 };
 
-use crate::samples::{Script, at, token};
+use crate::samples::{Script, at, ring, token};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -69,6 +69,23 @@ fn a_message_has_one_id_whenever_it_is_made() {
             assert_eq!(id.as_str().parse(), Ok(id.clone()), "it can be sent");
             assert!(ids.insert(id), "{notice:?}");
         }
+    }
+}
+
+#[test]
+fn a_message_that_was_changed_while_it_waited_is_told() {
+    let (token, end) = (token(), at(1_800_000_000_000_000));
+    let message = Message::of_notice(ExpiryNotice::End, &token, end, &Prefix::default(), end);
+    let (ring, mac) = (ring(), ring().seal(&message));
+    assert!(ring.is_intact(&message, &mac));
+    let changed = [
+        Message { id: "msg_other".parse().expect("an id"), ..message.clone() },
+        Message { event: "token.expiring".to_owned(), ..message.clone() },
+        Message { subject: String::new(), ..message.clone() },
+        Message { payload: message.payload.replace("acme", "beta"), ..message.clone() },
+    ];
+    for message in changed {
+        assert!(!ring.is_intact(&message, &mac), "{message:?}");
     }
 }
 

@@ -7,7 +7,8 @@ CREATE TABLE webhook_outbox (
     payload     TEXT             NOT NULL,
     create_time BIGINT           NOT NULL,
     attempts    BIGINT           NOT NULL,
-    due_time    BIGINT           NOT NULL
+    due_time    BIGINT           NOT NULL,
+    mac         BYTEA            NOT NULL
 );
 
 CREATE INDEX webhook_outbox_by_due_time ON webhook_outbox (due_time);

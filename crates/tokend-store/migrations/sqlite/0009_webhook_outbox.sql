@@ -7,7 +7,8 @@ CREATE TABLE webhook_outbox (
     payload     TEXT    NOT NULL,
     create_time INTEGER NOT NULL,
     attempts    INTEGER NOT NULL,
-    due_time    INTEGER NOT NULL
+    due_time    INTEGER NOT NULL,
+    mac         BLOB    NOT NULL
 ) STRICT;
 
 CREATE INDEX webhook_outbox_by_due_time ON webhook_outbox (due_time);

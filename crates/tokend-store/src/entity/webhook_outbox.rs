@@ -16,6 +16,7 @@ pub struct Model {
     pub attempts: i64,
     /// When the next try may begin.
     pub due_time: i64,
+    pub mac: Vec<u8>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

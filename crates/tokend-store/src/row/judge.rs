@@ -12,6 +12,7 @@ use tokend_core::{
     organization::Organization,
     row_mac::{RowMac, Sealed},
     token::Token,
+    webhook::Message,
     workspace::Workspace,
 };
 
@@ -99,7 +100,8 @@ pub(crate) fn judged<T>(read: Result<T, StoreError>) -> Result<Result<T, StoreEr
 }
 
 impl RefusedRows {
-    const TABLES: [&'static str; 5] = [Token::TABLE, Workspace::TABLE, Organization::TABLE, Caller::TABLE, CallerKey::TABLE];
+    const TABLES: [&'static str; 6] =
+        [Token::TABLE, Workspace::TABLE, Organization::TABLE, Caller::TABLE, CallerKey::TABLE, Message::TABLE];
 
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         Self::TABLES.into_iter().zip(&self.0).map(|(table, count)| (table, count.load(Ordering::Relaxed)))

@@ -13,6 +13,7 @@ use tokend_core::{
     row_mac::{RowMac, Sealed},
     time::Timestamp,
     token::{Expiry, Token},
+    webhook::Message,
     workspace::Workspace,
 };
 
@@ -49,6 +50,8 @@ pub enum SealedTable {
     Callers,
     /// Callers' keys.
     CallerKeys,
+    /// Messages that wait for the webhook.
+    Messages,
 }
 
 /// A row's place in its table, to go on after.
@@ -68,7 +71,8 @@ pub struct Renewed {
 
 impl SealedTable {
     /// Every one.
-    pub const ALL: [Self; 5] = [Self::Organizations, Self::Workspaces, Self::Tokens, Self::Callers, Self::CallerKeys];
+    pub const ALL: [Self; 6] =
+        [Self::Organizations, Self::Workspaces, Self::Tokens, Self::Callers, Self::CallerKeys, Self::Messages];
 
     /// Its name in the database.
     #[must_use]
@@ -79,6 +83,7 @@ impl SealedTable {
             Self::Tokens => Token::TABLE,
             Self::Callers => Caller::TABLE,
             Self::CallerKeys => CallerKey::TABLE,
+            Self::Messages => Message::TABLE,
         }
     }
 }
@@ -200,6 +205,7 @@ impl WriteTx {
             SealedTable::Tokens => self.renew::<Token>(kid, after, limit).await,
             SealedTable::Callers => self.renew::<Caller>(kid, after, limit).await,
             SealedTable::CallerKeys => self.renew::<CallerKey>(kid, after, limit).await,
+            SealedTable::Messages => self.renew::<Message>(kid, after, limit).await,
         }
     }
 

@@ -294,7 +294,7 @@ impl WriteTx {
         Ok(self.ring().await?.seal(row))
     }
 
-    async fn judge(&self) -> Result<&Judge, StoreError> {
+    pub(crate) async fn judge(&self) -> Result<&Judge, StoreError> {
         let find = async || {
             let known = known_keys::known(&self.tx).await?;
             let ring = self.shared.keys.ring_of(&known).map_err(StoreError::wrong_keys)?;
