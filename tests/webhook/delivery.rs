@@ -61,6 +61,7 @@ async fn what_was_not_taken_comes_again_and_is_the_same(installation: Installati
         assert!(delivery.is_signed_with(SECRET), "with the time of each try: {delivery:?}");
     }
     assert!(got[2].timestamp() > got[0].timestamp());
+    tries(&server, "refused", got.len() as u64).await;
     assert_eq!(waiting(&installation).await, ["msg_1"]);
 
     receiver.set(Reply::Status(299));

@@ -107,18 +107,18 @@ impl Sender {
         let answer = self.receiver.post(&claim, &signature).await;
         let retry_after = match &answer {
             Answer::Delivered => {
-                self.tally.delivered(&claim);
                 // If it can't be removed it is sent once more; that the database does not answer was logged.
                 let _ = self.store.remove_message(&claim.message.id).await;
+                self.tally.delivered(&claim);
                 return;
             }
             Answer::Refused { status: _, retry_after } => *retry_after,
             Answer::Unreachable { problem: _ } => None,
         };
         let pause = random::pause_after(claim.attempt, retry_after);
-        self.tally.failed(&claim, &answer, pause);
         // Otherwise it is due when the claim has run out.
         let _ = self.store.postpone_message(&claim, pause).await;
+        self.tally.failed(&claim, &answer, pause);
     }
 
     async fn measure(self: Arc<Self>) {
