@@ -31,8 +31,6 @@ import client
 # told the same.
 OUT_OF_REACH = {"UNSPECIFIED", "INTERNAL_FAULT", "OVERLOADED", "DEADLINE_EXCEEDED", "CANCELLED", "KEY_NOT_AT_HAND"}
 OUT_OF_REACH |= {"TOO_MANY_FAILED_AUTHENTICATIONS"}
-# Until policies can be set.
-OUT_OF_REACH |= {"POLICY_VIOLATED", "TOO_MANY_ACTIVE_TOKENS"}
 # Calls whose answers go on for ever.
 ENDLESS = {"/tokend.v1.AuditLog/WatchAuditEvents"}
 

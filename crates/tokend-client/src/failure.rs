@@ -84,3 +84,25 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    #[test]
+    fn each_condition_that_did_not_hold_is_shown_once() {
+        let mut details = ErrorDetails::with_error_info("POLICY_VIOLATED", "tokend", []);
+        let policy = "workspaces/acme/tokenPolicy";
+        details.add_precondition_failure_violation("require_expiry", policy, "choose an end");
+        details.add_precondition_failure_violation("allowed_scopes", policy, "choose among repository");
+        let message = format!("{policy} does not allow it: choose an end");
+        let failure = Failure::from(Status::with_error_details(Code::FailedPrecondition, &message, details));
+        assert_eq!(
+            failure.preconditions.iter().map(|failed| failed.kind.as_str()).collect::<Vec<_>>(),
+            ["require_expiry", "allowed_scopes"]
+        );
+        assert_eq!(failure.to_string(), format!("{message} (POLICY_VIOLATED)\n  {policy}: choose among repository"));
+    }
+}

@@ -1,8 +1,7 @@
 //! Whether a token may be made: what the policies of workspace and organization say of it, and how many tokens work already.
 
 use tokend_core::{
-    organization::Organization,
-    policy::{Admitted, Asked, Cap, NotAdmitted, Policies, Policy, Source, Violation},
+    policy::{Admitted, Asked, Cap, NotAdmitted, Policies, Policy, PolicyName, Source, Violation},
     scope::ScopeCatalog,
     time::Timestamp,
 };
@@ -51,12 +50,12 @@ impl<'a> Binding<'a> {
 
     /// The name of the policy, or of both.
     fn name(&self, of: Source) -> String {
-        let own = || format!("{}/tokenPolicy", self.workspace.id.name());
-        let whole = |organization: &Organization| format!("{}/tokenPolicy", organization.id.name());
-        match (self.workspace.organization(), of) {
-            (None, _) | (Some(_), Source::Workspace) => own(),
-            (Some(organization), Source::Organization) => whole(organization),
-            (Some(organization), Source::Both) => format!("{}, {}", whole(organization), own()),
+        let own = PolicyName::Workspace(self.workspace.id.clone());
+        let whole = self.workspace.organization().map(|organization| PolicyName::Organization(organization.id.clone()));
+        match (whole, of) {
+            (None, _) | (Some(_), Source::Workspace) => own.to_string(),
+            (Some(whole), Source::Organization) => whole.to_string(),
+            (Some(whole), Source::Both) => format!("{whole}, {own}"),
         }
     }
 }
