@@ -33,6 +33,7 @@ mod max_active_tokens;
 mod policy_at_creation;
 mod policy_at_rotation;
 mod policy_deadlines;
+mod policy_expiry_events;
 mod policy_races;
 mod reflection;
 mod replicas;

@@ -298,8 +298,8 @@ async fn a_schema_from_before_states(fixture: Fixture) {
     store.close().await;
     let forget = "DROP INDEX keyring_keys_one_active; ALTER TABLE keyring_keys DROP COLUMN state; \
                   ALTER TABLE keyring_keys DROP COLUMN activate_time; ALTER TABLE keyring_keys DROP COLUMN retire_time; \
-                  DROP TABLE endings; DROP TABLE organizations; DROP TABLE webhook_outbox; DROP TABLE token_notices; DROP TABLE token_usage; \
-                  DROP TABLE caller_key_usage; \
+                  DROP TABLE endings; DROP TABLE organizations; DROP TABLE webhook_outbox; DROP TABLE token_notices; \
+                  DROP TABLE token_usage; DROP TABLE caller_key_usage; DROP TABLE notice_plans; \
                   DROP INDEX tokens_by_revoke_time; DROP INDEX workspaces_deleted; \
                   ALTER TABLE tokens DROP COLUMN requested_expire_time; \
                   ALTER TABLE tokens DROP COLUMN rotated_from; ALTER TABLE tokens DROP COLUMN rotated_to; \

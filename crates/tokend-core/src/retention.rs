@@ -41,6 +41,7 @@ impl Ended<'_> {
     /// Whether it may be purged at `now`: it has ended, and that has been on record for `retention` at least.
     #[must_use]
     pub fn may_be_purged(&self, retention: Duration, now: Timestamp) -> bool {
+        // Follows from what is on record. What is deleted is gone for good, so it is asked nevertheless.
         let has_ended = match self.token.state(self.circumstances, now) {
             TokenState::Expired | TokenState::Revoked => true,
             TokenState::Active | TokenState::Suspended => false,

@@ -4,6 +4,9 @@
 //! tokens that are due, by an index -> a write for some of one workspace -> core says what is due -> note and events
 //! ```
 //!
+//! When there is something to tell of a token is noted with it. A policy that is applied moves that for any number of tokens at once: it
+//! puts their workspaces on a list, and what is on it is gone through first.
+//!
 //! What is noted and the events are one transaction, and the note is a conditional change: each notice goes on record once, whichever
 //! servers run, and however they end. That only one of them is at it spares work. However many tokens end at once, a write tells of a few
 //! and then leaves the workspace to others.
@@ -27,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     layers::telemetry::Telemetry,
     pace::Pace,
-    sweep::{AT_ONCE, Swept, sweep},
+    sweep::{AT_ONCE, IN_A_WRITE, Swept, sweep},
 };
 
 /// Time between looks for what is due: a notice is late by so much, and the time that the telling takes.
@@ -77,7 +80,51 @@ impl ExpiryKeeper {
 
     /// Tells of everything that is due, unless another server is at it.
     async fn tell_all(&self) -> Result<Swept, StoreError> {
+        if self.plan_all().await? == Swept::Elsewhere {
+            return Ok(Swept::Elsewhere);
+        }
         sweep(|after| self.store.due_notices(after, AT_ONCE), |workspace, tokens| self.tell(workspace, tokens)).await
+    }
+
+    /// Finds out when there is something to tell of tokens whose ends a policy moved.
+    async fn plan_all(&self) -> Result<Swept, StoreError> {
+        let mut after = None;
+        loop {
+            let workspaces = self.store.workspaces_to_plan(after, AT_ONCE).await?;
+            let Some(last) = workspaces.last().cloned() else { return Ok(Swept::Through) };
+            for workspace in workspaces {
+                match self.plan(&workspace).await {
+                    Ok(Swept::Through) => {}
+                    Ok(Swept::Elsewhere) => return Ok(Swept::Elsewhere),
+                    Err(error @ StoreError::Unavailable { .. }) => return Err(error),
+                    Err(error) => {
+                        tracing::error!(%workspace, %error, "what there is to tell of its tokens is not found out for now")
+                    }
+                }
+            }
+            after = Some(last);
+        }
+    }
+
+    /// Does that for a workspace, a write for some of its tokens after the other.
+    async fn plan(&self, workspace: &WorkspaceId) -> Result<Swept, StoreError> {
+        loop {
+            let workspace = workspace.clone();
+            let work = async move |tx: &WriteTx| {
+                if !tx.takes(Duty::Notices).await? {
+                    return Ok(None);
+                }
+                match tx.lock_workspace_and_policy(&workspace).await? {
+                    Some(workspace) => tx.plan_some(&workspace, IN_A_WRITE as u64).await.map(Some),
+                    None => Ok(Some(false)),
+                }
+            };
+            match self.store.write::<_, StoreError, _>(move |tx| Box::pin(async move { work(tx).await })).await? {
+                None => return Ok(Swept::Elsewhere),
+                Some(true) => {}
+                Some(false) => return Ok(Swept::Through),
+            }
+        }
     }
 
     /// Tells of some tokens of a workspace in a write of their own.

@@ -12,7 +12,7 @@ use tokend_store::{DuePlace, DueTokens, StoreError};
 /// Tokens, or workspaces, looked up at once.
 pub(crate) const AT_ONCE: u64 = 500;
 /// Tokens in a write.
-const IN_A_WRITE: usize = 50;
+pub(crate) const IN_A_WRITE: usize = 50;
 
 /// How it went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

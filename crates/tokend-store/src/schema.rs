@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 13] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 14] = [
     (
         1,
         "foundation",
@@ -63,6 +63,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 13] = [
         "key_usage",
         include_str!("../migrations/sqlite/0013_key_usage.sql"),
         include_str!("../migrations/postgres/0013_key_usage.sql"),
+    ),
+    (
+        14,
+        "notice_plans",
+        include_str!("../migrations/sqlite/0014_notice_plans.sql"),
+        include_str!("../migrations/postgres/0014_notice_plans.sql"),
     ),
 ];
 

@@ -15,6 +15,7 @@ pub(crate) mod endings;
 pub(crate) mod feed;
 pub(crate) mod installation;
 pub(crate) mod keyring_keys;
+pub(crate) mod notice_plans;
 pub(crate) mod organizations;
 pub(crate) mod request_ids;
 pub(crate) mod token_notices;

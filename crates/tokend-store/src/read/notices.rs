@@ -3,11 +3,15 @@ use sea_orm::{
     RelationTrait,
     sea_query::{Expr, ExprTrait},
 };
-use tokend_core::{name::TokenName, time::Timestamp};
+use tokend_core::{
+    name::{TokenName, WorkspaceId},
+    time::Timestamp,
+};
 
 use super::token_name;
 use crate::{
     entity::{
+        notice_plans,
         token_notices::{Column, Entity, Relation},
         tokens,
     },
@@ -50,6 +54,24 @@ impl Store {
             }
             let query = query.order_by_asc(Column::LookTime).order_by_asc(Column::Token).limit(limit);
             DueTokens::read(&shared.connection.query_all(&query.into_query()).await?, limit)
+        })
+        .await
+    }
+
+    /// Workspaces in which it is to be found out anew when there is something to tell of tokens, because a policy moved their ends: ordered
+    /// by id, at most `limit`, after `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn workspaces_to_plan(&self, after: Option<WorkspaceId>, limit: u64) -> Result<Vec<WorkspaceId>, StoreError> {
+        self.run(move |shared| async move {
+            let mut query = notice_plans::Entity::find().order_by_asc(notice_plans::Column::Workspace).limit(limit);
+            if let Some(after) = after {
+                query = query.filter(notice_plans::Column::Workspace.gt(after.as_str()));
+            }
+            // What is no id is no workspace's.
+            let read = |row: notice_plans::Model| row.workspace.parse().ok();
+            Ok(query.all(&shared.connection).await?.into_iter().filter_map(read).collect())
         })
         .await
     }

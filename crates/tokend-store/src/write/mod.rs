@@ -21,6 +21,7 @@ pub(crate) mod audit;
 mod callers;
 mod endings;
 mod keys;
+mod notice_plans;
 mod notices;
 mod organizations;
 mod requests;

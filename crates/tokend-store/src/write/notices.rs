@@ -7,7 +7,13 @@ use sea_orm::{
     ColumnTrait, EntityTrait, FromQueryResult, QueryFilter, QueryTrait,
     sea_query::{Expr, Query},
 };
-use tokend_core::{credential::CredentialId, expiry_notice::Told, time::Timestamp, token::Token, workspace::WorkspaceState};
+use tokend_core::{
+    credential::CredentialId,
+    expiry_notice::Told,
+    time::Timestamp,
+    token::{Circumstances, Token},
+    workspace::WorkspaceState,
+};
 
 use super::{Insert, WriteTx};
 use crate::{
@@ -123,7 +129,20 @@ impl WriteTx {
         };
         // What a policy says of its end is considered once it is looked at.
         let look_time = token.notice_plan(WorkspaceState::Active, token.own_expiry).next(told);
-        let noted = Noted { told, look_time, end_time };
+        self.renote(token, read, Noted { told, look_time, end_time }).await
+    }
+
+    /// Has a token looked at no later than there is something to tell of it under these circumstances.
+    pub(super) async fn look_no_later(&self, token: &Token, circumstances: &Circumstances) -> Result<(), StoreError> {
+        let read = self.noted(token.name.id).await?;
+        let noted = read.unwrap_or_default();
+        let next = token.notice_plan(circumstances.state, token.expiry(circumstances)).next(noted.told);
+        let Some(next) = next.filter(|next| noted.look_time.is_none_or(|look| *next < look)) else { return Ok(()) };
+        self.renote(token, read, Noted { look_time: Some(next), ..noted }).await
+    }
+
+    /// Notes what is new under the workspace's lock, under which nobody else does.
+    async fn renote(&self, token: &Token, read: Option<Noted>, noted: Noted) -> Result<(), StoreError> {
         if read.unwrap_or_default() == noted || self.note(token.name.id, read, noted).await? {
             return Ok(());
         }

@@ -50,6 +50,9 @@ impl WriteTx {
             let Organization { id, create_time, policy, .. } = organization.clone();
             self.ends(Ending::Policy { name: PolicyName::Organization(id), create_time, state: policy });
         }
+        if organization.policy.deadlines != read.policy.deadlines {
+            self.plan_all_anew(&organization.id).await?;
+        }
         Ok(Some(Locked::new(organization, mac)))
     }
 

@@ -93,6 +93,9 @@ impl WriteTx {
         if state != read.state {
             self.ends(Ending::Workspace { id, create_time, state });
         }
+        if workspace.policy.deadlines != read.policy.deadlines {
+            self.plan_anew(&workspace.id).await?;
+        }
         Ok(Some(Locked::new(workspace, mac)))
     }
 }
