@@ -1,16 +1,19 @@
 //! `tokend organization`: what workspaces may belong to.
 
 use clap::Subcommand;
-use tokend_client::v1::{
-    CreateOrganizationRequest, CreateOrganizationResponse, GetOrganizationRequest, GetOrganizationResponse,
-    ListOrganizationsRequest, ListOrganizationsResponse, Organization,
+use tokend_client::{
+    Client,
+    v1::{
+        CreateOrganizationRequest, CreateOrganizationResponse, GetOrganizationRequest, GetOrganizationResponse,
+        ListOrganizationsRequest, ListOrganizationsResponse, Organization,
+    },
 };
 
 use super::{
     connection::Connection,
     names,
     output::{Answer, Output, time},
-    paging::Paging,
+    paging::Listing,
 };
 use crate::failure::Failure;
 use crate::terminal::View;
@@ -23,7 +26,7 @@ pub(crate) enum Command {
     /// Show an organization
     Get(GetArgs),
     /// List the organizations
-    List(ListArgs),
+    List(Listing),
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,16 +47,6 @@ pub(crate) struct GetArgs {
     /// The organization: its name or its id
     #[arg(value_parser = names::organization)]
     name: String,
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    paging: Paging,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -82,13 +75,11 @@ async fn get(args: GetArgs) -> Result<(), Failure> {
     output.print(answer.get_ref())
 }
 
-async fn list(args: ListArgs) -> Result<(), Failure> {
-    let ListArgs { paging, output, connection } = args;
-    let mut admin = connection.open().await?.workspace_admin();
-    let list = paging
-        .gather(async |page_size, page_token| admin.list_organizations(ListOrganizationsRequest { page_size, page_token }).await)
-        .await?;
-    output.print_list(&list)
+async fn list(listing: Listing) -> Result<(), Failure> {
+    let list = async |client: &Client, page_size, page_token| {
+        client.workspace_admin().list_organizations(ListOrganizationsRequest { page_size, page_token }).await
+    };
+    listing.show(list).await
 }
 
 impl Answer for CreateOrganizationResponse {

@@ -1,6 +1,10 @@
-use tokend_client::v1;
+use tokend_client::{Client, v1};
 use tonic::{Response, Status};
 
+use super::{
+    connection::Connection,
+    output::{Answer, Output},
+};
 use crate::failure::Failure;
 
 /// Entries asked for at once when every page is wanted: as many as the service gives.
@@ -17,6 +21,17 @@ pub(super) struct Paging {
     page_token: Option<String>,
 }
 
+/// What a command takes that lists all there is of something.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    paging: Paging,
+    #[command(flatten)]
+    output: Output,
+    #[command(flatten)]
+    connection: Connection,
+}
+
 /// A page of a list.
 pub(super) trait Page {
     /// Where the next one starts; empty after the last.
@@ -24,6 +39,22 @@ pub(super) trait Page {
 
     /// Adds the page that follows.
     fn append(&mut self, next: Self);
+}
+
+impl Listing {
+    /// Shows what was asked for. `call` takes the client, and a page's size and token.
+    ///
+    /// # Errors
+    /// The first call that fails, and those of connecting and showing.
+    pub(super) async fn show<P: Page + Answer>(
+        self,
+        mut call: impl AsyncFnMut(&Client, i32, String) -> Result<Response<P>, Status>,
+    ) -> Result<(), Failure> {
+        let Self { paging, output, connection } = self;
+        let client = connection.open().await?;
+        let list = paging.gather(async |page_size, page_token| call(&client, page_size, page_token).await).await?;
+        output.print_list(&list)
+    }
 }
 
 impl Paging {

@@ -4,9 +4,12 @@ mod key;
 mod view;
 
 use clap::{Subcommand, ValueEnum};
-use tokend_client::v1::{self, CreateCallerRequest, DeleteCallerRequest, GetCallerRequest, ListCallersRequest, Selection};
+use tokend_client::{
+    Client,
+    v1::{self, CreateCallerRequest, DeleteCallerRequest, GetCallerRequest, ListCallersRequest, Selection},
+};
 
-use super::{connection::Connection, names, output::Output, paging::Paging};
+use super::{connection::Connection, names, output::Output, paging::Listing};
 use crate::failure::Failure;
 
 /// What can be done with callers.
@@ -17,7 +20,7 @@ pub(crate) enum Command {
     /// Show a caller
     Get(GetArgs),
     /// List the callers
-    List(ListArgs),
+    List(Listing),
     /// Delete a caller and its keys. The tokens that it made live on
     Delete(DeleteArgs),
     /// Make, show and revoke the keys by which callers authenticate
@@ -82,16 +85,6 @@ pub(crate) struct GetArgs {
 }
 
 #[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    paging: Paging,
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-#[derive(Debug, clap::Args)]
 pub(crate) struct DeleteArgs {
     /// The caller: its name or its id
     #[arg(value_parser = names::caller)]
@@ -135,13 +128,11 @@ async fn get(args: GetArgs) -> Result<(), Failure> {
     output.print(answer.get_ref())
 }
 
-async fn list(args: ListArgs) -> Result<(), Failure> {
-    let ListArgs { paging, output, connection } = args;
-    let mut callers = connection.open().await?.caller_admin();
-    let list = paging
-        .gather(async |page_size, page_token| callers.list_callers(ListCallersRequest { page_size, page_token }).await)
-        .await?;
-    output.print_list(&list)
+async fn list(listing: Listing) -> Result<(), Failure> {
+    let list = async |client: &Client, page_size, page_token| {
+        client.caller_admin().list_callers(ListCallersRequest { page_size, page_token }).await
+    };
+    listing.show(list).await
 }
 
 async fn delete(args: DeleteArgs) -> Result<(), Failure> {

@@ -3,12 +3,15 @@
 mod view;
 
 use clap::Subcommand;
-use tokend_client::v1::{
-    CreateWorkspaceRequest, DeleteWorkspaceRequest, GetWorkspaceRequest, ListWorkspacesRequest, ResumeWorkspaceRequest,
-    SuspendWorkspaceRequest,
+use tokend_client::{
+    Client,
+    v1::{
+        CreateWorkspaceRequest, DeleteWorkspaceRequest, GetWorkspaceRequest, ListWorkspacesRequest, ResumeWorkspaceRequest,
+        SuspendWorkspaceRequest,
+    },
 };
 
-use super::{connection::Connection, names, output::Output, paging::Paging};
+use super::{connection::Connection, names, output::Output, paging::Listing};
 use crate::failure::Failure;
 
 /// What can be done with workspaces.
@@ -19,7 +22,7 @@ pub(crate) enum Command {
     /// Show a workspace
     Get(GetArgs),
     /// List the workspaces that the caller may see
-    List(ListArgs),
+    List(Listing),
     /// Have a workspace's tokens denied until it is resumed
     Suspend(EndArgs),
     /// Have a suspended workspace's tokens work again
@@ -49,16 +52,6 @@ pub(crate) struct GetArgs {
     /// The workspace: its name or its id
     #[arg(value_parser = names::workspace)]
     name: String,
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-#[derive(Debug, clap::Args)]
-pub(crate) struct ListArgs {
-    #[command(flatten)]
-    paging: Paging,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -119,13 +112,11 @@ async fn get(args: GetArgs) -> Result<(), Failure> {
     output.print(answer.get_ref())
 }
 
-async fn list(args: ListArgs) -> Result<(), Failure> {
-    let ListArgs { paging, output, connection } = args;
-    let mut workspaces = connection.open().await?.workspace_admin();
-    let list = paging
-        .gather(async |page_size, page_token| workspaces.list_workspaces(ListWorkspacesRequest { page_size, page_token }).await)
-        .await?;
-    output.print_list(&list)
+async fn list(listing: Listing) -> Result<(), Failure> {
+    let list = async |client: &Client, page_size, page_token| {
+        client.workspace_admin().list_workspaces(ListWorkspacesRequest { page_size, page_token }).await
+    };
+    listing.show(list).await
 }
 
 async fn suspend(args: EndArgs) -> Result<(), Failure> {
