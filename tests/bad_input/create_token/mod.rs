@@ -1,5 +1,8 @@
 //! `TokenAdmin.CreateToken`: what is refused makes no token, what is accepted reads back exactly.
 
+mod grants;
+mod words;
+
 use std::{collections::BTreeMap, net::Ipv6Addr};
 
 use bytes::Bytes;
@@ -15,7 +18,6 @@ use crate::{
     case::{Aspect, Case, Expect, Rows, fields, refused},
     descriptors,
     names::chosen_names,
-    refusal::may_hold,
     run::{World, run, same},
     values::Values,
 };
@@ -60,12 +62,12 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     let missing = || refused(Code::NotFound, ErrorReason::WorkspaceNotFound);
     let mut parent = rows.field("parent", |request, value: String| request.parent = value);
     chosen_names(&mut parent, values, "workspaces", &values.acme, &missing);
-    texts(&mut rows);
-    scopes(&mut rows, values);
-    resources(&mut rows, values);
+    words::texts(&mut rows);
+    grants::scopes(&mut rows, values);
+    grants::resources(&mut rows, values);
     expiries(&mut rows);
-    networks(&mut rows, values);
-    labels(&mut rows, values);
+    grants::networks(&mut rows, values);
+    words::labels(&mut rows, values);
     request_ids(&mut rows, values);
     rows.row("validate_only", Aspect::Smallest, "no", |request| request.validate_only = false, Expect::Accepted);
     rows.row("validate_only", Aspect::Largest, "yes", |request| request.validate_only = true, Expect::Rehearsed);
@@ -80,149 +82,6 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     };
     rows.row("validate_only", Aspect::IllFormed, "yes, without a name", rehearse, fields(&["display_name"]));
     rows.finish()
-}
-
-fn texts(rows: &mut Rows<'_, CreateTokenRequest>) {
-    let mut name = rows.field("display_name", |request, value: String| request.display_name = value);
-    name.bad(Aspect::Empty, "empty", "");
-    for blank in [" ", "\t", "\u{a0}\u{3000}", "\u{2003}"] {
-        name.bad(Aspect::Empty, format!("blank: {blank:?}"), blank);
-    }
-    name.good(Aspect::Smallest, "one character", "x");
-    name.good(Aspect::Smallest, "one character of four bytes", "🚀");
-    name.good(Aspect::Largest, "120 characters", "x".repeat(120));
-    name.good(Aspect::Largest, "120 characters of four bytes", "🚀".repeat(120));
-    name.good(Aspect::Largest, "blanks but one", format!("{}x", " ".repeat(119)));
-    name.bad(Aspect::TooLarge, "121 characters", "x".repeat(121));
-    name.bad(Aspect::TooLarge, "121 characters of four bytes", "🚀".repeat(121));
-    name.bad(Aspect::TooLarge, "121 characters, the last one blank", format!("{} ", "x".repeat(120)));
-    name.bad(Aspect::TooLarge, "60,000 characters", "x".repeat(60_000));
-    name.bad(Aspect::IllFormed, "a control character behind 119 others", format!("{}\u{1}", "x".repeat(119)));
-    name.good(Aspect::Hostile, "an option", "--help");
-    name.last_counts("", "ci");
-    name.hostile(&["{}"], |value, hostile| {
-        if may_hold(hostile.class, false) && value.len() < 1_000 { Expect::Accepted } else { fields(&["display_name"]) }
-    });
-
-    let mut description = rows.field("description", |request, value: String| request.description = value);
-    description.good(Aspect::Empty, "none", "");
-    description.good(Aspect::Smallest, "one character", "x");
-    description.good(Aspect::Smallest, "a blank", " ");
-    description.good(Aspect::Largest, "1,000 characters", "x".repeat(1_000));
-    description.good(Aspect::Largest, "1,000 characters of four bytes", "🚀".repeat(1_000));
-    description.good(Aspect::Largest, "1,000 line breaks", "\n".repeat(1_000));
-    description.bad(Aspect::TooLarge, "1,001 characters", "x".repeat(1_001));
-    description.bad(Aspect::TooLarge, "1,001 characters of four bytes", "🚀".repeat(1_001));
-    description.bad(Aspect::IllFormed, "a control character behind 999 others", format!("{}\u{1}", "x".repeat(999)));
-    description.last_counts("\u{1b}", "for the pipeline");
-    description.hostile(&["{}"], |value, hostile| {
-        if may_hold(hostile.class, true) && value.len() < 10_000 { Expect::Accepted } else { fields(&["description"]) }
-    });
-}
-
-fn scopes(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {
-    let list = |scopes: &[&str]| -> Vec<String> { scopes.iter().map(ToString::to_string).collect() };
-    let backwards: Vec<_> = ALL.iter().rev().map(ToString::to_string).collect();
-    for (aspect, what, scopes, expect) in [
-        (Aspect::Empty, "none", vec![], fields(&["scopes"])),
-        (Aspect::Smallest, "one", list(&["runner"]), Expect::Accepted),
-        (Aspect::Largest, "every one", list(&ALL), Expect::Accepted),
-        (Aspect::Largest, "every one, backwards", backwards.clone(), Expect::Accepted),
-        (Aspect::Largest, "one that another implies", list(&["pullrequest:write", "repository"]), Expect::Accepted),
-        (Aspect::TooLarge, "every one and one more", [list(&ALL), list(&["wiki"])].concat(), fields(&["scopes[15]"])),
-        (Aspect::TooLarge, "every one a hundred times", list(&ALL.repeat(100)), fields(&["scopes[15]"])),
-        (Aspect::TooLarge, "a thousand that do not exist", vec!["x".to_owned(); 1_000], fields(&["scopes[0]"])),
-        (Aspect::Duplicate, "the same twice", list(&["runner", "runner"]), fields(&["scopes[1]"])),
-        (
-            Aspect::Duplicate,
-            "the same twice, others between",
-            list(&["runner", "webhook", "account", "runner"]),
-            fields(&["scopes[3]"]),
-        ),
-        (Aspect::IllFormed, "the second one", list(&["runner", "Webhook"]), fields(&["scopes[1]"])),
-        (Aspect::IllFormed, "the second one empty", list(&["runner", ""]), fields(&["scopes[1]"])),
-    ] {
-        rows.row("scopes", aspect, what, |request| request.scopes = scopes, expect);
-    }
-    let mut scope = rows.field("scopes", |request, value: String| request.scopes = vec![value]).named("scopes[0]");
-    scope.bad(Aspect::Empty, "empty", "");
-    scope.bad(Aspect::Smallest, "one character", "x");
-    scope.good(Aspect::Largest, "the longest there is", "pipeline:variable");
-    scope.bad(Aspect::Largest, "64 characters", "x".repeat(64));
-    scope.bad(Aspect::TooLarge, "65 characters", "x".repeat(65));
-    for text in [
-        "Repository",
-        "REPOSITORY:WRITE",
-        "repository:",
-        ":repository",
-        "repository::write",
-        "repository:*",
-        "*",
-        "repository write",
-        "repository,webhook",
-        "repository:write ",
-        " repository",
-        "repository:read",
-        "1x",
-        "wiki",
-        "repository:write:all",
-    ] {
-        scope.bad(Aspect::IllFormed, text, text);
-    }
-    scope.bad(Aspect::Secret, "a token", values.token.secret.as_str());
-    scope.hostile_is_bad(&["{}", "repository{}", "{}repository"]);
-}
-
-fn resources(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {
-    let Values { acme, other, token, .. } = values;
-    let mut resource = rows.field("resource", |request, value: String| request.resource = value);
-    resource.good(Aspect::Empty, "none: the workspace", "");
-    resource.good(Aspect::Smallest, "the workspace itself", acme.as_str());
-    resource.good(Aspect::Smallest, "one character below", format!("{acme}/a"));
-    resource.good(Aspect::Largest, "1,024 bytes", format!("{acme}/{}/{}", vec!["a".repeat(128); 7].join("/"), "b".repeat(105)));
-    resource.good(Aspect::Largest, "16 segments", format!("{acme}{}", "/a".repeat(14)));
-    resource.good(Aspect::Largest, "every character", format!("{acme}/AZaz09._~%+@:-"));
-    resource.bad(Aspect::TooLarge, "1,025 bytes", format!("{acme}/{}/{}", vec!["a".repeat(128); 7].join("/"), "b".repeat(106)));
-    resource.bad(Aspect::TooLarge, "17 segments", format!("{acme}{}", "/a".repeat(15)));
-    resource.bad(Aspect::TooLarge, "a segment of 129", format!("{acme}/{}", "a".repeat(129)));
-    for text in [
-        other.clone(),
-        format!("{other}/site"),
-        format!("{acme}-2"),
-        format!("{acme}x/site"),
-        "workspaces".to_owned(),
-        "/".to_owned(),
-        format!("{acme}/"),
-        format!("/{acme}"),
-        format!("{acme}//site"),
-        format!("{acme}/."),
-        format!("{acme}/.."),
-        format!("{acme}/../other"),
-        format!("{acme}/site/../../other"),
-        format!("{acme}/./site"),
-        format!("{acme}/a b"),
-        format!("{acme}/*"),
-        format!("{acme}/a\\b"),
-        format!("{acme}/site/"),
-        acme.to_uppercase(),
-        "site".to_owned(),
-        "callers/gateway".to_owned(),
-        format!("{acme} "),
-        format!(" {acme}"),
-    ] {
-        resource.bad(Aspect::IllFormed, &text, text.clone());
-    }
-    resource.bad(Aspect::Secret, "a token", token.secret.as_str());
-    resource.last_counts(other, &format!("{acme}/site"));
-    resource.hostile(&["{}", &format!("{acme}/{{}}"), &format!("{acme}{{}}")], |value, _| {
-        if crate::verify::is_resource(value) { Expect::Accepted } else { fields(&["resource"]) }
-    });
-    // Without a workspace to lie in, only its own form is judged.
-    let nowhere = |request: &mut CreateTokenRequest| {
-        request.parent = "nowhere".to_owned();
-        request.resource.clone_from(other);
-    };
-    rows.row("resource", Aspect::IllFormed, "of another workspace than a parent that is none", nowhere, fields(&["parent"]));
 }
 
 fn expiries(rows: &mut Rows<'_, CreateTokenRequest>) {
@@ -286,156 +145,6 @@ fn expiries(rows: &mut Rows<'_, CreateTokenRequest>) {
         let request = [rows.good().encode_to_vec(), only(first), only(last)].concat();
         rows.raw(field, Aspect::Duplicate, "another choice behind it", request, expect);
     }
-}
-
-fn networks(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {
-    let list = |networks: &[&str]| -> Vec<String> { networks.iter().map(ToString::to_string).collect() };
-    let many = |count: usize| -> Vec<String> { (0..count).map(|n| format!("10.0.{n}.0/24")).collect() };
-    let longest = (100..164).map(|n| format!("ffff:ffff:ffff:ffff:ffff:ffff:ffff:f{n}/128")).collect();
-    for (aspect, what, networks, expect) in [
-        (Aspect::Empty, "none", vec![], Expect::Accepted),
-        (Aspect::Smallest, "one", many(1), Expect::Accepted),
-        (Aspect::Largest, "64", many(64), Expect::Accepted),
-        (Aspect::Largest, "64 of the longest", longest, Expect::Accepted),
-        (Aspect::TooLarge, "65", many(65), fields(&["allowed_cidrs"])),
-        (Aspect::TooLarge, "65 of which none is one", vec!["x".to_owned(); 65], fields(&["allowed_cidrs"])),
-        (Aspect::TooLarge, "20,000", vec!["x".to_owned(); 20_000], fields(&["allowed_cidrs"])),
-        (Aspect::Duplicate, "the same twice", list(&["10.0.0.0/8", "10.0.0.0/8"]), fields(&["allowed_cidrs[1]"])),
-        (
-            Aspect::Duplicate,
-            "the same three times",
-            list(&["::/0", "::/0", "::/0"]),
-            fields(&["allowed_cidrs[1]", "allowed_cidrs[2]"]),
-        ),
-        (Aspect::Duplicate, "the same in other letters", list(&["2001:DB8::/32", "2001:0db8::/32"]), fields(&["allowed_cidrs[1]"])),
-        (Aspect::Duplicate, "the same, mapped", list(&["10.0.0.0/8", "::ffff:10.0.0.0/104"]), fields(&["allowed_cidrs[1]"])),
-        (Aspect::Duplicate, "one in the other", list(&["10.0.0.0/8", "10.1.0.0/16"]), Expect::Accepted),
-        (Aspect::IllFormed, "two of three", list(&["x", "::/0", "y"]), fields(&["allowed_cidrs[0]", "allowed_cidrs[2]"])),
-    ] {
-        rows.row("allowed_cidrs", aspect, what, |request| request.allowed_cidrs = networks, expect);
-    }
-    let mut network =
-        rows.field("allowed_cidrs", |request, value: String| request.allowed_cidrs = vec![value]).named("allowed_cidrs[0]");
-    network.bad(Aspect::Empty, "empty", "");
-    for text in
-        ["0.0.0.0/0", "::/0", "192.0.2.7/32", "::1/128", "192.0.2.0/24", "::ffff:192.0.2.0/120", "::ffff:0.0.0.0/96", "fe80::/10"]
-    {
-        network.good(Aspect::Smallest, text, text);
-    }
-    network.good(Aspect::Largest, "the last address", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128");
-    for text in
-        ["192.0.2.0/33", "2001:db8::/129", "192.0.2.0/256", "192.0.2.0/4294967320", "192.0.256.0/24", "1:2:3:4:5:6:7:8:9/64"]
-    {
-        network.bad(Aspect::TooLarge, text, text);
-    }
-    for text in [
-        "192.0.2.7",
-        "2001:db8::7",
-        "192.0.2.7/24",
-        "2001:db8::7/64",
-        "::ffff:192.0.2.7/120",
-        "192.0.2.0/",
-        "/24",
-        "/",
-        "192.0.2.0/-1",
-        "192.0.2.0/+24",
-        "192.0.2.0/024",
-        "192.0.2.0/24/24",
-        "192.0.2.0/255.255.255.0",
-        "192.0.2/24",
-        "192.0.02.0/24",
-        "192.0.2.0 /24",
-        "192.0.2.0/24 ",
-        " 192.0.2.0/24",
-        "192.0.2.0/24,10.0.0.0/8",
-        "fe80::1%eth0/128",
-        "[::]/0",
-        "localhost/32",
-        "example.com/24",
-        "0xc0.0.2.0/24",
-        "192.0.2.*",
-        "192.0.2.0-192.0.2.9",
-        "all",
-        "any",
-        "*",
-        "192.0.2.0\\24",
-        "1::2::/64",
-        "\u{661}92.0.2.0/24",
-    ] {
-        network.bad(Aspect::IllFormed, text, text);
-    }
-    network.bad(Aspect::Secret, "a token", values.token.secret.as_str());
-    network.hostile_is_bad(&["{}", "192.0.2.0/24{}", "{}192.0.2.0/24"]);
-}
-
-fn labels(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {
-    let many = |count: usize| (0..count).map(|n| (format!("k{n}"), String::new())).collect::<BTreeMap<_, _>>();
-    let largest = (10..26).map(|n| (format!("k{}{n}", "-".repeat(60)), "🚀".repeat(128))).collect();
-    for (aspect, what, labels, expect) in [
-        (Aspect::Empty, "none", BTreeMap::new(), Expect::Accepted),
-        (Aspect::Smallest, "one", many(1), Expect::Accepted),
-        (Aspect::Largest, "16", many(16), Expect::Accepted),
-        (Aspect::Largest, "16 of the largest", largest, Expect::Accepted),
-        (Aspect::TooLarge, "17", many(17), fields(&["labels"])),
-        (Aspect::TooLarge, "5,000", many(5_000), fields(&["labels"])),
-    ] {
-        rows.row("labels", aspect, what, |request| request.labels = labels, expect);
-    }
-    let set = |request: &mut CreateTokenRequest, key: String| request.labels = BTreeMap::from([(key, "v".to_owned())]);
-    let mut key = rows.field("labels.key", set).named("labels");
-    key.bad(Aspect::Empty, "empty", "");
-    key.good(Aspect::Smallest, "one letter", "a");
-    key.good(Aspect::Largest, "63 characters", format!("a{}", "-".repeat(62)));
-    key.good(Aspect::Largest, "every character", "az09_-");
-    key.bad(Aspect::TooLarge, "64 characters", format!("a{}", "-".repeat(63)));
-    for text in
-        ["A", "aB", "1a", "_a", "-a", "a.b", "a b", "a/b", "a:b", "a=b", "team\u{308}", "täm", " a", "a ", "$a", "__proto__"]
-    {
-        key.bad(Aspect::IllFormed, text, text);
-    }
-    key.bad(Aspect::Secret, "a token", values.token.secret.as_str());
-    key.hostile_is_bad(&["{}", "a{}"]);
-
-    let set = |request: &mut CreateTokenRequest, value: String| request.labels = BTreeMap::from([("team".to_owned(), value)]);
-    let mut value = rows.field("labels.value", set).named("labels");
-    value.good(Aspect::Empty, "empty", "");
-    value.good(Aspect::Smallest, "one character", "x");
-    value.good(Aspect::Largest, "128 characters", "x".repeat(128));
-    value.good(Aspect::Largest, "128 characters of four bytes", "🚀".repeat(128));
-    value.bad(Aspect::TooLarge, "129 characters", "x".repeat(129));
-    value.bad(Aspect::TooLarge, "129 characters of four bytes", "🚀".repeat(129));
-    value.bad(Aspect::IllFormed, "a control character behind 127 others", format!("{}\u{7f}", "x".repeat(127)));
-    value.hostile(&["{}"], |value, hostile| {
-        if may_hold(hostile.class, false) && value.len() < 1_000 { Expect::Accepted } else { fields(&["labels"]) }
-    });
-
-    // On the wire a map is a list of entries: of two with one key the last one counts, and what an entry lacks is empty.
-    let entry = |key: &str, value: &str| {
-        let text =
-            |number, text: &str| descriptors::keyed(number, WireType::LengthDelimited, &descriptors::delimited(text.as_bytes()));
-        descriptors::field(CREATE, "labels").encode(&[text(1, key), text(2, value)].concat())
-    };
-    let too_long = "x".repeat(129);
-    for (field, what, entries, expect) in [
-        ("labels.value", "a good one last", [entry("team", &too_long), entry("team", "web")], Expect::Accepted),
-        ("labels.value", "a bad one last", [entry("team", "web"), entry("team", &too_long)], fields(&["labels"])),
-        ("labels.key", "the same key twice", [entry("team", "one"), entry("team", "two")], Expect::Accepted),
-        ("labels.key", "a bad one first", [entry("Team", "one"), entry("team", "two")], fields(&["labels"])),
-    ] {
-        let request = [rows.good().encode_to_vec(), entries.concat()].concat();
-        rows.raw(field, Aspect::Duplicate, what, request, expect);
-    }
-    let seventeen: Vec<u8> = (0..17).flat_map(|n| entry("team", &n.to_string())).collect();
-    let request = [rows.good().encode_to_vec(), seventeen].concat();
-    rows.raw("labels.key", Aspect::Duplicate, "one key 17 times is one label", request, Expect::Accepted);
-    let nothing = descriptors::field(CREATE, "labels").encode(&[]);
-    rows.raw(
-        "labels.key",
-        Aspect::Empty,
-        "an entry of nothing",
-        [rows.good().encode_to_vec(), nothing].concat(),
-        fields(&["labels"]),
-    );
 }
 
 fn request_ids(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {

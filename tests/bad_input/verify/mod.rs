@@ -1,5 +1,10 @@
 //! `TokenVerify`: whatever the token is, the answer is a verdict; everything else of a question has to fit.
 
+mod client_addresses;
+mod resources;
+
+pub(crate) use resources::is_resource;
+
 use bytes::Bytes;
 use prost::Message;
 use tokend_client::v1::{
@@ -11,7 +16,6 @@ use tonic::Code;
 
 use crate::{
     case::{Aspect, Case, Expect, Rows, fields, refused, too_large},
-    hostile::Hostile,
     run::{World, run, same},
     values::Values,
 };
@@ -89,9 +93,9 @@ fn one_question<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, wit
     };
     let named = |field: &str| if within.is_empty() { field.to_owned() } else { format!("{within}[1].{field}") };
     tokens(rows, values, of("token"), at);
-    resources(rows, values, of("resource"), &named("resource"), at);
+    resources::resources(rows, values, of("resource"), &named("resource"), at);
     required_scopes(rows, values, of("required_scopes"), &named("required_scopes"), at);
-    client_addresses(rows, values, of("client_address"), &named("client_address"), at);
+    client_addresses::client_addresses(rows, values, of("client_address"), &named("client_address"), at);
     revisions(rows, values, of, at);
     let mut consistent = rows.field(of("fully_consistent"), |r, value| at(r).fully_consistent = value);
     consistent.row(Aspect::Smallest, "no", false, ALLOW);
@@ -123,91 +127,6 @@ fn tokens<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, path: &'s
         // Within the batch's repeated field each one is a question of its own, without a resource.
         token.twice("garbage", secret, fields(&["requests[2].resource", "requests[3].resource"]));
     }
-}
-
-fn resources<R: Message + Clone>(
-    rows: &mut Rows<'_, R>,
-    Values { acme, token, .. }: &Values,
-    path: &'static str,
-    named: &str,
-    at: fn(&mut R) -> &mut VerifyRequest,
-) {
-    let mut resource = rows.field(path, |r, value: String| at(r).resource = value).named(named);
-    resource.bad(Aspect::Empty, "empty", "");
-    resource.row(Aspect::Smallest, "the shortest", "workspaces/ab".to_owned(), NOT_COVERED);
-    for (what, text, expect) in [
-        ("the longest", format!("{acme}/{}/{}", vec!["a".repeat(128); 7].join("/"), "b".repeat(105)), ALLOW),
-        ("the longest segment", format!("{acme}/{}", "a".repeat(128)), ALLOW),
-        ("the deepest", format!("{acme}{}", "/a".repeat(14)), ALLOW),
-        ("every character", format!("{acme}/AZaz09._~%+@:-"), ALLOW),
-        ("dots", format!("{acme}/.../..a/.a"), ALLOW),
-        ("dots, encoded", format!("{acme}/%2e%2e/other"), ALLOW),
-        ("the longest workspace", format!("workspaces/{}", "a".repeat(63)), NOT_COVERED),
-        ("a longer workspace", format!("{acme}-2"), NOT_COVERED),
-    ] {
-        resource.row(Aspect::Largest, what, text, expect);
-    }
-    for (what, text) in [
-        ("1,025 bytes", format!("{acme}/{}/{}", vec!["a".repeat(128); 7].join("/"), "b".repeat(106))),
-        ("17 segments", format!("{acme}{}", "/a".repeat(15))),
-        ("a segment of 129", format!("{acme}/{}", "a".repeat(129))),
-        ("a workspace of 64", format!("workspaces/{}", "a".repeat(64))),
-        ("a thousand segments", format!("{acme}{}", "/".repeat(1_000))),
-    ] {
-        resource.bad(Aspect::TooLarge, what, text);
-    }
-    for text in [
-        "/",
-        "acme",
-        "workspaces",
-        "workspaces/",
-        "/workspaces/acme",
-        "workspaces/acme/",
-        "workspaces//acme",
-        "Workspaces/acme",
-        "workspaces/Acme",
-        "workspaces/1acme",
-        "workspaces/a",
-        "workspaces/acme//site",
-        "workspaces/acme/.",
-        "workspaces/acme/..",
-        "workspaces/acme/../other",
-        "workspaces/acme/./site",
-        "workspaces/..",
-        "workspaces/acme/a b",
-        "workspaces/acme/a\\b",
-        "workspaces/acme/a?b",
-        "workspaces/acme/a#b",
-        "workspaces/acme/a&b",
-        "workspaces/*",
-        "workspaces/acme/*",
-        "workspaces/-",
-        "organizations/acme",
-        "//host/workspaces/acme",
-        "https://host/workspaces/acme",
-    ] {
-        resource.bad(Aspect::IllFormed, text, text);
-    }
-    resource.bad(Aspect::Secret, "a token", token.secret.as_str());
-    let expect = |value: &str, _: &Hostile| if is_resource(value) { ALLOW } else { fields(&[named]) };
-    resource.hostile(&["{}", &format!("{acme}/{{}}"), &format!("{acme}/{{}}/site"), &format!("{acme}{{}}")], expect);
-    if path == "resource" {
-        resource.twice("nowhere", acme, ALLOW);
-        resource.twice(acme, "nowhere", fields(&[named]));
-    } else {
-        // Likewise, without a token.
-        resource.twice(acme, acme, UNRECOGNIZED);
-    }
-}
-
-/// The rule for resources below the one workspace that these rows speak of.
-pub(crate) fn is_resource(text: &str) -> bool {
-    let fits = |segment: &str| {
-        (1..=128).contains(&segment.len())
-            && !matches!(segment, "." | "..")
-            && segment.chars().all(|char| char.is_ascii_alphanumeric() || "._~%+@:-".contains(char))
-    };
-    text.strip_prefix("workspaces/acme/").is_some_and(|rest| rest.split('/').all(fits) && text.len() <= 1_024)
 }
 
 fn required_scopes<R: Message + Clone>(
@@ -246,120 +165,6 @@ fn required_scopes<R: Message + Clone>(
         scope.bad(Aspect::IllFormed, text, text);
     }
     scope.hostile_is_bad(&["{}", "repository:{}", "repository{}"]);
-}
-
-fn client_addresses<R: Message + Clone>(
-    rows: &mut Rows<'_, R>,
-    values: &Values,
-    path: &'static str,
-    named: &str,
-    at: fn(&mut R) -> &mut VerifyRequest,
-) {
-    // Of a token that may be used from 192.0.2.0/24 and 2001:db8::/32.
-    let fenced = values.fenced.secret.clone();
-    let from = move |r: &mut R, value: String| {
-        at(r).token.clone_from(&fenced);
-        at(r).client_address = value;
-    };
-    let mut address = rows.field(path, from).named(named);
-    address.row(Aspect::Empty, "unknown", String::new(), NOT_FROM_THERE);
-    for (aspect, text, expect) in [
-        (Aspect::Smallest, "::", NOT_FROM_THERE),
-        (Aspect::Smallest, "0.0.0.0", NOT_FROM_THERE),
-        (Aspect::Smallest, "192.0.2.0", ALLOW),
-        (Aspect::Smallest, "192.0.2.7", ALLOW),
-        (Aspect::Largest, "192.0.2.255", ALLOW),
-        (Aspect::Largest, "192.0.3.0", NOT_FROM_THERE),
-        (Aspect::Largest, "192.0.1.255", NOT_FROM_THERE),
-        (Aspect::Largest, "255.255.255.255", NOT_FROM_THERE),
-        (Aspect::Largest, "2001:db8::", ALLOW),
-        (Aspect::Largest, "2001:DB8::7", ALLOW),
-        (Aspect::Largest, "2001:0db8:0000:0000:0000:0000:0000:0007", ALLOW),
-        (Aspect::Largest, "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", ALLOW),
-        (Aspect::Largest, "2001:db8::192.0.2.7", ALLOW),
-        (Aspect::Largest, "2001:db9::", NOT_FROM_THERE),
-        (Aspect::Largest, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NOT_FROM_THERE),
-        // IPv4-mapped (RFC 4291 section 2.5.5.2) is the IPv4 address; the deprecated IPv4-compatible one and NAT64's are not.
-        (Aspect::Largest, "::ffff:192.0.2.7", ALLOW),
-        (Aspect::Largest, "::FFFF:c000:0207", ALLOW),
-        (Aspect::Largest, "0000:0000:0000:0000:0000:ffff:192.0.2.255", ALLOW),
-        (Aspect::Largest, "::ffff:192.0.3.7", NOT_FROM_THERE),
-        (Aspect::Largest, "::192.0.2.7", NOT_FROM_THERE),
-        (Aspect::Largest, "64:ff9b::192.0.2.7", NOT_FROM_THERE),
-    ] {
-        address.row(aspect, text, text.to_owned(), expect);
-    }
-    address.bad(Aspect::TooLarge, "a group of five digits", "2001:db8::00007");
-    address.bad(Aspect::TooLarge, "nine groups", "1:2:3:4:5:6:7:8:9");
-    address.bad(Aspect::TooLarge, "five numbers", "192.0.2.7.1");
-    address.bad(Aspect::TooLarge, "a number past 255", "192.0.2.256");
-    for text in [
-        "localhost",
-        "example.com",
-        "fe80::1%eth0",
-        "fe80::1%1",
-        "2001:db8::7%25eth0",
-        "[2001:db8::7]",
-        "[2001:db8::7]:443",
-        "192.0.2.7:443",
-        "192.0.2.7/32",
-        "2001:db8::7/128",
-        "192.0.2",
-        "192.0.2.",
-        ".192.0.2.7",
-        "192.0.2.7.",
-        "3221225991",
-        "0xc0000207",
-        "0300.0.2.7",
-        "192.0.2.07",
-        "192.0.2.-7",
-        "192.0.2.7 ",
-        " 192.0.2.7",
-        "192.0.2.7,198.51.100.7",
-        "unknown",
-        "192,0,2,7",
-        "1::2::3",
-        ":::",
-        ":",
-        "2001:db8::g",
-        "::ffff:192.0.2",
-        "::ffff:192.0.2.256",
-        "-",
-        "\u{661}92.0.2.7",
-        "192\u{3002}0\u{3002}2\u{3002}7",
-        "unix:/run/x",
-        "http://192.0.2.7/",
-    ] {
-        address.bad(Aspect::IllFormed, text, text);
-    }
-    address.bad(Aspect::Secret, "a token", values.token.secret.as_str());
-    address.bad(Aspect::Secret, "a header", format!("Bearer {}", values.token.secret));
-    address.hostile_is_bad(&["{}", "192.0.2.7{}", "{}192.0.2.7"]);
-    if path == "client_address" {
-        // The token that `twice` leaves may be used from anywhere.
-        address.twice("localhost", "192.0.2.7", ALLOW);
-        address.twice("192.0.2.7", "localhost", fields(&[named]));
-    } else {
-        // Likewise, without a resource.
-        address.twice("192.0.2.7", "192.0.2.7", fields(&["requests[2].resource", "requests[3].resource"]));
-    }
-
-    let mapped = values.fenced_mapped.secret.clone();
-    let from = move |r: &mut R, value: String| {
-        at(r).token.clone_from(&mapped);
-        at(r).client_address = value;
-    };
-    let mut address = rows.field(path, from);
-    for (text, expect) in [
-        ("192.0.2.7", ALLOW),
-        ("::ffff:192.0.2.7", ALLOW),
-        ("192.0.3.7", NOT_FROM_THERE),
-        ("::ffff:192.0.3.7", NOT_FROM_THERE),
-        ("::192.0.2.7", NOT_FROM_THERE),
-        ("2001:db8::7", NOT_FROM_THERE),
-    ] {
-        address.row(Aspect::Smallest, format!("{text} and a network of mapped addresses"), text.to_owned(), expect);
-    }
 }
 
 fn revisions<R: Message + Clone>(
