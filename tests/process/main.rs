@@ -8,6 +8,7 @@ mod dev;
 mod init;
 mod keyring;
 mod migrate;
+mod policy;
 mod recover;
 mod restore;
 mod serve;

@@ -17,6 +17,8 @@ pub(crate) enum View {
     },
     /// One thing, a line for each field. Fields without a value are left out.
     Details(Vec<(&'static str, String)>),
+    /// Several of these, with an empty line between. Empty ones are left out.
+    Parts(Vec<Self>),
 }
 
 impl View {
@@ -26,6 +28,10 @@ impl View {
         table.load_style(presets::NOTHING);
         match self {
             Self::List { rows, .. } if rows.is_empty() => return String::new(),
+            Self::Parts(parts) => {
+                let parts: Vec<_> = parts.iter().map(Self::lines).filter(|lines| !lines.is_empty()).collect();
+                return parts.join("\n");
+            }
             Self::List { header, rows, .. } => {
                 table.set_header(*header);
                 table.add_rows(rows.iter().map(|row| row.iter().map(|cell| printable(cell))));

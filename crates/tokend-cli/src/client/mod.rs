@@ -11,6 +11,7 @@
 pub(crate) mod audit;
 mod caller;
 mod organization;
+mod policy;
 mod scopes;
 mod token;
 mod verify;
@@ -46,6 +47,9 @@ pub(crate) enum Command {
     /// Make and show organizations, which workspaces may belong to
     #[command(subcommand)]
     Organization(organization::Command),
+    /// Show and change what workspaces and organizations demand of their tokens
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Make, show and delete callers, and their keys
     #[command(subcommand)]
     Caller(caller::Command),
@@ -61,6 +65,7 @@ pub(crate) async fn run(command: Command, clock: &Clock) -> Result<ExitCode, Fai
         Command::Token(command) => token::run(command, clock).await,
         Command::Workspace(command) => workspace::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Organization(command) => organization::run(command).await.map(|()| ExitCode::SUCCESS),
+        Command::Policy(command) => policy::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Caller(command) => caller::run(command).await.map(|()| ExitCode::SUCCESS),
         Command::Scopes(command) => scopes::run(command).await.map(|()| ExitCode::SUCCESS),
     }
@@ -107,6 +112,11 @@ mod tests {
             "tokend organization create initech --display-name Initech",
             "tokend organization get organizations/initech -o json",
             "tokend organization list --page-size 5",
+            "tokend policy get acme",
+            "tokend policy list -o json",
+            "tokend policy update organizations/initech --max-lifetime 90d --require-expiry --existing-tokens apply --dry-run",
+            "tokend policy update acme --require-expiry=false --clear allowed-scopes --clear max-active-tokens --etag x",
+            "tokend policy update acme --allowed-scope repository --allowed-scope project --allowed-cidr 192.0.2.0/24",
             "tokend caller create gate --role workspace-admin --workspace acme --workspace globex",
             "tokend caller create gate --role admin --all-workspaces --certificate-san spiffe://a/b",
             "tokend caller key create gate --ttl 12h",
@@ -137,6 +147,10 @@ mod tests {
             ("tokend token report-leaks --source scanner", ErrorKind::MissingRequiredArgument),
             ("tokend token report-leaks --source scanner --url u tkdw_secret", ErrorKind::UnknownArgument),
             ("tokend token get workspaces/acme/tokens/x --workspace globex", ErrorKind::ArgumentConflict),
+            ("tokend policy update acme", ErrorKind::MissingRequiredArgument),
+            ("tokend policy update acme --dry-run", ErrorKind::MissingRequiredArgument),
+            ("tokend policy update acme --clear everything", ErrorKind::InvalidValue),
+            ("tokend policy update acme --require-expiry=maybe", ErrorKind::InvalidValue),
             ("tokend caller create gate --role verifier", ErrorKind::MissingRequiredArgument),
             ("tokend caller create gate --role verifier --all-workspaces --workspace acme", ErrorKind::ArgumentConflict),
             ("tokend caller create gate --role root --all-workspaces", ErrorKind::InvalidValue),

@@ -15,6 +15,14 @@ pub(super) fn caller(text: &str) -> Result<String, String> {
     in_collection("callers", text)
 }
 
+/// Reads whose token policy is meant: `acme` and `workspaces/acme` are short for `workspaces/acme/tokenPolicy`, `organizations/initech`
+/// likewise.
+pub(super) fn policy(text: &str) -> Result<String, String> {
+    const POLICY: &str = "/tokenPolicy";
+    let owner = in_collection("workspaces", text)?;
+    Ok(format!("{}{POLICY}", owner.strip_suffix(POLICY).unwrap_or(&owner)))
+}
+
 fn in_collection(collection: &str, text: &str) -> Result<String, String> {
     match text {
         "" => Err(format!("write an id, or a name of the form {collection}/ID")),
@@ -97,6 +105,10 @@ mod tests {
         assert_eq!(organization("initech"), Ok("organizations/initech".to_owned()));
         assert_eq!(caller("gate"), Ok("callers/gate".to_owned()));
         assert!(caller("").is_err());
+        for text in ["acme", "workspaces/acme", "workspaces/acme/tokenPolicy"] {
+            assert_eq!(policy(text), Ok("workspaces/acme/tokenPolicy".to_owned()));
+        }
+        assert_eq!(policy("organizations/initech"), Ok("organizations/initech/tokenPolicy".to_owned()));
     }
 
     #[test]

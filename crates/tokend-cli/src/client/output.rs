@@ -118,6 +118,11 @@ pub(super) fn json_line<A: Answer>(answer: &A) -> Result<String, Failure> {
     try_json(answer, true).map_err(not_json)
 }
 
+/// Likewise, as a value to be part of another.
+pub(super) fn json_value<A: Answer>(answer: &A) -> Result<serde_json::Value, Failure> {
+    serde_json::from_str(&json(answer)?).map_err(|error| not_json(error.into()))
+}
+
 fn not_json(error: Box<dyn std::error::Error>) -> Failure {
     Failure::Other(format!("can't show the answer as JSON: {error}"))
 }
@@ -167,6 +172,9 @@ mod tests {
         shows::<v1::SuspendWorkspaceResponse>();
         shows::<v1::ResumeWorkspaceResponse>();
         shows::<v1::DeleteWorkspaceResponse>();
+        shows::<v1::TokenPolicy>();
+        shows::<v1::GetTokenPolicyResponse>();
+        shows::<v1::UpdateTokenPolicyResponse>();
         shows::<v1::CreateOrganizationResponse>();
         shows::<v1::GetOrganizationResponse>();
         shows::<v1::ListOrganizationsResponse>();
