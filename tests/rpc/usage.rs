@@ -60,6 +60,12 @@ fn from(token: &Issued<Token>, address: &str) -> VerifyRequest {
     VerifyRequest { client_address: address.to_owned(), ..question(&token.secret, SITE, &[]) }
 }
 
+/// A secret but for its last character, which is another one.
+fn misspelt(secret: &str) -> String {
+    let (rest, last) = secret.split_at(secret.len() - 1);
+    format!("{rest}{}", if last == "0" { "1" } else { "0" })
+}
+
 fn micros(time: Option<&prost_types::Timestamp>) -> i64 {
     let time = time.expect("a time is told");
     time.seconds * 1_000_000 + i64::from(time.nanos / 1_000)
@@ -133,7 +139,7 @@ async fn what_was_denied_is_no_use(installation: Installation) {
         from(&revoked, "192.0.2.1"),
         VerifyRequest { required_scopes: vec!["webhook".to_owned()], ..from(&denied, "192.0.2.1") },
         VerifyRequest { resource: "workspaces/other".to_owned(), ..from(&denied, "192.0.2.1") },
-        VerifyRequest { token: format!("{}0", &denied.secret[..73]), ..from(&denied, "192.0.2.1") },
+        VerifyRequest { token: misspelt(&denied.secret), ..from(&denied, "192.0.2.1") },
     ] {
         assert_eq!(server.verdict(question).await.decision(), Decision::Deny);
     }
@@ -298,8 +304,8 @@ async fn a_caller_key_tells_when_it_was_used(installation: Installation) {
     };
     // Neither is a use: the second secret is that of nobody.
     assert_eq!(keys().await.0.last_used_time, None);
-    let wrong = format!("{}0", &other.secret[..73]);
-    server.client(&wrong).await.token_admin().list_scopes(ListScopesRequest {}).await.expect_err("it does not work");
+    let nobody = server.client(&misspelt(&other.secret)).await;
+    nobody.token_admin().list_scopes(ListScopesRequest {}).await.expect_err("it does not work");
 
     use_it().await;
     write_down(&installation, 1);
