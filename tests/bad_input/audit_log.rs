@@ -10,6 +10,7 @@ use tonic::Code;
 
 use crate::{
     case::{Aspect, Case, Expect, FieldRows, Rows, fields, refused},
+    filters::{OPERATORS, ORDER, each_operator},
     names::chosen_names,
     paging::{page_sizes, page_tokens},
     run::{World, run, same},
@@ -52,9 +53,6 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     }
     [list.finish(), watch.finish()].concat()
 }
-
-const OPERATORS: [&str; 7] = ["=", "!=", "<", "<=", ">", ">=", ":"];
-const ORDER: [&str; 4] = ["<", "<=", ">", ">="];
 
 /// Every operator on every field, and what no filter is. What the language itself refuses is tried on the lists of tokens.
 fn filters<R: Message + Clone, S: Fn(&mut R, String)>(filter: &mut FieldRows<'_, '_, R, S>, values: &Values) {
@@ -104,14 +102,7 @@ fn filters<R: Message + Clone, S: Fn(&mut R, String)>(filter: &mut FieldRows<'_,
         ("state", "ACTIVE", &OPERATORS),
         ("", "DONE", &OPERATORS),
     ] {
-        for operator in OPERATORS {
-            let text = format!("{field} {operator} {value}");
-            if refused.contains(&operator) {
-                filter.bad(Aspect::IllFormed, &text, text.as_str());
-            } else {
-                filter.good(Aspect::Smallest, &text, text.as_str());
-            }
-        }
+        each_operator(filter, field, value, refused);
     }
     for text in [" ", "x", "type", "type = ", "((((", "1=1", "*", "type = token.created)", "type = token.created type:token"] {
         filter.bad(Aspect::IllFormed, text, text);

@@ -6,7 +6,7 @@ use tokend_client::v1::{ListTokensRequest, ListTokensResponse};
 use tokend_tests::{Installation, on_both_databases};
 
 use crate::{
-    case::{Aspect, Case, Expect, Rows, fields},
+    case::{Aspect, Case, Expect, FieldRows, Rows, fields},
     hostile::{Class, Hostile},
     run::{World, run, same},
     values::Values,
@@ -15,11 +15,28 @@ use crate::{
 on_both_databases!(filters);
 
 const TOKENS: &str = "TokenAdmin/ListTokens";
-const OPERATORS: [&str; 7] = ["=", "!=", "<", "<=", ">", ">=", ":"];
-const ORDER: [&str; 4] = ["<", "<=", ">", ">="];
+pub(crate) const OPERATORS: [&str; 7] = ["=", "!=", "<", "<=", ">", ">=", ":"];
+pub(crate) const ORDER: [&str; 4] = ["<", "<=", ">", ">="];
 
 async fn filters(installation: Installation) {
     run(installation, cases, read_back).await;
+}
+
+/// A restriction with each operator; those that are `refused` make no filter.
+pub(crate) fn each_operator<R: Message + Clone, S: Fn(&mut R, String)>(
+    filter: &mut FieldRows<'_, '_, R, S>,
+    field: &str,
+    value: &str,
+    refused: &[&str],
+) {
+    for operator in OPERATORS {
+        let text = format!("{field} {operator} {value}");
+        if refused.contains(&operator) {
+            filter.bad(Aspect::IllFormed, &text, text.as_str());
+        } else {
+            filter.good(Aspect::Smallest, &text, text.as_str());
+        }
+    }
 }
 
 pub(crate) fn cases(values: &Values) -> Vec<Case> {
@@ -77,14 +94,7 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
         ("resource", "workspaces/acme/../other", &OPERATORS),
         ("resource", "workspaces/acme/", &OPERATORS),
     ] {
-        for operator in OPERATORS {
-            let text = format!("{field} {operator} {value}");
-            if refused.contains(&operator) {
-                filter.bad(Aspect::IllFormed, &text, text.as_str());
-            } else {
-                filter.good(Aspect::Smallest, &text, text.as_str());
-            }
-        }
+        each_operator(&mut filter, field, value, refused);
     }
     for text in [
         " ",

@@ -14,7 +14,7 @@ use tonic::Code;
 use crate::{
     case::{Aspect, Case, Expect, FieldRows, Rows, fields, refused},
     run::{World, run, same},
-    values::Values,
+    values::{ALL_SCOPES, Values},
 };
 
 on_both_databases!(policies);
@@ -197,30 +197,13 @@ fn selections(
 
 fn scopes(rows: &mut Rows<'_, UpdateTokenPolicyRequest>, values: &Values) {
     const FIELD: &str = "policy.allowed_scopes";
-    const ALL: [&str; 15] = [
-        "project",
-        "project:admin",
-        "repository",
-        "repository:write",
-        "repository:admin",
-        "repository:delete",
-        "pullrequest",
-        "pullrequest:write",
-        "webhook",
-        "account",
-        "pipeline",
-        "pipeline:write",
-        "pipeline:variable",
-        "runner",
-        "runner:write",
-    ];
     selections(rows, FIELD, ("webhook", "runner"), |request, selection| policy(request).allowed_scopes = selection);
     let set = |request: &mut UpdateTokenPolicyRequest, value: String| policy(request).allowed_scopes = only(&[value.as_str()]);
     rows.row(
         "policy.allowed_scopes.only",
         Aspect::Largest,
         "all that there are",
-        |request| policy(request).allowed_scopes = only(&ALL),
+        |request| policy(request).allowed_scopes = only(&ALL_SCOPES),
         Expect::Accepted,
     );
     let too_many = |request: &mut UpdateTokenPolicyRequest| policy(request).allowed_scopes = only(&["webhook"; 257]);

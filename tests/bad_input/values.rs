@@ -24,6 +24,25 @@ use crate::refusal::Secrets;
 /// An id that a credential could have.
 const SOME_ID: &str = "0A1b2C3d4E5f6G7h8";
 
+/// Every scope, in the order of the catalogue.
+pub(crate) const ALL_SCOPES: [&str; 15] = [
+    "project",
+    "project:admin",
+    "repository",
+    "repository:write",
+    "repository:admin",
+    "repository:delete",
+    "pullrequest",
+    "pullrequest:write",
+    "webhook",
+    "account",
+    "pipeline",
+    "pipeline:write",
+    "pipeline:variable",
+    "runner",
+    "runner:write",
+];
+
 /// The lists that have pages.
 const PAGED: [&str; 6] = [
     "TokenAdmin/ListTokens",

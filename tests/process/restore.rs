@@ -1,11 +1,6 @@
 //! A restored backup revives nothing: what ended since is kept outside the database, and is ended again before a server runs.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::Write,
-    path::PathBuf,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use tokend_client::v1::{
     CreateTokenRequest, Decision, DeleteCallerRequest, DenyReason, ListWorkspacesRequest, RevokeCallerKeyRequest, Role,
@@ -24,29 +19,26 @@ on_both_databases!(
     a_rotated_token_ends_with_its_overlap_again,
     what_was_purged_since_comes_back_dead,
     without_an_export_every_token_ends,
-    a_crash_between_the_change_and_the_export_loses_nothing,
-    an_export_that_can_not_be_relied_on_changes_nothing,
-    two_servers_do_not_share_a_file,
     a_database_in_use_is_left_alone,
 );
 
-fn file(installation: &Installation) -> PathBuf {
+pub(crate) fn file(installation: &Installation) -> PathBuf {
     installation.directory().join("revocations")
 }
 
-fn lines(installation: &Installation) -> Vec<String> {
+pub(crate) fn lines(installation: &Installation) -> Vec<String> {
     fs::read_to_string(file(installation)).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-async fn serve(installation: &Installation, admin_key: &str) -> Server {
+pub(crate) async fn serve(installation: &Installation, admin_key: &str) -> Server {
     installation.serve_with(admin_key, ["--revocations-file", &file(installation).to_string_lossy()]).await
 }
 
-async fn restore(installation: &Installation) -> Finished {
+pub(crate) async fn restore(installation: &Installation) -> Finished {
     installation.run_on_data(["restore", "--revocations", &file(installation).to_string_lossy()]).await
 }
 
-async fn exported(installation: &Installation, name: &str) {
+pub(crate) async fn exported(installation: &Installation, name: &str) {
     eventually("what ended is exported", async || lines(installation).iter().any(|line| line.contains(name)).then_some(())).await;
 }
 
@@ -333,98 +325,6 @@ async fn has_begun(installation: &Installation) -> bool {
     }
     // Another connection would count as a server.
     fs::metadata(installation.data_dir().join("tokend.db-wal")).is_ok_and(|log| log.len() > 64 * 1024)
-}
-
-async fn a_crash_between_the_change_and_the_export_loses_nothing(installation: Installation) {
-    let admin_key = installation.init().await;
-    // What ends while no server exports is not lost either.
-    let server = installation.serve(&admin_key).await;
-    let acme = server.workspace("acme").await;
-    let mut names = Vec::new();
-    for _ in 0..5 {
-        names.push(server.token(token_in(&acme)).await.public.name);
-    }
-    server.revoke(&names[0]).await;
-    assert!(server.stop().await.status.success());
-    for name in &names[1..] {
-        let server = serve(&installation, &admin_key).await;
-        server.revoke(name).await;
-        // At once: seldom is it in the file by now.
-        server.kill();
-        // As if the machine had failed in the middle of a line.
-        let mut torn = OpenOptions::new().append(true).create(true).open(file(&installation)).expect("it can be opened");
-        torn.write_all(b"{\"version\":1,\"epo").expect("it can be written");
-    }
-    let server = serve(&installation, &admin_key).await;
-    exported(&installation, &names[4]).await;
-    let lines = lines(&installation);
-    assert_eq!(lines.len(), names.len(), "each once: {lines:#?}");
-    for (line, name) in lines.iter().zip(&names) {
-        let line: serde_json::Value = serde_json::from_str(line).expect("whole lines of JSON");
-        let line = &line["ending"];
-        assert_eq!((line["name"].as_str(), line["kind"].as_str()), (Some(name.as_str()), Some("token.revoked")));
-    }
-    // A file that is taken away is begun anew, with everything.
-    assert!(server.stop().await.status.success());
-    fs::remove_file(file(&installation)).expect("it is there");
-    let server = serve(&installation, &admin_key).await;
-    exported(&installation, &names[4]).await;
-    assert!(server.stop().await.status.success());
-    assert_eq!(self::lines(&installation), lines);
-}
-
-async fn an_export_that_can_not_be_relied_on_changes_nothing(installation: Installation) {
-    let admin_key = installation.init().await;
-    let server = serve(&installation, &admin_key).await;
-    let acme = server.workspace("acme").await;
-    let mut tokens = Vec::new();
-    for _ in 0..4 {
-        tokens.push(server.token(token_in(&acme)).await);
-    }
-    assert!(server.stop().await.status.success());
-    let backup = Backup::of(&installation).await;
-    let server = serve(&installation, &admin_key).await;
-    for token in &tokens[..3] {
-        server.revoke(&token.public.name).await;
-    }
-    assert!(server.stop().await.status.success());
-    backup.restore(&installation).await;
-
-    let whole = lines(&installation);
-    assert_eq!(whole.len(), 3);
-    let with = |lines: &[String]| fs::write(file(&installation), lines.concat()).expect("it can be written");
-    let ended = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>();
-    let other_name = whole[1].replace(&tokens[1].public.name, &tokens[3].public.name);
-    assert_ne!(other_name, whole[1]);
-    for (lines, told) in [
-        (ended(&[&whole[0], &other_name, &whole[2]]), "line 2"),
-        (ended(&[&whole[0], "garbage"]), "line 2"),
-        (ended(&[&whole[0], &whole[2]]), "missing before line 2"),
-        (ended(&[&whole[1], &whole[2]]), "missing before line 1"),
-        (ended(&[&whole[0], &whole[0]]), "missing before line 2"),
-        (ended(&[&whole[0].replace("\"version\":1", "\"version\":2")]), "later version"),
-    ] {
-        with(&lines);
-        let sentence = restore(&installation).await.failed_with_a_sentence();
-        assert!(sentence.contains(told), "{sentence}");
-    }
-    let blind = installation.serve(&admin_key).await;
-    assert_eq!(blind.verdict(question(&tokens[0].secret, &acme, &[])).await.decision(), Decision::Allow, "nothing was changed");
-    assert!(blind.stop().await.status.success());
-    with(&ended(&[&whole[0], &whole[1], &whole[2]]));
-    assert!(restore(&installation).await.status.success());
-    let server = installation.serve(&admin_key).await;
-    assert_eq!(server.verdict(question(&tokens[0].secret, &acme, &[])).await.deny_reason(), DenyReason::Revoked);
-    assert_eq!(server.verdict(question(&tokens[3].secret, &acme, &[])).await.decision(), Decision::Allow);
-}
-
-async fn two_servers_do_not_share_a_file(installation: Installation) {
-    let admin_key = installation.init().await;
-    let _server = serve(&installation, &admin_key).await;
-    let mut second = installation.command_on_data(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
-    second.arg("--revocations-file").arg(file(&installation));
-    let sentence = Process::spawn(second, "").finish().await.failed_with_a_sentence();
-    assert!(sentence.contains("another server writes"), "{sentence}");
 }
 
 async fn a_database_in_use_is_left_alone(installation: Installation) {

@@ -2,23 +2,22 @@
 
 use tokend_client::v1::CreateTokenRequest;
 
-use super::ALL;
 use crate::{
     case::{Aspect, Expect, Rows, fields},
-    values::Values,
+    values::{ALL_SCOPES, Values},
 };
 
 pub(super) fn scopes(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {
     let list = |scopes: &[&str]| -> Vec<String> { scopes.iter().map(ToString::to_string).collect() };
-    let backwards: Vec<_> = ALL.iter().rev().map(ToString::to_string).collect();
+    let backwards: Vec<_> = ALL_SCOPES.iter().rev().map(ToString::to_string).collect();
     for (aspect, what, scopes, expect) in [
         (Aspect::Empty, "none", vec![], fields(&["scopes"])),
         (Aspect::Smallest, "one", list(&["runner"]), Expect::Accepted),
-        (Aspect::Largest, "every one", list(&ALL), Expect::Accepted),
+        (Aspect::Largest, "every one", list(&ALL_SCOPES), Expect::Accepted),
         (Aspect::Largest, "every one, backwards", backwards.clone(), Expect::Accepted),
         (Aspect::Largest, "one that another implies", list(&["pullrequest:write", "repository"]), Expect::Accepted),
-        (Aspect::TooLarge, "every one and one more", [list(&ALL), list(&["wiki"])].concat(), fields(&["scopes[15]"])),
-        (Aspect::TooLarge, "every one a hundred times", list(&ALL.repeat(100)), fields(&["scopes[15]"])),
+        (Aspect::TooLarge, "every one and one more", [list(&ALL_SCOPES), list(&["wiki"])].concat(), fields(&["scopes[15]"])),
+        (Aspect::TooLarge, "every one a hundred times", list(&ALL_SCOPES.repeat(100)), fields(&["scopes[15]"])),
         (Aspect::TooLarge, "a thousand that do not exist", vec!["x".to_owned(); 1_000], fields(&["scopes[0]"])),
         (Aspect::Duplicate, "the same twice", list(&["runner", "runner"]), fields(&["scopes[1]"])),
         (

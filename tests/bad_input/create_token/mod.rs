@@ -19,31 +19,12 @@ use crate::{
     descriptors,
     names::chosen_names,
     run::{World, run, same},
-    values::Values,
+    values::{ALL_SCOPES, Values},
 };
 
 on_both_databases!(tokens, a_request_id_makes_one_token, what_does_not_fit_is_told_at_once_and_not_without_end);
 
 const CREATE: &str = "TokenAdmin/CreateToken";
-
-/// Every scope, in the order of the catalogue.
-const ALL: [&str; 15] = [
-    "project",
-    "project:admin",
-    "repository",
-    "repository:write",
-    "repository:admin",
-    "repository:delete",
-    "pullrequest",
-    "pullrequest:write",
-    "webhook",
-    "account",
-    "pipeline",
-    "pipeline:write",
-    "pipeline:variable",
-    "runner",
-    "runner:write",
-];
 
 /// The seconds of 0001-01-01 and of 10000-01-01.
 const YEAR_1: i64 = -62_135_596_800;
@@ -186,7 +167,7 @@ async fn read_back(world: &World, Case { request, expect, .. }: &Case, answer: B
         resource: if asked.resource.is_empty() { asked.parent.clone() } else { asked.resource },
         display_name: asked.display_name,
         description: asked.description,
-        scopes: ALL.iter().map(ToString::to_string).filter(|scope| asked.scopes.contains(scope)).collect(),
+        scopes: ALL_SCOPES.iter().map(ToString::to_string).filter(|scope| asked.scopes.contains(scope)).collect(),
         allowed_cidrs: asked.allowed_cidrs.iter().map(|text| canonical(text)).collect(),
         labels: asked.labels,
         creator: told.creator.clone(),
