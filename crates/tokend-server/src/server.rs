@@ -104,9 +104,6 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The metrics can't be set up.
-    #[error("can't set up metrics: {0}")]
-    Metrics(#[from] metrics_exporter_prometheus::BuildError),
     /// Reflection can't be set up.
     #[error("can't set up reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -174,7 +171,7 @@ impl Server {
         let tls = tls.map(|files| tls::Follower::start(files, clock.clone())).transpose()?;
         transport.tls = tls.as_ref().map(tls::Follower::acceptor);
         let checkpoints = audit.checkpoint_file.map(open_checkpoints).transpose()?;
-        let telemetry = Telemetry::new(clock.clone())?;
+        let telemetry = Telemetry::new(clock.clone());
         let reflection = if reflection { Some(Reflection::new()?) } else { None };
         let catalog = Arc::new(ScopeCatalog::bitbucket()?);
         let denied = DeniedVerdicts::new(&telemetry, clock.clone());

@@ -14,3 +14,4 @@ pub(crate) mod telemetry;
 pub(crate) mod traffic;
 
 mod deadline;
+mod latency;

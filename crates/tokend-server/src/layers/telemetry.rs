@@ -9,15 +9,14 @@ use std::{
 };
 
 use http::{HeaderMap, Request, Response};
-use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram, with_local_recorder,
-};
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokend_core::clock::Clock;
 use tokend_store::Store;
 use tonic::{Code, body::Body};
 use tower::Service;
 
+use super::latency::Histogram;
 use crate::{rules::RULES, tls};
 
 const REQUESTS: &str = "tokend_requests_total";
@@ -27,8 +26,6 @@ const CERTIFICATE_END: &str = "tokend_tls_certificate_expire_time_seconds";
 const TLS_CHANGES: &str = "tokend_tls_file_changes_total";
 /// The method of whatever is not served.
 const UNKNOWN: &str = "unknown";
-/// Upper bounds of the histogram's buckets, in seconds.
-const BUCKETS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
 
 /// This server's metrics.
 #[derive(Clone)]
@@ -48,15 +45,14 @@ struct Method {
 
 impl Telemetry {
     /// No request yet.
-    pub(crate) fn new(clock: Clock) -> Result<Self, BuildError> {
-        let recorder = Arc::new(PrometheusBuilder::new().set_buckets(&BUCKETS)?.build_recorder());
+    pub(crate) fn new(clock: Clock) -> Self {
+        let recorder = Arc::new(PrometheusBuilder::new().build_recorder());
         let methods = with_local_recorder(&*recorder, || {
             describe_counter!(REQUESTS, "Requests by method and gRPC code.");
             describe_counter!(TAMPERED_ROWS, "Rows that were refused because they are not what tokend wrote, by table.");
-            describe_histogram!(DURATION, "Time from a request's head to the head of its answer.");
             RULES.iter().map(|(path, _)| (*path, Method::new(path))).collect()
         });
-        Ok(Self { handle: recorder.handle(), recorder, methods: Arc::new(methods), clock })
+        Self { handle: recorder.handle(), recorder, methods: Arc::new(methods), clock }
     }
 
     /// The metrics in Prometheus's text format, with what the store has counted.
@@ -66,7 +62,18 @@ impl Telemetry {
                 counter!(TAMPERED_ROWS, "table" => table).absolute(rows);
             }
         });
-        self.handle.render()
+        self.text()
+    }
+
+    fn text(&self) -> String {
+        let mut text = self.handle.render();
+        text.push_str(&format!(
+            "# HELP {DURATION} Time from a request's head to the head of its answer.\n# TYPE {DURATION} histogram\n"
+        ));
+        for method in self.methods.values() {
+            method.duration.write(&mut text, DURATION, &format!("method=\"{}\"", method.name));
+        }
+        text
     }
 
     /// Says what a counter of that name counts.
@@ -111,11 +118,7 @@ impl Telemetry {
 impl Method {
     fn new(path: &'static str) -> Self {
         let name = path.strip_prefix('/').unwrap_or(path);
-        Self {
-            name,
-            ok: counter!(REQUESTS, "method" => name, "code" => code_name(Code::Ok)),
-            duration: histogram!(DURATION, "method" => name),
-        }
+        Self { name, ok: counter!(REQUESTS, "method" => name, "code" => code_name(Code::Ok)), duration: Histogram::default() }
     }
 }
 
@@ -182,5 +185,64 @@ const fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        convert::Infallible,
+        env, fs,
+        future::ready,
+        process::{Command, Stdio},
+    };
+
+    use futures_util::FutureExt;
+    use tower::service_fn;
+
+    use super::*;
+
+    const CALLS: u64 = 2_000_000;
+
+    /// Memory of this process that the system holds in RAM, in bytes.
+    fn resident_bytes() -> u64 {
+        let statm = fs::read_to_string("/proc/self/statm").expect("Linux reports memory");
+        let pages: u64 = statm.split(' ').nth(1).and_then(|pages| pages.parse().ok()).expect("a number of pages");
+        pages * 4_096
+    }
+
+    /// Set in the process that measures, which runs this one test: what the others allocate does not count.
+    const MEASURES: &str = "TOKEND_TEST_MEASURES_MEMORY";
+
+    #[test]
+    fn calls_that_nobody_scrapes_take_no_memory() {
+        if env::var_os(MEASURES).is_some() {
+            return measure();
+        }
+        let this = "layers::telemetry::tests::calls_that_nobody_scrapes_take_no_memory";
+        let mut alone = Command::new(env::current_exe().expect("this test is a program"));
+        let alone = alone.args([this, "--exact", "--nocapture"]).env(MEASURES, "1").stdin(Stdio::null());
+        let output = alone.output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let ran_it = String::from_utf8_lossy(&output.stdout).contains("1 passed");
+        assert!(ran_it, "{output:?}");
+    }
+
+    fn measure() {
+        let telemetry = Telemetry::new(Clock::system());
+        let inner = service_fn(|_: Request<Body>| ready(Ok::<_, Infallible>(Response::new(Body::empty()))));
+        let mut service = Measured { telemetry: telemetry.clone(), inner };
+        let mut call = || {
+            let request = Request::builder().uri("/tokend.v1.TokenVerify/Verify").body(Body::empty()).expect("a request");
+            service.call(request).now_or_never().expect("it is answered at once").expect("it is answered");
+        };
+        call();
+        let before = resident_bytes();
+        (1..CALLS).for_each(|_| call());
+        let grown = resident_bytes().saturating_sub(before);
+        assert!(grown < 16 * 1024 * 1024, "{grown} bytes more after {CALLS} calls");
+        let text = telemetry.text();
+        let line = format!("tokend_request_duration_seconds_count{{method=\"tokend.v1.TokenVerify/Verify\"}} {CALLS}");
+        assert!(text.lines().any(|found| found == line), "{text}");
     }
 }
