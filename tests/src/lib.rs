@@ -28,6 +28,7 @@ mod records;
 mod requests;
 mod run;
 mod server;
+mod small_disk;
 mod sql;
 
 pub use backup::Backup;
@@ -38,3 +39,4 @@ pub use records::{Records, StoredRecord};
 pub use requests::{after, max_lifetime, question, token_in};
 pub use run::{Storage, eventually, run};
 pub use server::{Issued, Server};
+pub use small_disk::SmallDisk;
