@@ -15,4 +15,6 @@ mod restore;
 mod revocations_file;
 mod serve;
 mod shutdown;
+mod slow_connections;
+mod standby;
 mod usage;
