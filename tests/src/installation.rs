@@ -24,6 +24,8 @@ pub struct Installation {
     clock: clock::ControlFile,
     servers: AtomicU32,
     database: Option<postgres::Database>,
+    /// A database that is none of this place's own, to be used instead.
+    database_url: Option<String>,
     directory: TempDir,
 }
 
@@ -36,7 +38,14 @@ impl Installation {
         };
         let directory = tempfile::Builder::new().prefix("tokend-test-").tempdir().expect("a directory can be made");
         let clock = clock::ControlFile::new(directory.path().join("clock"));
-        Some(Self { program: program.into(), storage, clock, servers: AtomicU32::new(0), database, directory })
+        let servers = AtomicU32::new(0);
+        Some(Self { program: program.into(), storage, clock, servers, database, database_url: None, directory })
+    }
+
+    /// The same place, with its data in the database at `url`.
+    #[must_use]
+    pub fn on_database(self, url: impl Into<String>) -> Self {
+        Self { database_url: Some(url.into()), ..self }
     }
 
     /// Its directory, in which its programs run.
@@ -88,7 +97,7 @@ impl Installation {
     pub fn command_on_data<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = self.command(arguments);
         command.arg("--data-dir").arg(self.data_dir());
-        if let Some(url) = self.postgres().map(postgres::Database::url) {
+        if let Some(url) = self.database_url.as_deref().or(self.postgres().map(postgres::Database::url)) {
             command.args(["--database-url", url]);
         }
         command

@@ -1,7 +1,9 @@
 use std::error::Error;
 
-use sea_orm::{ConnAcquireErr, DbErr, RuntimeErr};
+use sea_orm::{DbErr, RuntimeErr};
 use tokend_core::keyring::WrongKeys;
+
+use crate::pool::is_not_primary;
 
 /// Why the store could not answer. Logged once, where it is made.
 #[derive(Debug, thiserror::Error)]
@@ -87,13 +89,39 @@ impl From<DbErr> for StoreError {
 
 /// Whether the same statement may succeed later.
 fn is_passing(error: &DbErr) -> bool {
+    driver_error(error).is_some_and(is_passing_in_driver)
+}
+
+/// Whether the connection on which a statement failed, outside of a transaction, may be in a state in which it can't be used again.
+pub(crate) fn closes_connection(error: &DbErr) -> bool {
+    match driver_error(error) {
+        // PostgreSQL has answered, and goes on to the next statement. Any error of SQLite may be one of the file.
+        Some(sqlx::Error::Database(error)) => !error.code().is_some_and(|code| is_sqlstate(&code) && !code.starts_with("57P")),
+        _ => true,
+    }
+}
+
+/// Whether an error says that the server goes, hangs or accepts no writes, so that other connections to it are no good either.
+pub(crate) fn is_of_server(error: &DbErr) -> bool {
+    match driver_error(error) {
+        Some(sqlx::Error::Database(error)) => error.code().is_some_and(|code| code == "25006" || code.starts_with("57P")),
+        Some(sqlx::Error::Io(error)) => error.kind() == std::io::ErrorKind::TimedOut,
+        Some(error) => is_not_primary(error),
+        None => false,
+    }
+}
+
+fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
-        DbErr::ConnectionAcquire(ConnAcquireErr::Timeout | ConnAcquireErr::ConnectionClosed) => true,
         DbErr::Conn(RuntimeErr::SqlxError(error))
         | DbErr::Exec(RuntimeErr::SqlxError(error))
-        | DbErr::Query(RuntimeErr::SqlxError(error)) => is_passing_in_driver(error),
-        _ => false,
+        | DbErr::Query(RuntimeErr::SqlxError(error)) => Some(error),
+        _ => None,
     }
+}
+
+fn is_sqlstate(code: &str) -> bool {
+    code.len() == 5
 }
 
 pub(crate) fn is_passing_in_driver(error: &sqlx::Error) -> bool {
@@ -103,17 +131,16 @@ pub(crate) fn is_passing_in_driver(error: &sqlx::Error) -> bool {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::PoolTimedOut
         | sqlx::Error::PoolClosed
-        | sqlx::Error::WorkerCrashed
-        | sqlx::Error::BeginFailed => true,
+        | sqlx::Error::WorkerCrashed => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| is_passing_code(&code)),
-        _ => false,
+        error => is_not_primary(error),
     }
 }
 
 /// PostgreSQL tells a SQLSTATE of five characters, SQLite an extended result code in decimal.
 fn is_passing_code(code: &str) -> bool {
-    match (code.len(), code.parse::<u32>()) {
-        (5, _) => {
+    match (is_sqlstate(code), code.parse::<u32>()) {
+        (true, _) => {
             // Connection, rolled back, out of resources, lock or object not available, operator intervened (timeouts, shutdown), system.
             matches!(&code[..2], "08" | "40" | "53" | "55" | "57" | "58")
                 // Reads only: a standby. Idle in transaction for too long.

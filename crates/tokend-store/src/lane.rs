@@ -6,7 +6,7 @@
 
 use std::{panic::resume_unwind, sync::Arc, time::Duration};
 
-use sea_orm::DatabaseConnection;
+use tokend_core::clock::Clock;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -16,14 +16,10 @@ use crate::{
     database::{self, Target},
     error::StoreError,
     home::Home,
+    pool::Pool,
     settings::Settings,
     store::Shared,
 };
-
-/// How long a start waits for the pool's first connection.
-const FIRST_CONNECTION_WAIT: Duration = Duration::from_secs(5);
-/// The pause between tries.
-const FIRST_CONNECTION_PAUSE: Duration = Duration::from_millis(50);
 
 /// One way into the database.
 pub(crate) struct Lane {
@@ -92,11 +88,7 @@ impl Lane {
     /// Begins the end: the connections are closed, which waits for the work under way, and then the thread ends.
     pub(crate) fn end(&self) {
         let connection = self.shared.connection.clone();
-        self.home.end(async move {
-            if let Err(error) = connection.close().await {
-                tracing::warn!(%error, "closing the connections to the database");
-            }
-        });
+        self.home.end(async move { connection.close().await });
     }
 
     /// Waits for the end.
@@ -130,24 +122,14 @@ impl Turns {
     }
 }
 
-/// Opens a lane's connections, on the runtime to which they belong from now on.
-pub(crate) async fn connect(home: &Home, target: &Arc<Target>, settings: &Settings) -> Result<DatabaseConnection, StoreError> {
-    let (target, settings) = (Arc::clone(target), settings.clone());
+/// Opens a lane's connections, on the runtime to which they belong from now on. Waits until there is one: a start may take its time
+/// where a request, which is better told to try again, may not. If there is none in the end, the first statement says why.
+pub(crate) async fn connect(home: &Home, target: &Arc<Target>, settings: &Settings, clock: &Clock) -> Result<Pool, StoreError> {
+    let (target, settings, clock) = (Arc::clone(target), settings.clone(), clock.clone());
     let connected = home.spawn(async move {
-        let connection = target.pool(&settings);
-        first_connection(&connection).await;
-        connection
+        let pool = Pool::open(target, &settings, clock);
+        pool.warm_up(settings.connect_timeout).await;
+        pool
     });
     connected.await.map_err(StoreError::unavailable)
-}
-
-/// Waits until the pool has its first connection: a start may take its time where a request, which is better told to try again, may
-/// not. If there is none in the end, the first statement says why.
-async fn first_connection(connection: &DatabaseConnection) {
-    let connected = async {
-        while connection.ping().await.is_err() {
-            tokio::time::sleep(FIRST_CONNECTION_PAUSE).await;
-        }
-    };
-    let _ = timeout(FIRST_CONNECTION_WAIT, connected).await;
 }

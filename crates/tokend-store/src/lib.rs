@@ -9,7 +9,7 @@
 //! - **Time is the database's.** PostgreSQL's clock, read in the statement that needs it; on SQLite the machine's, held at or above
 //!   the last time stored.
 //!
-//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `read`, `narrowing`, `write`, `row`, `entity`, `keys`, `checkpoint`,
+//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `pool`, `read`, `narrowing`, `write`, `row`, `entity`, `keys`, `checkpoint`,
 //! `outbox`, `verify`, `installation`, `database`, `schema`.
 
 mod checkpoint;
@@ -24,6 +24,7 @@ mod lane;
 mod narrowing;
 mod open_error;
 mod outbox;
+mod pool;
 mod read;
 mod row;
 mod schema;

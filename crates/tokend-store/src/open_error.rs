@@ -105,6 +105,16 @@ pub enum OpenError {
         /// What the driver said.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The server, or each of several, is a standby or accepts no writes.
+    #[error(
+        "can't use {database}: {source}; give the primary's URL, or name all servers (postgres://USER@HOST1,HOST2/DATABASE) to use the one that is the primary"
+    )]
+    NotPrimary {
+        /// The server or servers, and the database.
+        database: String,
+        /// Which of the two it is.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The thread on which the database is spoken to could not be started.
     #[error("can't start the thread for the database: {0}; check this process's limits")]
     NoThread(std::io::Error),

@@ -11,9 +11,12 @@ pub struct Settings {
     pub reserved_connections: u32,
     /// Calls that may wait or be under way in one lane, those included whose callers gave up. Default: 2,048.
     pub max_waiting: u32,
-    /// How long a statement waits for a connection before the database counts as unavailable. Default: 250 ms, because a service
-    /// that waits for a verdict is better told to try again. In the reserved lane it waits for `write_wait`.
+    /// How long a statement waits for a free connection before the database counts as unavailable. Default: 250 ms, because a service
+    /// that waits for a verdict is better told to try again. In the reserved lane it waits for `write_wait`. Connections are opened
+    /// in the background, which may take longer than that.
     pub pool_wait: Duration,
+    /// PostgreSQL: how long opening a connection may take, for each server that the URL names. Default: 5 s.
+    pub connect_timeout: Duration,
     /// How long a write waits for other writes: for its turn, and on SQLite for other processes' locks. Default: 5 s.
     pub write_wait: Duration,
     /// PostgreSQL: how long a write waits for a row's lock. Default: 1.5 s, longer than the second after which PostgreSQL ends the
@@ -48,12 +51,20 @@ impl Settings {
             reserved_connections: 3,
             max_waiting: 2_048,
             pool_wait: Duration::from_millis(250),
+            connect_timeout: Duration::from_secs(5),
             write_wait: Duration::from_secs(5),
             lock_timeout: Duration::from_millis(1_500),
             statement_timeout: Duration::from_secs(2),
             allow_unsafe_durability: false,
             migrate: true,
         }
+    }
+
+    /// Waits longer for connections, as a command may that serves nobody: 30 s.
+    #[must_use]
+    pub fn for_command(self) -> Self {
+        const WAIT: Duration = Duration::from_secs(30);
+        Self { pool_wait: WAIT, connect_timeout: WAIT, ..self }
     }
 
     /// What every PostgreSQL transaction that writes begins with.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbBackend, QueryResult,
+    ConnectionTrait, DbBackend, QueryResult,
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 use tokend_core::{
@@ -27,13 +27,16 @@ use crate::{
     keys::Keys,
     lane::{self, Closed, Lane, Turn, Turns},
     open_error::OpenError,
+    pool::Pool,
     row::{Judge, RefusedRows},
     settings::Settings,
     write::WriteTx,
 };
 
-/// The column that [`Shared::select_now`] adds.
+/// The columns that [`Shared::select_now`] adds.
 const NOW: &str = "now";
+/// PostgreSQL: whether the server is a standby or accepts no writes.
+const NO_WRITES: &str = "no_writes";
 
 /// Everything that tokend keeps. Cheap to clone: all clones are the same store.
 #[derive(Clone)]
@@ -50,7 +53,7 @@ struct Inner {
 /// What the work on a lane's runtime shares. Holds no [`Home`], so that work under way does not keep the runtime from ending.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    pub(crate) connection: DatabaseConnection,
+    pub(crate) connection: Pool,
     pub(crate) keys: Arc<Keys>,
     refused: Arc<RefusedRows>,
     /// The database, for people: a path, or server and name. No password.
@@ -141,7 +144,7 @@ impl Store {
         let writer = target.is_sqlite().then(|| Arc::new(Semaphore::new(1)));
         let keys = Keys::new(roots).map_err(|problem| OpenError::WrongKeyRing { database: target.name(), problem })?;
         let shared = Shared {
-            connection: lane::connect(&home, &target, settings).await?,
+            connection: lane::connect(&home, &target, settings, &clock).await?,
             keys: Arc::new(keys),
             refused: Arc::default(),
             database: target.name(),
@@ -155,7 +158,7 @@ impl Store {
         let wanted =
             Settings { max_connections: settings.reserved_connections, pool_wait: settings.write_wait, ..settings.clone() };
         let reserved = Shared {
-            connection: lane::connect(&reserved_home, &target, &wanted).await?,
+            connection: lane::connect(&reserved_home, &target, &wanted, &shared.clock).await?,
             turns: Turns::new(&wanted, writer),
             ..shared.clone()
         };
@@ -284,7 +287,7 @@ impl Shared {
     }
 
     /// Makes a statement return, with whatever else it does, what [`Self::read_now`] needs: PostgreSQL's clock (not the start of the
-    /// transaction), or SQLite's stored floor.
+    /// transaction) and whether the server accepts writes, or SQLite's stored floor.
     pub(crate) fn select_now(&self, query: &mut SelectStatement) {
         if self.is_sqlite() {
             let mut floor = Query::select();
@@ -292,11 +295,17 @@ impl Shared {
             query.expr_as(Expr::cust_with_exprs("coalesce(?, 0)", [Expr::SubQuery(None, Box::new(floor.into()))]), NOW);
         } else {
             query.expr_as(Expr::cust("(extract(epoch from clock_timestamp()) * 1000000)::bigint"), NOW);
+            let no_writes = "(pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean)";
+            query.expr_as(Expr::cust(no_writes), NO_WRITES);
         }
     }
 
-    /// Database time out of a row of a statement that [`Self::select_now`] was applied to.
+    /// Database time out of a row of a statement that [`Self::select_now`] was applied to. An error if the row comes from a server on
+    /// which nothing can be revoked: what it says may be long out of date.
     pub(crate) fn read_now(&self, row: &QueryResult) -> Result<Timestamp, StoreError> {
+        if !self.is_sqlite() && self.connection.is_for_writing() && row.try_get("", NO_WRITES)? {
+            return Err(self.connection.server_takes_no_writes().into());
+        }
         let micros: i64 = row.try_get("", NOW)?;
         let time = Timestamp::from_unix_micros(micros)
             .map_err(|error| StoreError::corrupt("feed", "1".to_owned(), format!("column time_floor {error}")))?;

@@ -3,8 +3,11 @@
 //! The server is that of `TOKEND_TEST_POSTGRES_URL` or, without it, one that is started here from the programs on this machine.
 //! Where there is neither, the tests that need one say so and pass, unless `TOKEND_REQUIRE_POSTGRES=1` makes that a failure.
 
+mod node;
 mod programs;
 mod server;
+
+pub use node::Node;
 
 use std::{
     env,
@@ -20,7 +23,10 @@ use std::{
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, error::ErrorKind, postgres::PgConnectOptions};
 
-use self::{programs::Programs, server::Server};
+use self::{
+    programs::Programs,
+    server::{Origin, Server},
+};
 
 /// Names a server to use instead of one started here; its user must be allowed to create databases.
 const SERVER_URL: &str = "TOKEND_TEST_POSTGRES_URL";
@@ -43,11 +49,7 @@ pub struct Database {
 #[must_use]
 pub fn database() -> Option<Database> {
     let Some(server) = server_url() else {
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        let missing = format!("DID NOT RUN: {test}: found neither initdb and postgres on this machine nor {SERVER_URL}");
-        assert!(env::var(REQUIRED).is_ok_and(|required| required == "1").eq(&false), "{missing}, and {REQUIRED} is set");
-        // Not eprintln!, which a passing test keeps to itself.
-        writeln!(io::stderr(), "{missing}").expect("stderr can be written to");
+        did_not_run(&format!("found neither initdb and postgres on this machine nor {SERVER_URL}"));
         return None;
     };
     static COUNT: AtomicU32 = AtomicU32::new(0);
@@ -148,12 +150,24 @@ impl Drop for Database {
     }
 }
 
+/// Says that the running test did not run, and why.
+///
+/// # Panics
+/// If PostgreSQL is required.
+fn did_not_run(why: &str) {
+    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let missing = format!("DID NOT RUN: {test}: {why}");
+    assert!(env::var(REQUIRED).is_ok_and(|required| required == "1").eq(&false), "{missing}, and {REQUIRED} is set");
+    // Not eprintln!, which a passing test keeps to itself.
+    writeln!(io::stderr(), "{missing}").expect("stderr can be written to");
+}
+
 /// The server, as a URL of one of its databases.
 fn server_url() -> Option<&'static str> {
     static STARTED: OnceLock<Result<Option<String>, String>> = OnceLock::new();
     let started = STARTED.get_or_init(|| match env::var(SERVER_URL) {
         Ok(url) if !url.is_empty() => Ok(Some(url)),
-        _ => Programs::find().map(|programs| Server::start(&programs).map(Server::into_url)).transpose(),
+        _ => Programs::find().map(|programs| Server::start(&programs, Origin::New).map(Server::into_url)).transpose(),
     });
     match started {
         Ok(url) => url.as_deref(),

@@ -6,22 +6,35 @@ use std::{
 /// Where Debian keeps a version's programs, out of `PATH`.
 const DEBIAN: &str = "/usr/lib/postgresql";
 
-/// The two programs that make and run a database cluster.
-#[derive(Debug)]
+/// The programs that make and run a database cluster.
+#[derive(Clone, Debug)]
 pub(super) struct Programs {
     pub(super) initdb: PathBuf,
     pub(super) postgres: PathBuf,
+    /// Only needed where a test has a standby.
+    pub(super) pg_basebackup: PathBuf,
 }
 
 impl Programs {
     /// Those in `PATH`, or those of the newest version that Debian has installed.
     pub(super) fn find() -> Option<Self> {
+        Self::all().next()
+    }
+
+    /// Likewise, and `pg_basebackup` with them.
+    pub(super) fn find_with_backup() -> Option<Self> {
+        Self::all().find(|programs| programs.pg_basebackup.is_file())
+    }
+
+    fn all() -> impl Iterator<Item = Self> {
         let path = env::var_os("PATH").unwrap_or_default();
-        env::split_paths(&path).chain(debian_versions()).find_map(|directory| Self::in_directory(&directory))
+        let directories: Vec<_> = env::split_paths(&path).chain(debian_versions()).collect();
+        directories.into_iter().filter_map(|directory| Self::in_directory(&directory))
     }
 
     fn in_directory(directory: &Path) -> Option<Self> {
-        let programs = Self { initdb: directory.join("initdb"), postgres: directory.join("postgres") };
+        let program = |name| directory.join(name);
+        let programs = Self { initdb: program("initdb"), postgres: program("postgres"), pg_basebackup: program("pg_basebackup") };
         (programs.initdb.is_file() && programs.postgres.is_file()).then_some(programs)
     }
 }

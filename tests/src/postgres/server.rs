@@ -61,12 +61,21 @@ struct Account {
     gid: u32,
 }
 
+/// What a server has in it at first.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Origin {
+    /// Nothing.
+    New,
+    /// What the server on this port has, which it follows as a standby.
+    StandbyOf(u16),
+}
+
 impl Server {
-    pub(super) fn start(programs: &Programs) -> Result<Self, String> {
+    pub(super) fn start(programs: &Programs, origin: Origin) -> Result<Self, String> {
         let account = if rustix::process::geteuid().is_root() { Some(Account::unprivileged()?) } else { None };
         let mut failure = String::new();
         for _ in 0..ATTEMPTS {
-            match Self::attempt(programs, account) {
+            match Self::attempt(programs, origin, account) {
                 Ok(server) => return Ok(server),
                 Err(error) => failure = error,
             }
@@ -82,12 +91,25 @@ impl Server {
         url
     }
 
-    fn attempt(programs: &Programs, account: Option<Account>) -> Result<Self, String> {
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it, and waits until it has ended.
+    pub(super) fn stop(&mut self) {
+        drop(self.guardian.stdin.take());
+        let _ = self.guardian.wait();
+    }
+
+    fn attempt(programs: &Programs, origin: Origin, account: Option<Account>) -> Result<Self, String> {
         let directory = tempfile::Builder::new().prefix("tokend-postgres-").tempdir().map_err(told("make a directory"))?;
         if let Some(Account { uid, gid }) = account {
             chown(&directory, Some(uid), Some(gid)).map_err(told("give the directory away"))?;
         }
-        initdb(programs, directory.path(), account)?;
+        match origin {
+            Origin::New => initdb(programs, directory.path(), account)?,
+            Origin::StandbyOf(port) => base_backup(programs, directory.path(), account, port)?,
+        }
 
         let port = free_port().map_err(told("find a free port"))?;
         let mut command = command(Path::new("sh"), directory.path(), account);
@@ -143,6 +165,21 @@ fn initdb(programs: &Programs, directory: &Path, account: Option<Account>) -> Re
         return Ok(());
     }
     Err(format!("initdb: {}\n{}", made.status, String::from_utf8_lossy(&made.stderr)))
+}
+
+/// A copy of what the server on `port` has, which will follow it.
+fn base_backup(programs: &Programs, directory: &Path, account: Option<Account>, port: u16) -> Result<(), String> {
+    let made = command(&programs.pg_basebackup, directory, account)
+        .arg("--pgdata")
+        .arg(directory.join("data"))
+        .args(["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync"])
+        .args(["--host=127.0.0.1", "--username=postgres", &format!("--port={port}")])
+        .output()
+        .map_err(told("run pg_basebackup"))?;
+    if made.status == ExitStatus::from_raw(0) {
+        return Ok(());
+    }
+    Err(format!("pg_basebackup: {}\n{}", made.status, String::from_utf8_lossy(&made.stderr)))
 }
 
 fn command(program: &Path, directory: &Path, account: Option<Account>) -> Command {

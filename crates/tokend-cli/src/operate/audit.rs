@@ -20,8 +20,6 @@ use crate::{failure::Failure, terminal::printable};
 
 /// Statements here look at whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
-/// Nobody waits for a verdict here.
-const POOL_WAIT: Duration = Duration::from_secs(10);
 
 /// What `audit verify` takes.
 #[derive(Debug, clap::Args)]
@@ -39,9 +37,8 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let Args { config, storage, checkpoint } = args;
-    let mut storage = storage.resolve(&mut config.read()?);
+    let mut storage = storage.resolve_for_command(&mut config.read()?);
     storage.store.statement_timeout = STATEMENT_TIMEOUT;
-    storage.store.pool_wait = POOL_WAIT;
     let roots = Arc::new(keyring_file::read(&storage.keyring)?);
     let kept = checkpoint.iter().map(|path| read_checkpoints(path)).collect::<Result<Vec<_>, _>>()?.concat();
     let store = Store::open_to_read(&storage.store, roots, clock).await?;

@@ -33,7 +33,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let Args { config, storage, token_prefix, recover } = args;
-    let Storage { data_dir, keyring, store } = storage.resolve(&mut config.read()?);
+    let Storage { data_dir, keyring, store } = storage.resolve_for_command(&mut config.read()?);
     logging::start(Level::Error, Format::Pretty);
     if recover {
         return make_key(&store, &keyring, clock).await;

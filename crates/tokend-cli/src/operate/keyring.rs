@@ -23,8 +23,6 @@ use crate::{
 
 /// Statements here look at whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
-/// Nobody waits for a verdict here.
-const POOL_WAIT: Duration = Duration::from_secs(10);
 
 /// What can be done with keys.
 #[derive(Debug, clap::Subcommand)]
@@ -164,9 +162,8 @@ async fn status(StatusArgs { output, args }: StatusArgs, clock: Clock) -> Result
 impl Args {
     fn resolve(self) -> Result<Storage, Failure> {
         let Self { config, storage } = self;
-        let mut storage = storage.resolve(&mut config.read()?);
+        let mut storage = storage.resolve_for_command(&mut config.read()?);
         storage.store.statement_timeout = STATEMENT_TIMEOUT;
-        storage.store.pool_wait = POOL_WAIT;
         Ok(storage)
     }
 }

@@ -49,6 +49,7 @@ pub(super) struct Table {
     reserved_database_connections: Option<NonZeroU32>,
     max_waiting: Option<NonZeroU32>,
     pool_wait_ms: Option<NonZeroU64>,
+    connect_timeout_ms: Option<NonZeroU64>,
     write_wait_ms: Option<NonZeroU64>,
     lock_timeout_ms: Option<NonZeroU64>,
     statement_timeout_ms: Option<NonZeroU64>,
@@ -91,6 +92,7 @@ impl Table {
             reserved_database_connections,
             max_waiting,
             pool_wait_ms,
+            connect_timeout_ms,
             write_wait_ms,
             lock_timeout_ms,
             statement_timeout_ms,
@@ -128,6 +130,7 @@ impl Table {
         set(&mut store.reserved_connections, reserved_database_connections);
         set(&mut store.max_waiting, max_waiting);
         set_ms(&mut store.pool_wait, pool_wait_ms);
+        set_ms(&mut store.connect_timeout, connect_timeout_ms);
         set_ms(&mut store.write_wait, write_wait_ms);
         set_ms(&mut store.lock_timeout, lock_timeout_ms);
         set_ms(&mut store.statement_timeout, statement_timeout_ms);

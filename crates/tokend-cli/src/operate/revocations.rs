@@ -18,8 +18,6 @@ use crate::{client::output, failure::Failure, terminal::note};
 
 /// Statements here may look at whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
-/// Nobody waits for a verdict here.
-const POOL_WAIT: Duration = Duration::from_secs(10);
 /// Lines that are read at once.
 const LINES_AT_ONCE: u64 = 1_000;
 
@@ -73,7 +71,7 @@ async fn write_lines(store: &Store) -> Result<(), Failure> {
 pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode, Failure> {
     let RestoreArgs { config, storage, revocations, revoke_all } = args;
     logging::start(Level::Error, Format::Pretty);
-    let Storage { keyring, store: settings, .. } = patient(storage.resolve(&mut config.read()?));
+    let Storage { keyring, store: settings, .. } = patient(storage.resolve_for_command(&mut config.read()?));
     let roots = Arc::new(keyring_file::read(&keyring)?);
     if tokend_store::is_in_use(&settings).await? {
         return Err(Failure::Other("other processes use the database; stop every server first, and try again".to_owned()));
@@ -104,12 +102,11 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
 }
 
 async fn open(config: ConfigArgs, storage: StorageArgs, clock: Clock) -> Result<Store, Failure> {
-    let Storage { keyring, store, .. } = patient(storage.resolve(&mut config.read()?));
+    let Storage { keyring, store, .. } = patient(storage.resolve_for_command(&mut config.read()?));
     Ok(Store::open(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?)
 }
 
 fn patient(mut storage: Storage) -> Storage {
     storage.store.statement_timeout = STATEMENT_TIMEOUT;
-    storage.store.pool_wait = POOL_WAIT;
     storage
 }

@@ -41,6 +41,12 @@ impl StorageArgs {
         store.allow_unsafe_durability = allow_unsafe_durability || file.allow_unsafe_durability.unwrap_or(false);
         Storage { data_dir, keyring, store }
     }
+
+    /// As [`resolve`](Self::resolve), for a command that serves nobody and can wait longer for the database.
+    pub(super) fn resolve_for_command(self, file: &mut File) -> Storage {
+        let storage = self.resolve(file);
+        Storage { store: storage.store.for_command(), ..storage }
+    }
 }
 
 /// The URL of a SQLite database in a file.

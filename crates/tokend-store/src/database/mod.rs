@@ -6,17 +6,19 @@
 //!
 //! What comes before the pool happens on one connection, closed afterwards. A database that is not ours is left as it was found.
 
+mod hosts;
 mod postgres;
 mod sqlite;
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use sea_orm::{DatabaseConnection, DbErr, RuntimeErr};
+use sea_orm::{DbErr, RuntimeErr};
 use sqlx::migrate::MigrateError;
 
 use crate::{
     error::StoreError,
     open_error::OpenError,
+    pool::{Connection, is_not_primary},
     schema::{self, SchemaStatus},
     settings::Settings,
 };
@@ -32,8 +34,13 @@ pub(crate) enum Purpose {
     Read,
 }
 
-/// What a URL stands for.
-pub(crate) enum Target {
+/// What a URL stands for, and which connections to it are good.
+pub(crate) struct Target {
+    place: Place,
+    generation: AtomicU64,
+}
+
+enum Place {
     Sqlite(sqlite::File),
     Postgres(Box<postgres::Server>),
 }
@@ -46,26 +53,26 @@ pub(crate) fn connections(settings: &Settings) -> u32 {
 /// Finds out whose the database is and brings its schema up to date; connections can then be opened to it.
 pub(crate) async fn open(settings: &Settings, purpose: Purpose) -> Result<Target, OpenError> {
     let migrate = (settings.migrate && purpose != Purpose::Read) || purpose == Purpose::Initialize;
-    let target = Target::of(settings)?.opened_for(purpose);
-    match &target {
-        Target::Sqlite(file) => {
+    let place = Place::of(settings)?.opened_for(purpose);
+    match &place {
+        Place::Sqlite(file) => {
             if purpose == Purpose::Initialize {
                 file.create()?;
             }
             file.prepare(purpose, migrate).await?;
         }
-        Target::Postgres(server) => {
+        Place::Postgres(server) => {
             server.prepare(purpose, migrate, settings.allow_unsafe_durability).await?;
         }
     }
-    Ok(target)
+    Ok(Target { place, generation: AtomicU64::default() })
 }
 
 /// Brings an existing schema up to date.
 pub(crate) async fn migrate(settings: &Settings) -> Result<SchemaStatus, OpenError> {
-    match Target::of(settings)? {
-        Target::Sqlite(file) => file.prepare(Purpose::Serve, true).await,
-        Target::Postgres(server) => server.prepare(Purpose::Serve, true, true).await,
+    match Place::of(settings)? {
+        Place::Sqlite(file) => file.prepare(Purpose::Serve, true).await,
+        Place::Postgres(server) => server.prepare(Purpose::Serve, true, true).await,
     }
 }
 
@@ -74,28 +81,63 @@ pub(crate) async fn migrate(settings: &Settings) -> Result<SchemaStatus, OpenErr
 /// # Errors
 /// [`OpenError`], one sentence for the operator.
 pub async fn is_in_use(settings: &Settings) -> Result<bool, OpenError> {
-    match Target::of(settings)? {
-        Target::Sqlite(file) => file.is_in_use().await,
-        Target::Postgres(server) => server.is_in_use().await,
+    match Place::of(settings)? {
+        Place::Sqlite(file) => file.is_in_use().await,
+        Place::Postgres(server) => server.is_in_use().await,
     }
 }
 
 pub(crate) async fn schema_status(settings: &Settings) -> Result<SchemaStatus, OpenError> {
-    match Target::of(settings)? {
-        Target::Sqlite(file) => file.schema_status().await,
-        Target::Postgres(server) => server.schema_status().await,
+    match Place::of(settings)? {
+        Place::Sqlite(file) => file.schema_status().await,
+        Place::Postgres(server) => server.schema_status().await,
     }
 }
 
 impl Target {
-    /// Connections, opened as they are needed.
-    pub(crate) fn pool(&self, settings: &Settings) -> DatabaseConnection {
-        match self {
-            Self::Sqlite(file) => file.pool(settings),
-            Self::Postgres(server) => server.pool(settings),
+    /// Opens a connection to a server that accepts what it is for.
+    pub(crate) async fn connect(&self) -> Result<Connection, ConnectError> {
+        match &self.place {
+            Place::Sqlite(file) => file.open_connection().await,
+            Place::Postgres(server) => server.open_connection().await,
         }
     }
 
+    /// Counts how often the server turned out not to be the one to talk to. Connections opened before the last time are no good.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// Says that connections of this generation are no good. Only the first call for a generation counts.
+    pub(crate) fn end_generation(&self, generation: u64) {
+        let next = generation.wrapping_add(1);
+        let ended = self.generation.compare_exchange(generation, next, Ordering::AcqRel, Ordering::Acquire);
+        if ended.is_ok() {
+            tracing::warn!(database = self.name(), "all connections to the database are replaced");
+        }
+    }
+
+    /// For people.
+    pub(crate) fn name(&self) -> String {
+        match &self.place {
+            Place::Sqlite(file) => file.name(),
+            Place::Postgres(server) => server.name(),
+        }
+    }
+
+    pub(crate) fn is_for_writing(&self) -> bool {
+        match &self.place {
+            Place::Sqlite(file) => file.is_for_writing(),
+            Place::Postgres(server) => server.is_for_writing(),
+        }
+    }
+
+    pub(crate) const fn is_sqlite(&self) -> bool {
+        matches!(self.place, Place::Sqlite(_))
+    }
+}
+
+impl Place {
     /// The same, with connections that can do no more than that.
     fn opened_for(self, purpose: Purpose) -> Self {
         match self {
@@ -104,28 +146,42 @@ impl Target {
         }
     }
 
-    /// For people.
-    pub(crate) fn name(&self) -> String {
-        match self {
-            Self::Sqlite(file) => file.name(),
-            Self::Postgres(server) => server.name(),
-        }
-    }
-
-    pub(crate) const fn is_sqlite(&self) -> bool {
-        matches!(self, Self::Sqlite(_))
-    }
-
     fn of(settings: &Settings) -> Result<Self, OpenError> {
         match settings.url.split_once(':') {
             Some(("sqlite", path)) => {
                 sqlite::File::at(path.strip_prefix("//").unwrap_or(path), settings.write_wait).map(Self::Sqlite)
             }
-            Some(("postgres" | "postgresql", _)) => {
-                postgres::Server::at(&settings.url, settings.statement_timeout).map(|server| Self::Postgres(Box::new(server)))
-            }
+            Some(("postgres" | "postgresql", _)) => postgres::Server::at(settings).map(|server| Self::Postgres(Box::new(server))),
             _ => Err(OpenError::BadUrl { problem: "it starts with neither sqlite: nor postgres:".to_owned() }),
         }
+    }
+}
+
+/// Why no connection was opened: what went wrong with each server that was tried.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub(crate) struct ConnectError {
+    problems: Vec<ServerProblem>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{}{problem}", .server.as_ref().map(|server| format!("{server}: ")).unwrap_or_default())]
+struct ServerProblem {
+    /// Named where there are several.
+    server: Option<String>,
+    problem: sqlx::Error,
+}
+
+impl ConnectError {
+    /// Whether servers were found, and none of them accepts writes.
+    fn is_not_primary(&self) -> bool {
+        self.problems.iter().all(|found| is_not_primary(&found.problem))
+    }
+}
+
+impl From<sqlx::Error> for ConnectError {
+    fn from(problem: sqlx::Error) -> Self {
+        Self { problems: vec![ServerProblem { server: None, problem }] }
     }
 }
 
@@ -156,9 +212,6 @@ fn migration_fault(database: String, error: MigrateError, driver: impl FnOnce(sq
         other => driver(sqlx::Error::Migrate(Box::new(other))),
     }
 }
-
-/// Connections that stayed unused for longer than this are tried before they are used.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -1,62 +1,89 @@
-use std::{str::FromStr, time::Duration};
-
-use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
-use sqlx::{
-    ConnectOptions, Connection, PgConnection, Row,
-    postgres::{PgConnectOptions, PgPoolOptions},
+use std::{
+    io,
+    str::FromStr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
 };
 
-use super::{Purpose, TRUSTED_FOR, connections, fault, judge, migration_fault};
+use sqlx::{ConnectOptions, Connection as _, PgConnection, Row, postgres::PgConnectOptions};
+use tokio::time::timeout;
+
+use super::{ConnectError, Purpose, ServerProblem, fault, hosts, judge, migration_fault};
 use crate::{
     open_error::OpenError,
+    pool::{Connection, check_primary},
     schema::{self, Applied, Dialect, SchemaStatus},
     settings::Settings,
 };
 
 const OLDEST_VERSION: i64 = 150_000;
 
-/// How long to wait for the first connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How much longer to wait for an answer than the server may let a statement run.
+const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
-/// A database on a server.
+/// A database on a server, or on several of which one accepts writes at a time.
 pub(crate) struct Server {
-    options: PgConnectOptions,
+    /// How to connect to each server, in the order of the URL; one at least.
+    servers: Vec<PgConnectOptions>,
+    /// The server that was connected to last, which is tried first.
+    preferred: AtomicUsize,
+    /// Whether a server has to accept writes.
+    for_writing: bool,
+    /// How long to wait for each server when connecting.
+    connect_timeout: Duration,
+    /// How long to wait for an answer.
+    patience: Duration,
 }
 
 impl Server {
-    pub(super) fn at(url: &str, statement_timeout: Duration) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(url).map_err(|error| {
-            let problem = match error {
-                sqlx::Error::Configuration(problem) => problem.to_string(),
-                other => other.to_string(),
-            };
-            OpenError::BadUrl { problem }
+    pub(super) fn at(settings: &Settings) -> Result<Self, OpenError> {
+        let bad = |problem| OpenError::BadUrl { problem };
+        let hosts::Hosts { hosts, url } = hosts::parse(&settings.url).map_err(bad)?;
+        let options = PgConnectOptions::from_str(&url).map_err(|error| match error {
+            sqlx::Error::Configuration(problem) => bad(problem.to_string()),
+            other => bad(other.to_string()),
         })?;
-        let options =
-            options.application_name("tokend").options([("statement_timeout", statement_timeout.as_millis().to_string())]);
-        Ok(Self { options })
+        let statement_timeout = settings.statement_timeout.as_millis().to_string();
+        let options = options.application_name("tokend").options([("statement_timeout", statement_timeout)]);
+        let servers = match hosts.as_slice() {
+            [] => vec![options],
+            hosts => hosts.iter().map(|host| options.clone().host(&host.name).port(host.port)).collect(),
+        };
+        Ok(Self {
+            servers,
+            preferred: AtomicUsize::new(0),
+            for_writing: true,
+            connect_timeout: settings.connect_timeout,
+            patience: settings.statement_timeout.saturating_add(ANSWER_MARGIN),
+        })
     }
 
     /// The same, with connections that can do no more than that.
-    pub(super) fn opened_for(self: Box<Self>, purpose: Purpose) -> Box<Self> {
-        match purpose {
-            Purpose::Serve | Purpose::Initialize => self,
-            Purpose::Read => Box::new(Self { options: self.options.options([("default_transaction_read_only", "on")]) }),
+    pub(super) fn opened_for(mut self: Box<Self>, purpose: Purpose) -> Box<Self> {
+        if purpose == Purpose::Read {
+            self.for_writing = false;
+            for server in &mut self.servers {
+                *server = server.clone().options([("default_transaction_read_only", "on")]);
+            }
         }
+        self
+    }
+
+    pub(super) const fn is_for_writing(&self) -> bool {
+        self.for_writing
     }
 
     /// Without user and password.
     pub(super) fn name(&self) -> String {
-        let database = self.options.get_database().unwrap_or(self.options.get_username());
-        match self.options.get_socket() {
-            Some(socket) => format!("postgres://{}/{database}", socket.display()),
-            None => format!("postgres://{}:{}/{database}", self.options.get_host(), self.options.get_port()),
-        }
+        let first = &self.servers[0];
+        let database = first.get_database().unwrap_or(first.get_username());
+        let servers: Vec<_> = self.servers.iter().map(address).collect();
+        format!("postgres://{}/{database}", servers.join(","))
     }
 
     /// Finds out whether the server keeps its word and whose the schema is, and brings it up to date.
     pub(super) async fn prepare(&self, purpose: Purpose, migrate: bool, allow_unsafe: bool) -> Result<SchemaStatus, OpenError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.connect(self.for_writing).await?;
         if purpose != Purpose::Read {
             check_server(&mut connection, allow_unsafe).await?;
         }
@@ -69,7 +96,7 @@ impl Server {
     }
 
     pub(super) async fn schema_status(&self) -> Result<SchemaStatus, OpenError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.connect(false).await?;
         let version = self.version(&mut connection).await?;
         let _ = connection.close().await;
         Ok(SchemaStatus { version, needed: schema::needed() })
@@ -77,7 +104,7 @@ impl Server {
 
     /// Every process of ours gives its connections one name.
     pub(super) async fn is_in_use(&self) -> Result<bool, OpenError> {
-        let mut connection = self.connect().await?;
+        let mut connection = self.connect(self.for_writing).await?;
         let query = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() \
                      AND application_name = current_setting('application_name') AND pid <> pg_backend_pid())";
         let is_in_use = sqlx::query_scalar(query).fetch_one(&mut connection).await.map_err(fault)?;
@@ -85,31 +112,42 @@ impl Server {
         Ok(is_in_use)
     }
 
-    pub(super) fn pool(&self, settings: &Settings) -> DatabaseConnection {
-        let pool = PgPoolOptions::new()
-            .max_connections(connections(settings))
-            .min_connections(1)
-            .acquire_timeout(settings.pool_wait)
-            // A trial costs a round trip: only where the connection may have died meanwhile.
-            .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for > TRUSTED_FOR {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_lazy_with(self.options.clone());
-        SqlxPostgresConnector::from_sqlx_postgres_pool(pool)
+    pub(super) async fn open_connection(&self) -> Result<Connection, ConnectError> {
+        let connection = Box::new(self.connect_to_any(self.for_writing).await?);
+        Ok(Connection::Postgres { connection, patience: self.patience, for_writing: self.for_writing })
     }
 
-    async fn connect(&self) -> Result<PgConnection, OpenError> {
-        let connected = match tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await {
-            Ok(connected) => connected.map_err(Into::into),
-            Err(_) => Err(format!("no answer within {CONNECT_TIMEOUT:?}").into()),
-        };
-        connected.map_err(|source| OpenError::CannotConnect { database: self.name(), source })
+    async fn connect(&self, for_writing: bool) -> Result<PgConnection, OpenError> {
+        self.connect_to_any(for_writing).await.map_err(|error| {
+            let database = self.name();
+            match error.is_not_primary() {
+                true => OpenError::NotPrimary { database, source: error.into() },
+                false => OpenError::CannotConnect { database, source: error.into() },
+            }
+        })
+    }
+
+    /// Connects to the first server that can be reached and accepts writes where these are wanted.
+    async fn connect_to_any(&self, for_writing: bool) -> Result<PgConnection, ConnectError> {
+        let first = self.preferred.load(Ordering::Relaxed);
+        let mut problems = Vec::new();
+        for offset in 0..self.servers.len() {
+            let index = (first + offset) % self.servers.len();
+            let server = &self.servers[index];
+            let connected = timeout(self.connect_timeout, connect_to(server, for_writing)).await;
+            let connected = connected.unwrap_or_else(|_| Err(no_answer(self.connect_timeout)));
+            match connected {
+                Ok(connection) => {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Ok(connection);
+                }
+                Err(problem) => {
+                    let server = (self.servers.len() > 1).then(|| address(server));
+                    problems.push(ServerProblem { server, problem });
+                }
+            }
+        }
+        Err(ConnectError { problems })
     }
 
     /// The schema's version; an error if the schema is another program's.
@@ -147,6 +185,26 @@ impl Server {
         done.map_err(|error| migration_fault(self.name(), error, fault))?;
         tx.commit().await.map_err(fault)
     }
+}
+
+async fn connect_to(server: &PgConnectOptions, for_writing: bool) -> Result<PgConnection, sqlx::Error> {
+    let mut connection = server.connect().await?;
+    if for_writing {
+        check_primary(&mut connection).await?;
+    }
+    Ok(connection)
+}
+
+/// Where a server is, for people.
+fn address(server: &PgConnectOptions) -> String {
+    match server.get_socket() {
+        Some(socket) => socket.display().to_string(),
+        None => format!("{}:{}", server.get_host(), server.get_port()),
+    }
+}
+
+fn no_answer(waited: Duration) -> sqlx::Error {
+    sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {waited:?}")))
 }
 
 /// Whether the server is recent enough and does not forget what it has acknowledged.

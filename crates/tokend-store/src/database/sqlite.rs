@@ -6,18 +6,17 @@ use std::{
     time::Duration,
 };
 
-use sea_orm::{DatabaseConnection, SqlxSqliteConnector};
 use sqlx::{
-    ConnectOptions, Connection, Row, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+    ConnectOptions, Connection as _, Row, SqliteConnection,
+    sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 
-use super::{Purpose, connections, fault, judge, migration_fault};
+use super::{ConnectError, Purpose, fault, judge, migration_fault};
 use crate::{
     error::{SQLITE_CANTOPEN, SQLITE_IOERR, SQLITE_NOTADB, SQLITE_READONLY},
     open_error::OpenError,
+    pool::Connection,
     schema::{self, Applied, Dialect, SchemaStatus},
-    settings::Settings,
 };
 
 /// What `PRAGMA application_id` says in a file of ours: "tknd".
@@ -58,6 +57,10 @@ impl File {
     /// The same, with connections that can do no more than that.
     pub(super) fn opened_for(self, purpose: Purpose) -> Self {
         Self { read_only: purpose == Purpose::Read, ..self }
+    }
+
+    pub(super) const fn is_for_writing(&self) -> bool {
+        !self.read_only
     }
 
     pub(super) fn name(&self) -> String {
@@ -109,16 +112,8 @@ impl File {
         }
     }
 
-    pub(super) fn pool(&self, settings: &Settings) -> DatabaseConnection {
-        let pool = SqlitePoolOptions::new()
-            .max_connections(connections(settings))
-            .min_connections(1)
-            .acquire_timeout(settings.pool_wait)
-            .test_before_acquire(false)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_lazy_with(self.options());
-        SqlxSqliteConnector::from_sqlx_sqlite_pool(pool)
+    pub(super) async fn open_connection(&self) -> Result<Connection, ConnectError> {
+        Ok(Connection::Sqlite(self.options().connect().await?))
     }
 
     fn options(&self) -> SqliteConnectOptions {

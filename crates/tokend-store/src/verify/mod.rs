@@ -11,10 +11,7 @@ pub use finding::{AuditReport, Finding, RowProblem};
 
 use std::collections::BTreeMap;
 
-use sea_orm::{
-    AccessMode, ColumnTrait, DatabaseTransaction, EntityTrait, IsolationLevel, QueryFilter, QueryOrder, QuerySelect,
-    TransactionTrait,
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use tokend_core::{
     audit::{Break, Chain, ChainHash, Checkpoint, EventType, Head, Record, Walk},
     name::WorkspaceId,
@@ -24,6 +21,7 @@ use tokend_core::{
 use crate::{
     entity::{audit_chains, audit_checkpoints, audit_events, workspaces},
     error::StoreError,
+    pool::{Begin, Transaction},
     row::{Judge, audit},
     store::Store,
 };
@@ -42,16 +40,11 @@ impl Store {
     /// [`StoreError`] if the database can't be read. What is wrong in it is in the report.
     pub async fn verify_audit(&self, kept: Vec<Checkpoint>) -> Result<AuditReport, StoreError> {
         self.run(move |shared| async move {
-            // On SQLite every transaction is a snapshot, and knows no other words for it.
-            let (isolation, access) = match shared.is_sqlite() {
-                true => (None, None),
-                false => (Some(IsolationLevel::RepeatableRead), Some(AccessMode::ReadOnly)),
-            };
-            let snapshot = shared.connection.begin_with_config(isolation, access).await?;
+            let snapshot = shared.connection.begin(Begin::Snapshot).await?;
             let mut verification = Verification { judge: shared.judge(), snapshot: &snapshot, report: AuditReport::default() };
             verification.run(kept).await?;
             let Verification { report, .. } = verification;
-            snapshot.rollback().await?;
+            snapshot.rollback().await;
             Ok(report)
         })
         .await
@@ -61,7 +54,7 @@ impl Store {
 /// A verification under way.
 struct Verification<'a> {
     judge: Judge,
-    snapshot: &'a DatabaseTransaction,
+    snapshot: &'a Transaction,
     report: AuditReport,
 }
 

@@ -43,8 +43,8 @@ use std::{
 };
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, FromQueryResult, Insert as InsertQuery, QueryResult,
-    QueryTrait, SqliteTransactionMode, StatementBuilder, TransactionOptions, TransactionTrait,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, FromQueryResult, Insert as InsertQuery, QueryResult, QueryTrait,
+    StatementBuilder,
     sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement},
 };
 use tokend_core::{
@@ -61,6 +61,7 @@ use crate::{
     error::StoreError,
     keys as known_keys,
     lane::Turn,
+    pool::{Begin, Transaction},
     row::{self, Judge, Row},
     settings::KeysLock,
     store::{Shared, Store},
@@ -72,14 +73,14 @@ pub type Work<'tx, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't
 /// A transaction that writes, open for the time of one closure.
 pub struct WriteTx {
     shared: Arc<Shared>,
-    tx: DatabaseTransaction,
+    tx: Transaction,
     /// What rows are judged and sealed with: the keys as this transaction finds them.
     judge: OnceCell<Judge>,
     /// What ended for good.
     endings: Mutex<Vec<Ending>>,
     /// SQLite: the latest time, in microseconds, that the transaction is to store.
     floor: AtomicI64,
-    /// Set when a statement failed. PostgreSQL then answers COMMIT by rolling back, without calling that an error.
+    /// Set when a statement failed, or what it returned can't be used: then nothing may be committed.
     failed: AtomicBool,
     /// Given back after the transaction has ended.
     _turn: Turn,
@@ -118,10 +119,11 @@ impl Store {
     {
         self.run(|shared| async move {
             let (value, tx) = WriteTx::perform(shared, KeysLock::Shared, work).await?;
-            if tx.has_endings() {
-                return Err(StoreError::refused(EndingWithoutRevision).into());
-            }
-            tx.store_time().await?;
+            let done = match tx.has_endings() {
+                true => Err(StoreError::refused(EndingWithoutRevision)),
+                false => tx.store_time().await,
+            };
+            let ((), tx) = tx.unless_failed(done).await?;
             tx.commit().await?;
             Ok(value)
         })
@@ -141,8 +143,10 @@ impl Store {
     {
         self.run(|shared| async move {
             let (value, tx) = WriteTx::perform(shared, KeysLock::Shared, work).await?;
-            let revision = tx.advance_revision().await?;
-            tx.store_endings(revision.epoch).await?;
+            let done = tx.advance_revision().await;
+            let (revision, tx) = tx.unless_failed(done).await?;
+            let done = tx.store_endings(revision.epoch).await;
+            let (_, tx) = tx.unless_failed(done).await?;
             tx.commit().await?;
             Ok((value, revision))
         })
@@ -162,7 +166,8 @@ impl Store {
     {
         self.run(|shared| async move {
             let (value, tx) = WriteTx::perform(shared, KeysLock::Exclusive, work).await?;
-            tx.store_time().await?;
+            let done = tx.store_time().await;
+            let ((), tx) = tx.unless_failed(done).await?;
             tx.commit().await?;
             Ok(value)
         })
@@ -186,13 +191,16 @@ impl WriteTx {
         E: From<StoreError>,
     {
         let tx = Self::begin(shared, keys).await?;
-        match work(&tx).await {
-            Ok(value) => Ok((value, tx)),
+        let done = work(&tx).await;
+        tx.unless_failed(done).await
+    }
+
+    /// Goes on with the transaction if something succeeded in it, and rolls back if not.
+    async fn unless_failed<T, E>(self, done: Result<T, E>) -> Result<(T, Self), E> {
+        match done {
+            Ok(value) => Ok((value, self)),
             Err(error) => {
-                // Should this fail, the connection is broken and the database rolls back by itself.
-                if let Err(error) = tx.tx.rollback().await {
-                    tracing::warn!(%error, "rolling back");
-                }
+                self.tx.rollback().await;
                 Err(error)
             }
         }
@@ -200,12 +208,7 @@ impl WriteTx {
 
     async fn begin(shared: Arc<Shared>, keys: KeysLock) -> Result<Self, StoreError> {
         let turn = shared.turn().await?;
-        // IMMEDIATE: a transaction that began by reading could not go on to write once another had written.
-        let options = TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-        let tx = shared.connection.begin_with_options(options).await?;
-        if !shared.is_sqlite() {
-            tx.execute_unprepared(&shared.settings().postgres_transaction(keys)).await?;
-        }
+        let tx = shared.connection.begin(Begin::Write { postgres: shared.settings().postgres_transaction(keys) }).await?;
         Ok(Self {
             shared,
             tx,
@@ -259,6 +262,7 @@ impl WriteTx {
 
     async fn commit(self) -> Result<(), StoreError> {
         if self.failed.into_inner() {
+            self.tx.rollback().await;
             return Err(StoreError::refused(FailureIgnored));
         }
         self.tx.commit().await?;
