@@ -8,7 +8,9 @@ mod dev;
 mod init;
 mod keyring;
 mod migrate;
+mod output;
 mod policy;
+
 mod recover;
 mod restore;
 mod revocations_file;

@@ -14,7 +14,7 @@ use super::{
     logging::{self, Format, Level},
     storage::{Storage, StorageArgs},
 };
-use crate::{client::output, failure::Failure, terminal::note};
+use crate::{failure::Failure, stdout, terminal::note};
 
 /// Statements here may look at whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -65,7 +65,8 @@ async fn write_lines(store: &Store) -> Result<(), Failure> {
         let Some(last) = endings.last() else { return Ok(()) };
         position = last.place.position;
         let lines: String = endings.iter().flat_map(|ending| [ending.line.as_str(), "\n"]).collect();
-        output::print(&lines)?;
+        // A part of it must not be taken for all of it.
+        stdout::print_whole(&lines)?;
     }
 }
 
