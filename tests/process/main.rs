@@ -10,7 +10,7 @@ mod keyring;
 mod migrate;
 mod output;
 mod policy;
-
+mod private_files;
 mod recover;
 mod restore;
 mod revocations_file;

@@ -39,7 +39,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let Args { config, storage, checkpoint } = args;
-    let mut storage = storage.resolve(&mut config.read()?);
+    let mut storage = storage.resolve(&mut config.read()?)?;
     storage.store.statement_timeout = STATEMENT_TIMEOUT;
     storage.store.pool_wait = POOL_WAIT;
     let roots = Arc::new(keyring_file::read(&storage.keyring)?);

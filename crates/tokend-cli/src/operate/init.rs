@@ -38,7 +38,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let Args { config, storage, token_prefix, recover } = args;
-    let Storage { data_dir, keyring, store } = storage.resolve(&mut config.read()?);
+    let Storage { data_dir, keyring, store } = storage.resolve(&mut config.read()?)?;
     logging::start(Level::Error, Format::Pretty);
     stdout::check_for_secret()?;
     if recover {

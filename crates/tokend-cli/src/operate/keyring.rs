@@ -165,7 +165,7 @@ async fn status(StatusArgs { output, args }: StatusArgs, clock: Clock) -> Result
 impl Args {
     fn resolve(self) -> Result<Storage, Failure> {
         let Self { config, storage } = self;
-        let mut storage = storage.resolve(&mut config.read()?);
+        let mut storage = storage.resolve(&mut config.read()?)?;
         storage.store.statement_timeout = STATEMENT_TIMEOUT;
         storage.store.pool_wait = POOL_WAIT;
         Ok(storage)

@@ -48,6 +48,6 @@ pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
 impl Args {
     fn settings(self) -> Result<tokend_store::Settings, Failure> {
         let Self { config, storage } = self;
-        Ok(storage.resolve(&mut config.read()?).store)
+        Ok(storage.resolve(&mut config.read()?)?.store)
     }
 }

@@ -74,7 +74,7 @@ async fn write_lines(store: &Store) -> Result<(), Failure> {
 pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode, Failure> {
     let RestoreArgs { config, storage, revocations, revoke_all } = args;
     logging::start(Level::Error, Format::Pretty);
-    let Storage { keyring, store: settings, .. } = patient(storage.resolve(&mut config.read()?));
+    let Storage { keyring, store: settings, .. } = patient(storage.resolve(&mut config.read()?)?);
     let roots = Arc::new(keyring_file::read(&keyring)?);
     if tokend_store::is_in_use(&settings).await? {
         return Err(Failure::Other("other processes use the database; stop every server first, and try again".to_owned()));
@@ -105,7 +105,7 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
 }
 
 async fn open(config: ConfigArgs, storage: StorageArgs, clock: Clock) -> Result<Store, Failure> {
-    let Storage { keyring, store, .. } = patient(storage.resolve(&mut config.read()?));
+    let Storage { keyring, store, .. } = patient(storage.resolve(&mut config.read()?)?);
     Ok(Store::open(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?)
 }
 

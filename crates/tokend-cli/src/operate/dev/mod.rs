@@ -117,7 +117,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
             verifier_key: Some(seeded.verifier_key.expose()),
             workspace: Some(seed::WORKSPACE),
         };
-        ready.write(&path).map_err(|error| Failure::Other(format!("can't write {}: {error}", path.display())))?;
+        ready.write(&path)?;
     }
     if once {
         stop.cancel();
