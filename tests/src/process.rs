@@ -35,10 +35,20 @@ impl Process {
     /// If it can't be started.
     #[must_use]
     pub fn spawn(mut command: Command, input: &str) -> Self {
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::spawn_onto(command, input)
+    }
+
+    /// Likewise, with the standard output and standard error that the command was given: what is no pipe is not kept.
+    ///
+    /// # Panics
+    /// If it can't be started.
+    #[must_use]
+    pub fn spawn_onto(mut command: Command, input: &str) -> Self {
+        command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("can't run {command:?}: {error}"));
-        let stdout = Captured::of(child.stdout.take().expect("it is piped"));
-        let stderr = Captured::of(child.stderr.take().expect("it is piped"));
+        let stdout = Captured::of_any(child.stdout.take());
+        let stderr = Captured::of_any(child.stderr.take());
         // A program that ends without reading its input closes the pipe first.
         let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
         Self { child, stdout, stderr }
@@ -77,6 +87,14 @@ impl Process {
     /// If it has been waited for already.
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is there to be told");
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it has been waited for already.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("it is there to get it");
     }
 
     /// Sends it SIGABRT, which makes a crash of it: a process that may be dumped leaves a core dump.
@@ -120,6 +138,7 @@ impl Drop for Process {
         // Both fail only for a process that has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        #[expect(clippy::print_stderr, reason = "the test harness keeps what is printed so of a test that passes")]
         if thread::panicking() {
             // Printed with the failure of the test; a passing one keeps silent.
             eprintln!("--- stdout\n{}--- stderr\n{}---", self.stdout(), self.stderr());
@@ -180,6 +199,10 @@ impl Captured {
             }
         });
         Self { read, reader: Some(reader) }
+    }
+
+    fn of_any(pipe: Option<impl Read + Send + 'static>) -> Self {
+        pipe.map_or_else(|| Self { read: Arc::default(), reader: None }, Self::of)
     }
 
     fn text(&self) -> String {

@@ -10,7 +10,7 @@ use tokend_core::{
     keyring::RootKeys,
 };
 use tokend_server::{
-    installation::install,
+    installation::{Installed, install},
     limits::Limits,
     random,
     server::{Server, Settings, StartError},
@@ -56,7 +56,7 @@ impl Installation {
         let url = url.unwrap_or_else(|| format!("sqlite://{}", directory.path().join("tokend.db").display()));
         let settings = tokend_store::Settings::new(url);
         let (clock, roots) = (Clock::system(), Arc::new(random::generate_roots(Prefix::default())?));
-        let key = install(&settings, Arc::clone(&roots), clock.clone()).await?;
+        let Installed { key, key_name: _ } = install(&settings, Arc::clone(&roots), clock.clone()).await?;
         Ok(Self { settings, roots, key, clock, _directory: directory })
     }
 

@@ -3,6 +3,8 @@
 //! `cargo run --release -p tokend-bench --bin page-cost [DATABASE_URL]`; without a URL on SQLite in a temporary directory. The
 //! database of a URL must be empty.
 
+#![expect(clippy::print_stdout, reason = "its figures are what it prints")]
+
 use std::time::Duration;
 
 use tokend_bench::{

@@ -10,7 +10,7 @@ use crate::terminal::note;
 /// Exit code of any error that has no code of its own.
 const ERROR: u8 = 1;
 /// Exit code of a command line that makes no sense.
-const USAGE: u8 = 2;
+pub(crate) const USAGE: u8 = 2;
 /// Exit code of a verdict that is no.
 pub(crate) const DENY: u8 = 3;
 /// Exit code of a caller that is not authenticated or not allowed.
@@ -28,6 +28,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// The same failure, of a command that has changed something by then: `done` says what, such as "callers/gate is deleted".
+    pub(crate) fn after(self, done: &str) -> Self {
+        match self {
+            Self::Other(sentence) => Self::Other(format!("{done}, but the answer is lost: {sentence}")),
+            failure => failure,
+        }
+    }
+
     /// Prints the sentence and tells the exit code.
     pub(crate) fn report(&self) -> ExitCode {
         let (sentence, code) = match self {

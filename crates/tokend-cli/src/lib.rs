@@ -4,10 +4,12 @@
 //! Exit codes: 0 done or ALLOW, 1 error, 2 usage, 3 DENY, 4 the caller is not authenticated or not allowed.
 
 mod client;
+mod command_line;
 mod failure;
 mod hardening;
 mod operate;
 mod progress;
+mod stdout;
 mod terminal;
 
 use std::{process::ExitCode, time::Duration};
@@ -71,8 +73,12 @@ const LAST_LOOKUPS: Duration = Duration::from_secs(1);
 /// Runs the command that the process was started with, and tells the exit code.
 #[must_use]
 pub fn run(clock: Clock) -> ExitCode {
-    // Usage errors, --help and --version end the process here, with 2 or 0.
-    let Cli { command } = Cli::parse();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // Usage errors, --help and --version end here, with 2 or 0.
+    let Cli { command } = match command_line::parse(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return command_line::report(&error),
+    };
     // Every command handles a secret or may be handed one; none is worth an exception.
     if let Err(sentence) = hardening::prepare() {
         return Failure::Other(sentence).report();
@@ -108,6 +114,9 @@ async fn carry_out(command: Command, clock: Clock) -> Result<ExitCode, Failure> 
 
 fn completion(shell: &str) -> Result<ExitCode, Failure> {
     let shell: Shell = shell.parse().map_err(Failure::Other)?;
-    clap_complete::generate(shell, &mut Cli::command(), "tokend", &mut std::io::stdout());
+    // Not straight to stdout: that would panic over a failed write.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "tokend", &mut script);
+    stdout::print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

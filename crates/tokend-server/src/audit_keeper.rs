@@ -6,9 +6,8 @@
 
 use std::{
     collections::HashMap,
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,6 +15,8 @@ use std::{
 use tokend_core::audit::{Checkpoint, Head};
 use tokend_store::{Store, StoreError};
 use tokio_util::sync::CancellationToken;
+
+use crate::private_file;
 
 /// Time between checkpoints: what an attacker who can write to the database could cut off without a checkpoint that tells.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(60);
@@ -53,7 +54,7 @@ pub(crate) struct Keeper {
 /// # Errors
 /// The system's.
 pub(crate) fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path)
+    private_file::open_to_append(path)
 }
 
 impl Keeper {

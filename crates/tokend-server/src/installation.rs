@@ -21,6 +21,15 @@ pub const FIRST_CALLER: &str = "admin";
 /// How long its key works.
 pub const FIRST_KEY_TTL: Duration = DEFAULT_KEY_TTL;
 
+/// The key of the first caller of a new installation.
+#[derive(Debug)]
+pub struct Installed {
+    /// Its name.
+    pub key_name: CallerKeyName,
+    /// Its secret.
+    pub key: Secret,
+}
+
 /// Why no installation was made.
 #[derive(Debug, thiserror::Error)]
 pub enum InstallError {
@@ -48,14 +57,14 @@ pub enum InstallError {
 ///
 /// # Errors
 /// [`InstallError`], one sentence for the operator.
-pub async fn install(settings: &tokend_store::Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Secret, InstallError> {
+pub async fn install(settings: &tokend_store::Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Installed, InstallError> {
     let store = Store::create(settings, roots, clock).await?;
     let installed = install_into(&store).await;
     store.close().await;
     installed
 }
 
-async fn install_into(store: &Store) -> Result<Secret, InstallError> {
+async fn install_into(store: &Store) -> Result<Installed, InstallError> {
     let now = store.now().await?;
     let caller = Caller {
         id: FIRST_CALLER.parse()?,
@@ -66,7 +75,7 @@ async fn install_into(store: &Store) -> Result<Secret, InstallError> {
     };
     let Minted { id, secret, digest } = random::mint(&store.keys(), Kind::CallerKey)?;
     let name = CallerKeyName { caller: caller.id.clone(), id };
-    let key = CallerKey { name, digest, create_time: now, expire_time: now.plus(FIRST_KEY_TTL)?, revoke_time: None };
+    let key = CallerKey { name: name.clone(), digest, create_time: now, expire_time: now.plus(FIRST_KEY_TTL)?, revoke_time: None };
     store.initialize(random::new_installation(caller, key)?).await?;
-    Ok(secret)
+    Ok(Installed { key_name: name, key: secret })
 }

@@ -1,7 +1,11 @@
 //! What a panic tells: where it happened, under a request id. Never its payload, whose words may quote what the code was handling,
 //! a secret for instance.
 
-use std::{cell::Cell, panic, thread};
+use std::{
+    cell::Cell,
+    io::{self, Write},
+    panic, thread,
+};
 
 use uuid::Uuid;
 
@@ -21,7 +25,8 @@ pub fn report_without_payload() {
             let current = thread::current();
             tracing::error!(%request_id, location, thread = current.name(), "a panic; its words may hold secrets, and are not told");
         } else {
-            eprintln!("error: tokend has a defect at {location}; please report it");
+            // Not `eprintln!`, which panics itself if stderr can't be written to.
+            let _ = writeln!(io::stderr(), "error: tokend has a defect at {location}; please report it");
         }
     }));
 }

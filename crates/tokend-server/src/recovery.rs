@@ -28,8 +28,8 @@ const DETAIL: &str = "by tokend init --recover";
 /// A key that was made, and whose it is.
 #[derive(Debug)]
 pub struct Recovered {
-    /// The caller, an ADMIN.
-    pub caller: CallerId,
+    /// The key's name, and with it its caller, an ADMIN.
+    pub key_name: CallerKeyName,
     /// Its new key.
     pub key: Secret,
 }
@@ -78,16 +78,16 @@ async fn recover_in(store: &Store) -> Result<Recovered, RecoverError> {
             Some(caller) => caller,
             None => new_admin(tx, now).await?,
         };
-        let name = CallerKeyName { caller: caller.clone(), id };
+        let name = CallerKeyName { caller, id };
         let key = CallerKey { name, digest, create_time: now, expire_time: now.plus(FIRST_KEY_TTL)?, revoke_time: None };
         if tx.insert_caller_key(&key).await? != Insert::Done {
             return Err(RecoverError::IdTaken);
         }
         tx.audit(event(EventType::CallerKeyCreated, key.name.to_string(), tx.row_is(&key).await?)).await?;
-        Ok(caller)
+        Ok(key.name)
     };
-    let caller = store.write(move |tx| Box::pin(async move { make(tx).await })).await?;
-    Ok(Recovered { caller, key: secret })
+    let key_name = store.write(move |tx| Box::pin(async move { make(tx).await })).await?;
+    Ok(Recovered { key_name, key: secret })
 }
 
 /// An ADMIN that may have another key, the first caller before all others.

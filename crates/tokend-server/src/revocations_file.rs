@@ -5,9 +5,8 @@
 //! So nothing is lost by a crash in between, nor by a file that was away for a while, and several servers may keep a file each.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -15,6 +14,8 @@ use std::{
 use tokend_core::ending::NotAnEnding;
 use tokend_store::{Store, StoreError, StoredEnding};
 use tokio_util::sync::CancellationToken;
+
+use crate::private_file;
 
 /// Time between looks at what ended: so much of the newest may be missing in the file when server and database are lost together.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -69,7 +70,7 @@ impl RevocationsFile {
     /// Opens the file, or makes it with mode 0600, and finds out where to go on. A line that a crash cut short is taken away.
     pub(crate) async fn open(path: &Path, store: &Store) -> Result<Self, RevocationsFileError> {
         let io = |source| RevocationsFileError::Io { path: path.to_owned(), source };
-        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(io)?;
+        let mut file = private_file::open_to_append(path).map_err(io)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(RevocationsFileError::InUse(path.to_owned())),
@@ -166,7 +167,7 @@ fn last_line(file: &mut File) -> io::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, OpenOptions};
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! `tokend audit`: who did what. `list`, `watch` and `export` ask the service.
 
-use std::{process::ExitCode, time::Duration};
+use std::{ops::ControlFlow, process::ExitCode, time::Duration};
 
 use clap::Subcommand;
 use tokend_client::{
@@ -12,11 +12,12 @@ use tonic::Code;
 use super::{
     connection::Connection,
     names,
-    output::{Answer, Output, json_line, print, time, word},
+    output::{Answer, Output, json_line, time, word},
     paging::Paging,
 };
 use crate::{
     failure::Failure,
+    stdout::print_part,
     terminal::{View, note, printable},
 };
 
@@ -128,7 +129,7 @@ async fn gather(client: &Client, paging: &Paging, parent: &str, filter: &str) ->
 async fn watch(args: FollowArgs) -> Result<(), Failure> {
     let FollowArgs { parent, after_sequence, output, connection } = args;
     let client = connection.open().await?;
-    let show = |event: &AuditEvent| if output.is_table() { print(&line(event)) } else { print(&json_line(event)?) };
+    let show = |event: &AuditEvent| if output.is_table() { print_part(&line(event)) } else { print_part(&json_line(event)?) };
     follow(&client, &parent.name(), after_sequence, |_| false, show).await
 }
 
@@ -138,8 +139,12 @@ async fn export(args: ExportArgs) -> Result<(), Failure> {
     if let Some(filter) = filter {
         // What is told of a filter comes newest first.
         let ListAuditEventsResponse { events, next_page_token: _ } = gather(&client, &Paging::ALL, &parent, &filter).await?;
-        let wanted = events.iter().rev().filter(|event| event.sequence > after_sequence);
-        return wanted.map(json_line).try_for_each(|line| print(&line?));
+        for event in events.iter().rev().filter(|event| event.sequence > after_sequence) {
+            if print_part(&json_line(event)?)?.is_break() {
+                break;
+            }
+        }
+        return Ok(());
     }
     // What comes while it is written is for the next export.
     let newest = ListAuditEventsRequest { parent: parent.clone(), page_size: 1, ..Default::default() };
@@ -147,17 +152,17 @@ async fn export(args: ExportArgs) -> Result<(), Failure> {
     if newest <= after_sequence {
         return Ok(());
     }
-    follow(&client, &parent, after_sequence, |sequence| sequence >= newest, |event| print(&json_line(event)?)).await
+    follow(&client, &parent, after_sequence, |sequence| sequence >= newest, |event| print_part(&json_line(event)?)).await
 }
 
-/// Shows events until one `is_last`. Streams end with their connection, which the service lets grow some minutes old, and with the
+/// Shows events until one `is_last`, or nobody reads them any more. Streams end with their connection, which the service lets grow some minutes old, and with the
 /// server; then it goes on after the last event, for as long as that works again within [`PATIENCE`] tries.
 async fn follow(
     client: &Client,
     parent: &str,
     after_sequence: i64,
     is_last: impl Fn(i64) -> bool,
-    show: impl Fn(&AuditEvent) -> Result<(), Failure>,
+    show: impl Fn(&AuditEvent) -> Result<ControlFlow<()>, Failure>,
 ) -> Result<(), Failure> {
     let (mut last, mut tries) = (after_sequence, 0);
     loop {
@@ -179,21 +184,21 @@ async fn follow(
     }
 }
 
-/// Follows one stream to its end; whether the last event was told. `last` is the number of the one that was told last.
+/// Follows one stream to its end; whether the last event was told, or nobody reads them any more. `last` is the number of the one that was told last.
 async fn follow_one_stream(
     client: &Client,
     parent: &str,
     last: &mut i64,
     is_last: impl Fn(i64) -> bool,
-    show: impl Fn(&AuditEvent) -> Result<(), Failure>,
+    show: impl Fn(&AuditEvent) -> Result<ControlFlow<()>, Failure>,
 ) -> Result<bool, Failure> {
     let request = WatchAuditEventsRequest { parent: parent.to_owned(), after_sequence: *last };
     let mut events = client.audit_log().watch_audit_events(request).await?.into_inner();
     while let Some(told) = events.message().await? {
         let Some(event) = told.event else { continue };
-        show(&event)?;
+        let goes_on = show(&event)?;
         *last = event.sequence;
-        if is_last(*last) {
+        if goes_on.is_break() || is_last(*last) {
             return Ok(true);
         }
     }

@@ -64,9 +64,10 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 
 async fn create(args: CreateArgs) -> Result<(), Failure> {
     let CreateArgs { id, display_name, output, connection } = args;
+    let done = format!("organizations/{id} is created");
     let request = CreateOrganizationRequest { display_name: display_name.unwrap_or_else(|| id.clone()), organization_id: id };
     let answer = connection.open().await?.workspace_admin().create_organization(request).await?;
-    output.print(answer.get_ref())
+    output.print_done(answer.get_ref(), &done)
 }
 
 async fn get(args: GetArgs) -> Result<(), Failure> {

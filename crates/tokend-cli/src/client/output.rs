@@ -1,5 +1,3 @@
-use std::io::{self, ErrorKind, Write};
-
 use clap::ValueEnum;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
@@ -9,6 +7,7 @@ use serde_json::Serializer;
 
 use super::paging::Page;
 use crate::failure::Failure;
+use crate::stdout::print;
 use crate::terminal::{View, note, printable_json};
 
 /// An answer that can be shown.
@@ -44,6 +43,15 @@ impl Output {
             Format::Table => print_view(&answer.view()),
             Format::Json => print(&json(answer)?),
         }
+    }
+
+    /// Prints the answer to a change. `done` says what was changed, such as "callers/gate is deleted", in case that the answer can't
+    /// be written.
+    ///
+    /// # Errors
+    /// Stdout can't be written to.
+    pub(super) fn print_done<A: Answer>(self, answer: &A, done: &str) -> Result<(), Failure> {
+        self.print(answer).map_err(|failure| failure.after(done))
     }
 
     /// Prints what is no message of the contract: a table, or `value` as JSON.
@@ -86,15 +94,6 @@ fn print_view(view: &View) -> Result<(), Failure> {
         note(none);
     }
     print(&view.lines())
-}
-
-/// Writes to stdout. A reader that has seen enough is no error.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Other(format!("can't write the answer: {error}"))),
-        _ => Ok(()),
-    }
 }
 
 /// An enum's value without the prefix that all values of that enum have.

@@ -1,10 +1,11 @@
 //! The two ways of a secret: in by stdin, out by stdout.
 
-use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::io::{self, BufRead, IsTerminal, Read};
 
 use tokend_core::credential::Secret;
 
 use crate::failure::Failure;
+use crate::stdout;
 use crate::terminal::note;
 
 /// Most bytes read; many times what a credential has.
@@ -39,19 +40,19 @@ pub(super) fn lines_from_stdin() -> impl Iterator<Item = io::Result<Line>> {
     lines(io::stdin().lock())
 }
 
-/// Prints the secret of `name` alone on stdout.
+/// Prints the secret of `name` alone on stdout. `remedy` says what to do if that fails, such as "replace it with `...`".
 ///
 /// # Errors
-/// There is none, or it could not be written; nobody has it then, so not even a broken pipe passes.
-pub(super) fn to_stdout(secret: &Secret, name: &str) -> Result<(), Failure> {
-    if secret.expose().is_empty() {
-        return Err(Failure::Other(format!("{name} was made, but the service told no secret. Revoke it and make another")));
-    }
-    let mut stdout = io::stdout().lock();
-    let written = writeln!(stdout, "{}", secret.expose()).and_then(|()| stdout.flush());
-    written.map_err(|error| {
-        Failure::Other(format!("{name} was made, but its secret could not be written: {error}. Revoke it and make another"))
-    })
+/// There is no secret, or it could not be written; nobody has it then, so a reader that has gone is an error, too.
+pub(super) fn to_stdout(secret: &Secret, name: &str, remedy: &str) -> Result<(), Failure> {
+    let problem = match secret.expose() {
+        "" => "the service sent no secret".to_owned(),
+        _ => match stdout::print_secret(secret) {
+            Ok(()) => return Ok(()),
+            Err(error) => format!("its secret could not be written to stdout ({error}) and is lost"),
+        },
+    };
+    Err(Failure::Other(format!("{name} was created, but {problem}: {remedy}")))
 }
 
 fn lines(mut source: impl BufRead) -> impl Iterator<Item = io::Result<Line>> {

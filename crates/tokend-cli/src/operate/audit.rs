@@ -16,7 +16,7 @@ use tokend_server::keyring_file;
 use tokend_store::{AuditReport, Store};
 
 use super::{config::ConfigArgs, storage::StorageArgs};
-use crate::{failure::Failure, terminal::printable};
+use crate::{failure::Failure, stdout, terminal::printable};
 
 /// Statements here look at whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -37,7 +37,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let Args { config, storage, checkpoint } = args;
-    let mut storage = storage.resolve_for_command(&mut config.read()?);
+    let mut storage = storage.resolve_for_command(&mut config.read()?)?;
     storage.store.statement_timeout = STATEMENT_TIMEOUT;
     let roots = Arc::new(keyring_file::read(&storage.keyring)?);
     let kept = checkpoint.iter().map(|path| read_checkpoints(path)).collect::<Result<Vec<_>, _>>()?.concat();
@@ -46,18 +46,21 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     store.close().await;
     let AuditReport { chains, records, checkpoints, rows, findings, more } = report?;
 
-    println!("{chains} chains, {records} records, {checkpoints} checkpoints and {rows} rows were compared");
+    let mut told = format!("{chains} chains, {records} records, {checkpoints} checkpoints and {rows} rows were compared\n");
     for finding in &findings {
-        println!("{}", printable(&finding.to_string()));
+        told += &format!("{}\n", printable(&finding.to_string()));
     }
     if more > 0 {
-        println!("... and {more} more");
+        told += &format!("... and {more} more\n");
     }
-    match findings.len() as u64 + more {
-        0 => {
-            println!("everything is as it was recorded");
-            Ok(ExitCode::SUCCESS)
-        }
+    let problems = findings.len() as u64 + more;
+    if problems == 0 {
+        told += "everything is as it was recorded\n";
+    }
+    // Whoever reads the first lines only still learns from the exit code that something is wrong.
+    stdout::print(&told)?;
+    match problems {
+        0 => Ok(ExitCode::SUCCESS),
         problems => Err(Failure::Other(format!("{problems} things are not as they were recorded; see above"))),
     }
 }

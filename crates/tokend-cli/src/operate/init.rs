@@ -1,8 +1,13 @@
 use std::{fs, io, os::unix::fs::DirBuilderExt, path::Path, process::ExitCode, sync::Arc};
 
-use tokend_core::{clock::Clock, credential::Prefix, keyring::RootKeys};
+use tokend_core::{
+    clock::Clock,
+    credential::{Prefix, Secret},
+    keyring::RootKeys,
+    name::CallerKeyName,
+};
 use tokend_server::{
-    installation::{FIRST_CALLER, FIRST_KEY_TTL, install},
+    installation::{FIRST_KEY_TTL, Installed, install},
     keyring_file, random,
     recovery::{Recovered, recover},
 };
@@ -12,7 +17,7 @@ use super::{
     logging::{self, Format, Level},
     storage::{Storage, StorageArgs},
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, stdout, terminal::note};
 
 /// What `init` takes.
 #[derive(Debug, clap::Args)]
@@ -33,8 +38,9 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let Args { config, storage, token_prefix, recover } = args;
-    let Storage { data_dir, keyring, store } = storage.resolve_for_command(&mut config.read()?);
+    let Storage { data_dir, keyring, store } = storage.resolve_for_command(&mut config.read()?)?;
     logging::start(Level::Error, Format::Pretty);
+    stdout::check_for_secret()?;
     if recover {
         return make_key(&store, &keyring, clock).await;
     }
@@ -43,30 +49,39 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     // A ring that was made stays, whatever happens next: another init may have found it and be installing with it right now. The
     // next init takes it.
     let roots = find_or_make_ring(&keyring, token_prefix)?;
-    let key = install(&store, Arc::new(roots), clock).await?;
-    eprintln!(
-        "The key of {FIRST_CALLER}, an ADMIN caller, follows on stdout. It is shown this once and works {} days.",
-        FIRST_KEY_TTL.as_secs() / 86_400
-    );
-    eprintln!("Back up {} apart from the database: without it every token is lost.", keyring.display());
-    println!("{}", key.expose());
-    eprintln!("Next: `tokend serve` with the same options.");
+    let Installed { key_name, key } = install(&store, Arc::new(roots), clock).await?;
+    let shown = print_key(&key_name, &key, "The installation is complete");
+    note(&format!("Back up {} apart from the database: without it every token is lost.", keyring.display()));
+    shown?;
+    note("Next: `tokend serve` with the same options.");
     Ok(ExitCode::SUCCESS)
 }
 
 /// Makes a new key for an ADMIN.
 async fn make_key(store: &tokend_store::Settings, keyring: &Path, clock: Clock) -> Result<ExitCode, Failure> {
     let roots = keyring_file::read(keyring)?;
-    let Recovered { caller, key } = recover(store, Arc::new(roots), clock).await?;
-    eprintln!(
-        "A new key of {caller}, an ADMIN caller, follows on stdout. It is shown this once and works {} days.",
-        FIRST_KEY_TTL.as_secs() / 86_400
-    );
-    println!("{}", key.expose());
-    eprintln!(
+    let Recovered { key_name, key } = recover(store, Arc::new(roots), clock).await?;
+    print_key(&key_name, &key, &format!("{key_name} is created"))?;
+    let caller = &key_name.caller;
+    note(&format!(
         "Keys that worked still do: revoke what was lost with `tokend caller key list {caller}` and `tokend caller key revoke`."
-    );
+    ));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints an ADMIN's key alone on stdout. `done` says what was created, in case that the key can't be written.
+fn print_key(name: &CallerKeyName, key: &Secret, done: &str) -> Result<(), Failure> {
+    stdout::print_secret(key).map_err(|error| {
+        Failure::Other(format!(
+            "{done}, but the key could not be written to stdout ({error}) and is lost: create another with `tokend init --recover` and the same options, then revoke the lost one with `tokend caller key revoke {name}`"
+        ))
+    })?;
+    note(&format!(
+        "The key of {}, an ADMIN caller, is on stdout. It is shown this once and works {} days.",
+        name.caller,
+        FIRST_KEY_TTL.as_secs() / 86_400
+    ));
+    Ok(())
 }
 
 /// The key ring at `path`, made if there is none.

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     client::output::{self, Output},
     failure::Failure,
+    stdout,
     terminal::{View, note},
 };
 
@@ -111,7 +112,7 @@ async fn add(args: Args, clock: Clock) -> Result<(), Failure> {
     if was_in_file {
         note(&format!("Key {kid} was in the file already, from an add that was interrupted; the database knows it now."));
     }
-    output::print(&format!("{kid}\n"))?;
+    stdout::print(&format!("{kid}\n")).map_err(|failure| failure.after(&format!("key {kid} is added")))?;
     note(&format!("Give {} to every server that has a copy, and back it up.", keyring.display()));
     note(&format!(
         "Next, not before {} s from now: `tokend keyring activate {kid}` with the same options.",
@@ -162,7 +163,7 @@ async fn status(StatusArgs { output, args }: StatusArgs, clock: Clock) -> Result
 impl Args {
     fn resolve(self) -> Result<Storage, Failure> {
         let Self { config, storage } = self;
-        let mut storage = storage.resolve_for_command(&mut config.read()?);
+        let mut storage = storage.resolve_for_command(&mut config.read()?)?;
         storage.store.statement_timeout = STATEMENT_TIMEOUT;
         Ok(storage)
     }

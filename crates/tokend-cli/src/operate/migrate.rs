@@ -7,7 +7,7 @@ use super::{
     logging::{self, Format, Level},
     storage::StorageArgs,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, stdout};
 
 /// What `migrate` can do.
 #[derive(Debug, clap::Subcommand)]
@@ -29,21 +29,25 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(command: Command) -> Result<ExitCode, Failure> {
     logging::start(Level::Error, Format::Pretty);
-    let status = match command {
-        Command::Up(args) => migrate(&args.settings()?).await?,
-        Command::Status(args) => schema_status(&args.settings()?).await?,
+    let (status, done) = match command {
+        Command::Up(args) => (migrate(&args.settings()?).await?, Some("the schema is up to date")),
+        Command::Status(args) => (schema_status(&args.settings()?).await?, None),
     };
     if status.version == 0 {
         return Err(Failure::Other("the database is empty; run `tokend init` first".to_owned()));
     }
     let state = if status.is_behind() { "behind; run `tokend migrate up`" } else { "up to date" };
-    println!("schema version {} of {}: {state}", status.version, status.needed);
+    let shown = stdout::print(&format!("schema version {} of {}: {state}\n", status.version, status.needed));
+    shown.map_err(|failure| match done {
+        Some(done) => failure.after(done),
+        None => failure,
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
 impl Args {
     fn settings(self) -> Result<tokend_store::Settings, Failure> {
         let Self { config, storage } = self;
-        Ok(storage.resolve_for_command(&mut config.read()?).store)
+        Ok(storage.resolve_for_command(&mut config.read()?)?.store)
     }
 }

@@ -1,14 +1,12 @@
 //! The file that tells others that a server serves, and where.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
-    path::Path,
-};
+use std::{io, net::SocketAddr, path::Path};
 
 use serde::Serialize;
+use tokend_server::private_file;
+use zeroize::Zeroizing;
+
+use crate::failure::Failure;
 
 /// What the file tells, as JSON.
 #[derive(Debug, Default, Serialize)]
@@ -32,12 +30,11 @@ pub(super) struct Ready<'a> {
 
 impl Ready<'_> {
     /// Writes the file, whole or not at all, readable by its owner alone: it may hold keys.
-    pub(super) fn write(&self, path: &Path) -> io::Result<()> {
-        let mut draft = path.as_os_str().to_owned();
-        draft.push(".new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
-        serde_json::to_writer(&mut file, self)?;
-        file.write_all(b"\n")?;
-        fs::rename(&draft, path)
+    pub(super) fn write(&self, path: &Path) -> Result<(), Failure> {
+        let written = serde_json::to_string(self).map_err(io::Error::other).map(Zeroizing::new).and_then(|mut text| {
+            text.push('\n');
+            private_file::put(path, &text)
+        });
+        written.map_err(|error| Failure::Other(format!("can't write {}: {error}", path.display())))
     }
 }

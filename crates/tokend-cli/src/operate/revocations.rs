@@ -14,7 +14,7 @@ use super::{
     logging::{self, Format, Level},
     storage::{Storage, StorageArgs},
 };
-use crate::{client::output, failure::Failure, terminal::note};
+use crate::{failure::Failure, stdout, terminal::note};
 
 /// Statements here may look at whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
@@ -63,7 +63,8 @@ async fn write_lines(store: &Store) -> Result<(), Failure> {
         let Some(last) = endings.last() else { return Ok(()) };
         position = last.place.position;
         let lines: String = endings.iter().flat_map(|ending| [ending.line.as_str(), "\n"]).collect();
-        output::print(&lines)?;
+        // A part of it must not be taken for all of it.
+        stdout::print_whole(&lines)?;
     }
 }
 
@@ -71,7 +72,7 @@ async fn write_lines(store: &Store) -> Result<(), Failure> {
 pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode, Failure> {
     let RestoreArgs { config, storage, revocations, revoke_all } = args;
     logging::start(Level::Error, Format::Pretty);
-    let Storage { keyring, store: settings, .. } = patient(storage.resolve_for_command(&mut config.read()?));
+    let Storage { keyring, store: settings, .. } = patient(storage.resolve_for_command(&mut config.read()?)?);
     let roots = Arc::new(keyring_file::read(&keyring)?);
     if tokend_store::is_in_use(&settings).await? {
         return Err(Failure::Other("other processes use the database; stop every server first, and try again".to_owned()));
@@ -102,7 +103,7 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
 }
 
 async fn open(config: ConfigArgs, storage: StorageArgs, clock: Clock) -> Result<Store, Failure> {
-    let Storage { keyring, store, .. } = patient(storage.resolve_for_command(&mut config.read()?));
+    let Storage { keyring, store, .. } = patient(storage.resolve_for_command(&mut config.read()?)?);
     Ok(Store::open(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?)
 }
 

@@ -107,7 +107,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         webhook,
     } = args;
     let mut file = config.read()?;
-    let mut storage = storage.resolve(&mut file);
+    let mut storage = storage.resolve(&mut file)?;
     storage.store.migrate = !no_migrate && !file.no_migrate.unwrap_or(false);
     logging::start(log.or(file.log).unwrap_or(Level::Info), log_format.or(file.log_format).unwrap_or(Format::Pretty));
     let ready_file = ready_file.or(file.ready_file.take());
@@ -158,7 +158,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     tracing::info!(%address, ops_address = ops_address.map(tracing::field::display), is_tls, "serving");
     if let Some(path) = ready_file {
         let ready = Ready { grpc_address: Some(address), ops_address, ..Ready::default() };
-        ready.write(&path).map_err(|error| Failure::Other(format!("can't write {}: {error}", path.display())))?;
+        ready.write(&path)?;
     }
     server.run(stop).await?;
     Ok(ExitCode::SUCCESS)

@@ -1,8 +1,13 @@
 //! Where an installation keeps its data: shared by every command that operates one.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use super::config::File;
+use crate::failure::Failure;
 
 /// Where the data is.
 #[derive(Debug, clap::Args)]
@@ -32,21 +37,51 @@ pub(super) struct Storage {
 }
 
 impl StorageArgs {
-    pub(super) fn resolve(self, file: &mut File) -> Storage {
+    /// Decides where the data is.
+    ///
+    /// # Errors
+    /// Something is to be kept in a data directory that others can write to.
+    pub(super) fn resolve(self, file: &mut File) -> Result<Storage, Failure> {
         let Self { data_dir, database_url, keyring, allow_unsafe_durability } = self;
         let data_dir = data_dir.or(file.data_dir.take()).unwrap_or_else(|| PathBuf::from("tokend-data"));
-        let url = database_url.or(file.database_url.take()).unwrap_or_else(|| sqlite_url(&data_dir.join("tokend.db")));
-        let keyring = keyring.or(file.keyring.take()).unwrap_or_else(|| data_dir.join("keyring"));
+        let (url, keyring) = (database_url.or(file.database_url.take()), keyring.or(file.keyring.take()));
+        if url.is_none() || keyring.is_none() {
+            check_directory(&data_dir)?;
+        }
+        let url = url.unwrap_or_else(|| sqlite_url(&data_dir.join("tokend.db")));
+        let keyring = keyring.unwrap_or_else(|| data_dir.join("keyring"));
         let mut store = tokend_store::Settings::new(url);
         store.allow_unsafe_durability = allow_unsafe_durability || file.allow_unsafe_durability.unwrap_or(false);
-        Storage { data_dir, keyring, store }
+        Ok(Storage { data_dir, keyring, store })
     }
 
     /// As [`resolve`](Self::resolve), for a command that serves nobody and can wait longer for the database.
-    pub(super) fn resolve_for_command(self, file: &mut File) -> Storage {
-        let storage = self.resolve(file);
-        Storage { store: storage.store.for_command(), ..storage }
+    ///
+    /// # Errors
+    /// As of [`resolve`](Self::resolve).
+    pub(super) fn resolve_for_command(self, file: &mut File) -> Result<Storage, Failure> {
+        let storage = self.resolve(file)?;
+        Ok(Storage { store: storage.store.for_command(), ..storage })
     }
+}
+
+/// Whoever can write to the directory can put another key ring or database in the place of ours, or one there before `init` does.
+fn check_directory(path: &Path) -> Result<(), Failure> {
+    const OTHERS_WRITE: u32 = 0o002;
+    const GROUP_WRITES: u32 = 0o020;
+    /// Marks a directory that is shared with a group on purpose, as Kubernetes does for a volume with an `fsGroup`.
+    const SET_GROUP_ID: u32 = 0o2000;
+    // That there is none, or that it is a file, shows soon enough.
+    let Ok(metadata) = fs::metadata(path) else { return Ok(()) };
+    let mode = metadata.mode() & 0o7777;
+    let is_shared = mode & OTHERS_WRITE != 0 || (mode & GROUP_WRITES != 0 && mode & SET_GROUP_ID == 0);
+    if !metadata.is_dir() || !is_shared {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(Failure::Other(format!(
+        "the data directory {path} has mode {mode:04o}, so that others can put another key ring or database there; run `chmod go-w {path}`, or give a --data-dir of its own"
+    )))
 }
 
 /// The URL of a SQLite database in a file.

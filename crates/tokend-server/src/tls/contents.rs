@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    fs::File,
     io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -11,11 +10,10 @@ use std::{
 use tokio_rustls::rustls::pki_types::pem;
 use zeroize::Zeroizing;
 
+use crate::private_file::{self, FORBIDDEN_BITS};
+
 /// Most bytes of a file: hundreds of certificates.
 const MAX_BYTES: u64 = 1024 * 1024;
-/// Permission bits that others than the owner must not have on the key. The group may read: a mounted secret belongs to root and a
-/// group.
-const FORBIDDEN_BITS: u32 = 0o137;
 
 /// Where certificate, key and client CA are, all in PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -171,10 +169,9 @@ fn read(part: Part, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
         io::ErrorKind::NotFound => TlsError::Missing { part, path: path.to_owned() },
         _ => TlsError::Io { part, path: path.to_owned(), source },
     };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
+    let (file, metadata) = private_file::open(path).map_err(io)?;
     let mode = metadata.mode() & 0o777;
-    if part == Part::Key && metadata.is_file() && mode & FORBIDDEN_BITS != 0 {
+    if part == Part::Key && mode & FORBIDDEN_BITS != 0 {
         return Err(TlsError::Permissions { path: path.to_owned(), mode });
     }
     // Sized up front: a buffer that grew would leave copies of the key behind.

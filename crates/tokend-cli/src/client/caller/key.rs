@@ -15,6 +15,7 @@ use crate::{
         parse, secret,
     },
     failure::Failure,
+    stdout,
 };
 
 /// What can be done with a caller's keys.
@@ -78,15 +79,17 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 async fn create(args: CreateArgs) -> Result<(), Failure> {
     let CreateArgs { caller: parent, ttl, connection } = args;
     let request = CreateCallerKeyRequest { parent, ttl };
+    let caller = request.parent.clone();
+    stdout::check_for_secret()?;
     let answer = connection.open().await?.caller_admin().create_caller_key(request).await?.into_inner();
     let CreateCallerKeyResponse { key, secret } = answer;
     let (key, secret) = (key.unwrap_or_default(), Secret::new(secret));
-    note(&format!(
-        "Made {}: it works until {}. Its secret is shown this once:",
-        key.name,
-        time(key.expire_time.as_ref(), "revoked")
-    ));
-    secret::to_stdout(&secret, &key.name)
+    let name = &key.name;
+    let remedy =
+        format!("revoke it with `tokend caller key revoke {name}`, and create another with `tokend caller key create {caller}`");
+    secret::to_stdout(&secret, name, &remedy)?;
+    note(&format!("Made {name}: it works until {}. Its secret is shown this once.", time(key.expire_time.as_ref(), "revoked")));
+    Ok(())
 }
 
 async fn list(args: ListArgs) -> Result<(), Failure> {
@@ -102,7 +105,8 @@ async fn list(args: ListArgs) -> Result<(), Failure> {
 
 async fn revoke(args: RevokeArgs) -> Result<(), Failure> {
     let RevokeArgs { name, no_wait, output, connection } = args;
+    let done = format!("{name} is revoked");
     let request = RevokeCallerKeyRequest { name, no_wait };
     let answer = connection.open().await?.caller_admin().revoke_caller_key(request).await?;
-    output.print(answer.get_ref())
+    output.print_done(answer.get_ref(), &done)
 }

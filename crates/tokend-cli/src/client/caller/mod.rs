@@ -112,6 +112,7 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 async fn create(args: CreateArgs) -> Result<(), Failure> {
     let CreateArgs { id, role, place, certificate_san, output, connection } = args;
     let Place { all_workspaces, workspace } = place;
+    let done = format!("callers/{id} is created");
     let request = CreateCallerRequest {
         caller_id: id,
         role: v1::Role::from(role).into(),
@@ -119,7 +120,7 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         certificate_sans: certificate_san,
     };
     let answer = connection.open().await?.caller_admin().create_caller(request).await?;
-    output.print(answer.get_ref())
+    output.print_done(answer.get_ref(), &done)
 }
 
 async fn get(args: GetArgs) -> Result<(), Failure> {
@@ -137,8 +138,9 @@ async fn list(listing: Listing) -> Result<(), Failure> {
 
 async fn delete(args: DeleteArgs) -> Result<(), Failure> {
     let DeleteArgs { name, no_wait, output, connection } = args;
+    let done = format!("{name} is deleted");
     let answer = connection.open().await?.caller_admin().delete_caller(DeleteCallerRequest { name, no_wait }).await?;
-    output.print(answer.get_ref())
+    output.print_done(answer.get_ref(), &done)
 }
 
 impl From<Role> for v1::Role {

@@ -89,11 +89,15 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let mut admin = connection.open().await?.workspace_admin();
     let read = admin.get_token_policy(GetTokenPolicyRequest { name: name.clone() }).await?.into_inner().policy.unwrap_or_default();
     let etag = etag.unwrap_or_else(|| read.etag.clone());
+    let done = name.clone();
     let policy = Some(TokenPolicy { name, etag, ..changes.made_to(read) });
     let request = UpdateTokenPolicyRequest { policy, validate_only: dry_run, no_wait };
     let answer = admin.update_token_policy(request).await?.into_inner();
     note(&outcome(&answer, dry_run));
-    output.print(&answer)
+    match dry_run {
+        true => output.print(&answer),
+        false => output.print_done(&answer, &format!("{done} is updated")),
+    }
 }
 
 fn outcome(answer: &UpdateTokenPolicyResponse, is_rehearsal: bool) -> String {

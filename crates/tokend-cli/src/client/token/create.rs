@@ -8,6 +8,7 @@ use crate::terminal::note;
 use crate::{
     client::{connection::Connection, names, output::time, parse, secret},
     failure::Failure,
+    stdout,
 };
 
 /// What to make.
@@ -64,6 +65,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         request_id: request_id.unwrap_or_default(),
         validate_only,
     };
+    if !validate_only {
+        stdout::check_for_secret()?;
+    }
     let answer = connection.open().await?.token_admin().create_token(request).await?.into_inner();
     let CreateTokenResponse { token, secret } = answer;
     let (token, secret) = (token.unwrap_or_default(), Secret::new(secret));
@@ -78,8 +82,14 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         ));
         return Ok(());
     }
-    note(&format!("Made {}: {}. Its secret is shown this once:", token.name, sketch(&token)));
-    secret::to_stdout(&secret, &token.name)
+    secret::to_stdout(&secret, &token.name, &replace(&token.name))?;
+    note(&format!("Made {}: {}. Its secret is shown this once.", token.name, sketch(&token)));
+    Ok(())
+}
+
+/// What to do with a token whose secret nobody has.
+pub(super) fn replace(name: &str) -> String {
+    format!("replace it with `tokend token rotate {name} --overlap 0s`, or revoke it with `tokend token revoke {name}`")
 }
 
 /// The choices of the service among what it told: what the token is bound to and when it ends.

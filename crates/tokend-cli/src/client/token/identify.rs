@@ -6,12 +6,9 @@ use tokend_core::credential::{Kind, Malformed, Unverified};
 
 use crate::terminal::{View, note};
 use crate::{
-    client::{
-        connection::Connection,
-        output::{Output, print},
-        secret,
-    },
+    client::{connection::Connection, output::Output, secret},
     failure::Failure,
+    stdout::print,
 };
 
 /// The secret is read from stdin.

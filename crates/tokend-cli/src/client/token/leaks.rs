@@ -78,7 +78,8 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     });
     let outcome = report(&mut tokens, leaks, no_wait, &mut findings).await;
     if outcome.is_ok() || !findings.results.is_empty() {
-        output.print_value(&findings.view(), &findings)?;
+        let shown = output.print_value(&findings.view(), &findings);
+        shown.map_err(|failure| failure.after("the tokens among the strings are revoked"))?;
         findings.note_caller_keys();
     }
     outcome

@@ -36,14 +36,17 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let mut tokens = connection.open().await?.token_admin();
     if let Some(name) = chosen.one().filter(|_| !dry_run) {
         let answer = tokens.revoke_token(RevokeTokenRequest { name: name.to_owned(), reason, no_wait }).await?;
-        return output.print(answer.get_ref());
+        return output.print_done(answer.get_ref(), &format!("{name} is revoked"));
     }
     let requests: Vec<_> = requests(chosen)
         .map(|request| BatchRevokeTokensRequest { reason: reason.clone(), validate_only: dry_run, no_wait, ..request })
         .collect();
     let told = bulk::revoke(requests, async |request| tokens.batch_revoke_tokens(request).await).await?;
     bulk::note_outcome(&told, dry_run);
-    output.print(&told)
+    match dry_run {
+        true => output.print(&told),
+        false => output.print_done(&told, "the tokens are revoked"),
+    }
 }
 
 fn requests(chosen: Chosen) -> Box<dyn Iterator<Item = BatchRevokeTokensRequest>> {

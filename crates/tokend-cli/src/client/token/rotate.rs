@@ -2,11 +2,15 @@ use prost_types::Duration;
 use tokend_client::v1::{RotateTokenRequest, RotateTokenResponse};
 use tokend_core::credential::Secret;
 
-use super::{create::sketch, expiry::Expiry};
+use super::{
+    create::{replace, sketch},
+    expiry::Expiry,
+};
 use crate::terminal::note;
 use crate::{
     client::{connection::Connection, names::TokenName, output::time, parse, secret},
     failure::Failure,
+    stdout,
 };
 
 /// What to replace, and how. No end chosen: the new token lasts as long as the old one was made to.
@@ -35,6 +39,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let is_retry_safe = request_id.is_some();
     let request =
         RotateTokenRequest { name, overlap, expiry: expiry.of_rotation(), request_id: request_id.unwrap_or_default(), no_wait };
+    stdout::check_for_secret()?;
     let answer = connection.open().await?.token_admin().rotate_token(request).await?.into_inner();
     let RotateTokenResponse { token, secret, predecessor, revision: _ } = answer;
     let (token, predecessor, secret) = (token.unwrap_or_default(), predecessor.unwrap_or_default(), Secret::new(secret));
@@ -46,7 +51,9 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
         ));
         return Ok(());
     }
+    let remedy = format!("{}; {} ends at {old_end}", replace(&token.name), predecessor.name);
+    secret::to_stdout(&secret, &token.name, &remedy)?;
     note(&format!("{} ends at {old_end}.", predecessor.name));
-    note(&format!("Made {}: {}. Its secret is shown this once:", token.name, sketch(&token)));
-    secret::to_stdout(&secret, &token.name)
+    note(&format!("Made {}: {}. Its secret is shown this once.", token.name, sketch(&token)));
+    Ok(())
 }

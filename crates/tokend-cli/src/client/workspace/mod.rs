@@ -97,13 +97,14 @@ pub(super) async fn run(command: Command) -> Result<(), Failure> {
 
 async fn create(args: CreateArgs) -> Result<(), Failure> {
     let CreateArgs { id, display_name, organization, output, connection } = args;
+    let done = format!("workspaces/{id} is created");
     let request = CreateWorkspaceRequest {
         display_name: display_name.unwrap_or_else(|| id.clone()),
         workspace_id: id,
         organization: organization.unwrap_or_default(),
     };
     let answer = connection.open().await?.workspace_admin().create_workspace(request).await?;
-    output.print(answer.get_ref())
+    output.print_done(answer.get_ref(), &done)
 }
 
 async fn get(args: GetArgs) -> Result<(), Failure> {
@@ -121,20 +122,23 @@ async fn list(listing: Listing) -> Result<(), Failure> {
 
 async fn suspend(args: EndArgs) -> Result<(), Failure> {
     let EndArgs { name, no_wait, output, connection } = args;
+    let done = format!("{name} is suspended");
     let request = SuspendWorkspaceRequest { name, no_wait };
     let answer = connection.open().await?.workspace_admin().suspend_workspace(request).await?;
-    output.print(answer.get_ref())
+    output.print_done(answer.get_ref(), &done)
 }
 
 async fn resume(args: ResumeArgs) -> Result<(), Failure> {
     let ResumeArgs { name, output, connection } = args;
+    let done = format!("{name} is resumed");
     let answer = connection.open().await?.workspace_admin().resume_workspace(ResumeWorkspaceRequest { name }).await?;
-    output.print(answer.get_ref())
+    output.print_done(answer.get_ref(), &done)
 }
 
 async fn delete(args: EndArgs) -> Result<(), Failure> {
     let EndArgs { name, no_wait, output, connection } = args;
+    let done = format!("{name} is deleted");
     let request = DeleteWorkspaceRequest { name, no_wait };
     let answer = connection.open().await?.workspace_admin().delete_workspace(request).await?;
-    output.print(answer.get_ref())
+    output.print_done(answer.get_ref(), &done)
 }

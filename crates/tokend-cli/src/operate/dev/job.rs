@@ -1,25 +1,25 @@
 //! The main job: issue a token, verify it, revoke it, verify it again, over real gRPC.
 
-use std::{io::Write, time::Duration};
+use std::time::Duration;
 
 use tokend_client::{Client, v1};
 use tokend_core::{clock::Clock, credential::Secret};
 
 use super::seed::WORKSPACE;
-use crate::failure::Failure;
+use crate::{failure::Failure, stdout::print_whole};
 
 const RESOURCE: &str = "workspaces/acme/repositories/site";
 const SCOPE: &str = "repository:write";
 const TTL_SECONDS: i64 = 30 * 24 * 60 * 60;
 
 /// Does the job and shows each step with the time that its call took. Fails if a verdict is not the one it must be.
-pub(super) async fn show(out: &mut impl Write, admin: &Client, verifier: &Client, clock: &Clock) -> Result<(), Failure> {
+pub(super) async fn show(admin: &Client, verifier: &Client, clock: &Clock) -> Result<(), Failure> {
     let start = clock.boot_time();
     let v1::CreateTokenResponse { token, secret } = admin.token_admin().create_token(token()).await?.into_inner();
     let (name, secret) = (token.map(|token| token.name).unwrap_or_default(), Secret::new(secret));
-    step(out, "create", &format!("{name} with {SCOPE}, for 30 days"), clock.boot_time().saturating_since(start))?;
+    step("create", &format!("{name} with {SCOPE}, for 30 days"), clock.boot_time().saturating_since(start))?;
 
-    let allowed = verify(out, verifier, clock, &secret).await?;
+    let allowed = verify(verifier, clock, &secret).await?;
     if allowed.decision() != v1::Decision::Allow {
         return Err(Failure::Other("the new token was not allowed".to_owned()));
     }
@@ -27,14 +27,13 @@ pub(super) async fn show(out: &mut impl Write, admin: &Client, verifier: &Client
     let start = clock.boot_time();
     let revoke = v1::RevokeTokenRequest { name: name.clone(), reason: "the tour is over".to_owned(), no_wait: false };
     admin.token_admin().revoke_token(revoke).await?;
-    step(out, "revoke", &name, clock.boot_time().saturating_since(start))?;
+    step("revoke", &name, clock.boot_time().saturating_since(start))?;
 
-    let denied = verify(out, verifier, clock, &secret).await?;
+    let denied = verify(verifier, clock, &secret).await?;
     if denied.deny_reason() != v1::DenyReason::Revoked {
         return Err(Failure::Other("the revoked token was not denied".to_owned()));
     }
-    writeln!(out)?;
-    Ok(())
+    print_whole("\n")
 }
 
 fn token() -> v1::CreateTokenRequest {
@@ -48,7 +47,7 @@ fn token() -> v1::CreateTokenRequest {
     }
 }
 
-async fn verify(out: &mut impl Write, verifier: &Client, clock: &Clock, secret: &Secret) -> Result<v1::VerifyResponse, Failure> {
+async fn verify(verifier: &Client, clock: &Clock, secret: &Secret) -> Result<v1::VerifyResponse, Failure> {
     let question = v1::VerifyRequest {
         token: secret.expose().to_owned(),
         resource: RESOURCE.to_owned(),
@@ -62,11 +61,10 @@ async fn verify(out: &mut impl Write, verifier: &Client, clock: &Clock, secret: 
         v1::Decision::Deny => format!("DENY {}", verdict.deny_reason().as_str_name().trim_start_matches("DENY_REASON_")),
         decision => decision.as_str_name().trim_start_matches("DECISION_").to_owned(),
     };
-    step(out, "verify", &format!("{answer}: {SCOPE} on {RESOURCE}"), took)?;
+    step("verify", &format!("{answer}: {SCOPE} on {RESOURCE}"), took)?;
     Ok(verdict)
 }
 
-fn step(out: &mut impl Write, verb: &str, what: &str, took: Duration) -> std::io::Result<()> {
-    writeln!(out, "  {verb}  {:>7.2} ms  {what}", took.as_secs_f64() * 1_000.0)?;
-    out.flush()
+fn step(verb: &str, what: &str, took: Duration) -> Result<(), Failure> {
+    print_whole(&format!("  {verb}  {:>7.2} ms  {what}\n", took.as_secs_f64() * 1_000.0))
 }

@@ -4,7 +4,6 @@ mod job;
 mod seed;
 
 use std::{
-    io::{self, Write},
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::ExitCode,
@@ -15,7 +14,7 @@ use tokend_client::{CallerKey, Client};
 use tokend_core::{clock::Clock, credential::Prefix};
 use tokend_server::{
     audit_keeper,
-    installation::install,
+    installation::{Installed, install},
     limits::Limits,
     random, retention,
     server::{Server, Settings},
@@ -28,8 +27,9 @@ use super::{
     stop,
     storage::sqlite_url,
 };
-use crate::failure::Failure;
+use crate::{failure::Failure, stdout::print_whole, terminal::note};
 use seed::Seeded;
+use zeroize::Zeroizing;
 
 /// What `dev` takes.
 #[derive(Debug, clap::Args)]
@@ -71,7 +71,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         }
     }
     if http_listen.is_some() {
-        eprintln!("note: the HTTP faces are not served yet; nothing listens on --http-listen");
+        note("The HTTP faces are not served yet; nothing listens on --http-listen.");
     }
     logging::start(log, Format::Pretty);
     let stop = stop::on_signal()?;
@@ -82,7 +82,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let roots = random::generate_roots(Prefix::default())
         .map_err(|error| Failure::Other(format!("the system's random source failed: {error}")))?;
     let roots = Arc::new(roots);
-    let admin_key = install(&store, Arc::clone(&roots), clock.clone()).await?;
+    let Installed { key: admin_key, key_name: _ } = install(&store, Arc::clone(&roots), clock.clone()).await?;
 
     let settings = Settings {
         listen,
@@ -105,9 +105,8 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     let admin = Client::connect(&address.to_string(), &CallerKey::new(admin_key.expose())?).await?;
     let seeded = seed::seed(&admin).await?;
     let verifier = Client::connect(&address.to_string(), &CallerKey::new(seeded.verifier_key.expose())?).await?;
-    let mut out = io::stdout().lock();
-    greet(&mut out, address, ops_address)?;
-    job::show(&mut out, &admin, &verifier, &clock).await?;
+    print_whole(&greeting(address, ops_address))?;
+    job::show(&admin, &verifier, &clock).await?;
 
     if let Some(path) = ready_file {
         let ready = Ready {
@@ -118,12 +117,12 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
             verifier_key: Some(seeded.verifier_key.expose()),
             workspace: Some(seed::WORKSPACE),
         };
-        ready.write(&path).map_err(|error| Failure::Other(format!("can't write {}: {error}", path.display())))?;
+        ready.write(&path)?;
     }
     if once {
         stop.cancel();
     } else {
-        tell_how_to_go_on(&mut out, address, admin_key.expose(), &seeded)?;
+        print_whole(&how_to_go_on(address, admin_key.expose(), &seeded))?;
     }
     // Connections of our own would be drained for nothing.
     drop((admin, verifier));
@@ -131,19 +130,15 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn greet(out: &mut impl Write, address: SocketAddr, ops_address: Option<SocketAddr>) -> io::Result<()> {
-    writeln!(out, "tokend serves a throw-away installation on {address}, with workspace acme.")?;
-    if let Some(ops) = ops_address {
-        writeln!(out, "Health and metrics: http://{ops}/readyz and /metrics")?;
-    }
-    writeln!(out)
+fn greeting(address: SocketAddr, ops_address: Option<SocketAddr>) -> String {
+    let ops = ops_address.map(|ops| format!("Health and metrics: http://{ops}/readyz and /metrics\n")).unwrap_or_default();
+    format!("tokend serves a throw-away installation on {address}, with workspace acme.\n{ops}\n")
 }
 
-fn tell_how_to_go_on(out: &mut impl Write, address: SocketAddr, admin_key: &str, seeded: &Seeded) -> io::Result<()> {
+fn how_to_go_on(address: SocketAddr, admin_key: &str, seeded: &Seeded) -> Zeroizing<String> {
     let program = std::env::current_exe().map_or_else(|_| "tokend".to_owned(), |path| path.display().to_string());
     let verifier_key = seeded.verifier_key.expose();
-    writeln!(
-        out,
+    Zeroizing::new(format!(
         "Try it from another shell:\n
   alias tokend={program}
   export TOKEND_ADDRESS={address}
@@ -153,7 +148,6 @@ fn tell_how_to_go_on(out: &mut impl Write, address: SocketAddr, admin_key: &str,
   tokend token list --workspace acme\n
 A service that only asks for verdicts uses a key that can do nothing else:\n
   export TOKEND_CALLER_KEY={verifier_key}\n
-Ctrl-C ends it and deletes everything."
-    )?;
-    out.flush()
+Ctrl-C ends it and deletes everything.\n"
+    ))
 }
