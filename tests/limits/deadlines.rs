@@ -4,7 +4,7 @@ use tokend_client::v1::{ErrorReason, RevokeTokenRequest, token::State};
 use tokend_tests::{Installation, eventually, on_both_databases, on_sqlite, refusal, token_in};
 use tonic::Code;
 
-use crate::{peer::Peer, serve};
+use crate::{held_writes, peer::Peer, serve};
 
 on_both_databases!(a_call_that_waits_for_the_database_ends, what_has_begun_goes_on_without_whoever_asked);
 
@@ -43,7 +43,7 @@ mod of_calls {
 async fn a_call_that_waits_for_the_database_ends(installation: Installation) {
     let server = serve(&installation, "admin_deadline_ms = 400").await;
     let acme = server.workspace("acme").await;
-    let held = hold_writes(&installation).await;
+    let held = held_writes::hold(&installation).await;
     let status = server.admin().token_admin().create_token(token_in(&acme)).await.expect_err("it has to wait");
     refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
     held.release().await;
@@ -56,7 +56,7 @@ async fn what_has_begun_goes_on_without_whoever_asked(installation: Installation
     let server = serve(&installation, "revocation_deadline_ms = 300").await;
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await;
-    let held = hold_writes(&installation).await;
+    let held = held_writes::hold(&installation).await;
     let request = RevokeTokenRequest { name: token.public.name.clone(), ..Default::default() };
     let status = server.admin().token_admin().revoke_token(request).await.expect_err("it has to wait");
     refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
@@ -65,33 +65,4 @@ async fn what_has_begun_goes_on_without_whoever_asked(installation: Installation
         (server.get_token(&token.public.name).await.state() == State::Revoked).then_some(())
     })
     .await;
-}
-
-/// Keeps every change waiting.
-enum Held {
-    Sqlite(sqlx::SqliteConnection),
-    Postgres(sqlx::PgConnection),
-}
-
-async fn hold_writes(installation: &Installation) -> Held {
-    use sqlx::Connection;
-    if let Some(database) = installation.postgres() {
-        let mut connection = sqlx::PgConnection::connect(database.url()).await.expect("it can be reached");
-        let lock = "BEGIN; LOCK TABLE tokens, workspaces IN ACCESS EXCLUSIVE MODE";
-        sqlx::raw_sql(lock).execute(&mut connection).await.expect("the lock");
-        return Held::Postgres(connection);
-    }
-    let url = format!("sqlite://{}", installation.data_dir().join("tokend.db").display());
-    let mut connection = sqlx::SqliteConnection::connect(&url).await.expect("it can be opened");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.expect("the lock");
-    Held::Sqlite(connection)
-}
-
-impl Held {
-    async fn release(self) {
-        match self {
-            Self::Sqlite(mut connection) => drop(sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.expect("released")),
-            Self::Postgres(mut connection) => drop(sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.expect("released")),
-        }
-    }
 }

@@ -1,11 +1,15 @@
 //! Calls under way: so many on a connection, so many in all; those beyond are told at once to come again.
 
-use tokend_client::v1::ErrorReason;
-use tokend_tests::{Installation, on_sqlite, refusal};
+use std::time::Duration;
+
+use prost::Message;
+use tokend_client::v1::{ErrorReason, RevokeTokenRequest};
+use tokend_tests::{Installation, eventually, on_sqlite, refusal, token_in};
+use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{peer::Peer, serve};
+use crate::{held_writes, peer::Peer, serve};
 
 on_sqlite!(
     a_connection_has_its_share_and_no_more,
@@ -20,7 +24,8 @@ const REVOKE: &str = "/tokend.v1.TokenAdmin/RevokeToken";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// Long enough for calls without a message to stay under way.
-const PATIENT: &str = "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000";
+const PATIENT: &str =
+    "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000\nwrite_wait_ms = 60000";
 
 fn assert_told_when_to_retry(status: &Status) {
     assert!(status.get_error_details().retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");
@@ -43,28 +48,41 @@ async fn a_connection_has_its_share_and_no_more(installation: Installation) {
 
 async fn the_service_sheds_what_is_too_much(installation: Installation) {
     let server = serve(&installation, &format!("{PATIENT}\nmax_in_flight = 2\nmax_revocations_in_flight = 1")).await;
-    let mut peers = Vec::new();
-    let mut waiting = Vec::new();
+    let acme = server.workspace("acme").await;
+    let token = server.token(token_in(&acme)).await.public.name;
+    let held = held_writes::hold(&installation).await;
+    let mut waiting = JoinSet::new();
     for _ in 0..2 {
-        let mut peer = Peer::connect(server.grpc_address()).await;
-        waiting.push(peer.begin(VERIFY, server.admin_key(), &[]).await);
-        // What is answered behind it on the same connection shows that it has arrived.
-        peer.begin(HEALTH, "", &[]).await.finish().await.expect("it is told");
-        peers.push(peer);
+        let (client, request) = (server.admin().clone(), token_in(&acme));
+        waiting.spawn(async move { client.token_admin().create_token(request).await.map(drop) });
     }
     let mut other = Peer::connect(server.grpc_address()).await;
-    let overloaded = |outcome: Result<(), Status>| {
-        let status = outcome.expect_err("there is no room");
-        refusal(&status, Code::Unavailable, ErrorReason::Overloaded);
-        assert_told_when_to_retry(&status);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    while let Some(done) = waiting.try_join_next() { eprintln!("EARLY {done:?}"); }
+    let status = eventually("the service is full", async || {
+        other.begin(LIST, server.admin_key(), &[]).await.finish().await.err()
+    })
+    .await;
+    let assert_overloaded = |status: &Status| {
+        refusal(status, Code::Unavailable, ErrorReason::Overloaded);
+        assert_told_when_to_retry(status);
     };
-    overloaded(other.begin(LIST, server.admin_key(), &[]).await.finish().await);
+    assert_overloaded(&status);
     // Revocations have their own room, and a limit of their own.
-    let revocation = other.begin(REVOKE, server.admin_key(), &[]).await;
-    overloaded(other.begin(REVOKE, server.admin_key(), &[]).await.finish().await);
-    let status = revocation.finish().await.expect_err("it names no token");
-    refusal(&status, Code::InvalidArgument, ErrorReason::InvalidField);
-    drop(waiting);
+    let revoke = || RevokeTokenRequest { name: token.clone(), ..Default::default() };
+    let (client, request) = (server.admin().clone(), revoke());
+    waiting.spawn(async move { client.token_admin().revoke_token(request).await.map(drop) });
+    let second = revoke().encode_to_vec();
+    let status = eventually("there is no room for revocations", async || {
+        let call = other.begin(REVOKE, server.admin_key(), &[]).await.send(&second);
+        timeout(Duration::from_millis(500), call).await.ok()?.err()
+    })
+    .await;
+    assert_overloaded(&status);
+    held.release().await;
+    while let Some(done) = waiting.join_next().await {
+        done.expect("it is answered").expect("it had room");
+    }
 }
 
 async fn an_answer_gives_its_room_back(installation: Installation) {
@@ -79,10 +97,17 @@ async fn an_answer_gives_its_room_back(installation: Installation) {
 
 async fn health_is_told_by_a_service_that_is_full(installation: Installation) {
     let server = serve(&installation, &format!("{PATIENT}\nmax_in_flight = 1")).await;
+    let acme = server.workspace("acme").await;
+    let held = held_writes::hold(&installation).await;
+    let (client, request) = (server.admin().clone(), token_in(&acme));
+    let waiting = tokio::spawn(async move { client.token_admin().create_token(request).await });
     let mut peer = Peer::connect(server.grpc_address()).await;
-    let waiting = peer.begin(VERIFY, server.admin_key(), &[]).await;
-    let status = peer.begin(LIST, server.admin_key(), &[]).await.finish().await.expect_err("it is full");
+    let status = eventually("the service is full", async || {
+        peer.begin(LIST, server.admin_key(), &[]).await.finish().await.err()
+    })
+    .await;
     refusal(&status, Code::Unavailable, ErrorReason::Overloaded);
     peer.begin(HEALTH, "", &[]).await.finish().await.expect("it is told");
-    drop(waiting);
+    held.release().await;
+    waiting.await.expect("it is answered").expect("it had room");
 }

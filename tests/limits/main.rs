@@ -1,13 +1,17 @@
 //! What nobody can have more of than their share, whatever they do. Each test has a server process and a database of its own.
 
 mod deadlines;
+mod ended_callers;
 mod failed_authentications;
 mod floods;
 mod in_flight;
+mod messages;
 mod revocation_lane;
+mod shares;
 mod strangers;
 mod streams;
 
+mod held_writes;
 mod peer;
 
 use std::fs;

@@ -1,7 +1,11 @@
 //! Peers that do what a well-behaved client never does: with h2 where the frames are right and what they say is not, byte by byte
 //! where the frames themselves are wrong (RFC 9113).
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use h2::{
@@ -10,7 +14,12 @@ use h2::{
 };
 use http::Request;
 use tokend_tests::{Process, raw::bearer};
-use tokio::{io::AsyncWriteExt, net::TcpStream, task::JoinHandle, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpSocket, TcpStream},
+    task::JoinHandle,
+    time::timeout,
+};
 use tonic::{Code, Status};
 
 /// How long an answer to an honest client may take while others misbehave, on a machine that is busy.
@@ -32,7 +41,17 @@ pub(crate) struct Call {
 
 impl Peer {
     pub(crate) async fn connect(address: &str) -> Self {
-        let socket = TcpStream::connect(address).await.expect("it is let in");
+        Self::on(TcpStream::connect(address).await.expect("it is let in")).await
+    }
+
+    /// Connects from 127.0.0.`host`.
+    pub(crate) async fn connect_from(host: u8, address: &str) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0))).expect("it is of this machine");
+        Self::on(socket.connect(address.parse().expect("an address")).await.expect("it is let in")).await
+    }
+
+    async fn on(socket: TcpStream) -> Self {
         let (requests, connection) = h2::client::handshake(socket).await.expect("it speaks HTTP/2");
         let driver = tokio::spawn(async {
             let _ = connection.await;
@@ -59,6 +78,25 @@ impl Peer {
 }
 
 impl Call {
+    /// Sends this message, which completes the call, and waits for what comes of it.
+    pub(crate) async fn send(mut self, message: &[u8]) -> Result<(), Status> {
+        let length = u32::try_from(message.len()).expect("a short message").to_be_bytes();
+        // A call that was refused already takes no message.
+        let _ = self.message.send_data([&[0][..], &length, message].concat().into(), true);
+        outcome(self.answer).await
+    }
+
+    /// Sends these bytes, and nothing more for now.
+    pub(crate) fn send_part(&mut self, bytes: &[u8]) {
+        self.message.send_data(Bytes::copy_from_slice(bytes), false).expect("it is sent");
+    }
+
+    /// Sends these bytes, the last ones, and waits for what comes of the call.
+    pub(crate) async fn send_rest(mut self, bytes: &[u8]) -> Result<(), Status> {
+        self.message.send_data(Bytes::copy_from_slice(bytes), true).expect("it is sent");
+        outcome(self.answer).await
+    }
+
     /// Sends an empty message, which completes the call, and waits for what comes of it.
     pub(crate) async fn finish(mut self) -> Result<(), Status> {
         // One that was refused already takes no message.
@@ -78,6 +116,16 @@ impl Call {
     pub(crate) async fn stream(mut self) -> RecvStream {
         self.message.send_data(Bytes::from_static(&[0; 5]), true).expect("it is sent");
         self.open_stream().await.0
+    }
+
+    /// Sends an empty message, the only one, and waits for the head of the answer, behind which a stream goes on if it is not refused.
+    pub(crate) async fn watch(mut self) -> Result<RecvStream, Status> {
+        self.message.send_data(Bytes::from_static(&[0; 5]), true).expect("it is sent");
+        let answer = self.answer.await.expect("it is answered");
+        match Status::from_header_map(answer.headers()) {
+            Some(status) => Err(status),
+            None => Ok(answer.into_body()),
+        }
     }
 
     /// Waits for the head of the answer to a stream of messages that has not ended.

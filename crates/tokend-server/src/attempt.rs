@@ -3,23 +3,21 @@
 use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
-use tokend_core::{audit::known_part_of_name, caller::Caller, credential::CredentialId};
+use tokend_core::{audit::known_part_of_name, caller::Caller};
 
 /// One call of an administrative service: an extension of its request, as an `Arc`. Filled on the way in, read on the way out.
 #[derive(Debug, Default)]
 pub(crate) struct Attempt {
     caller: OnceLock<Arc<Caller>>,
-    key: OnceLock<CredentialId>,
     subject: OnceLock<String>,
 }
 
 impl Attempt {
-    /// Notes who calls, and by which key, if the call is one that may be put on record.
-    pub(crate) fn note_caller(extensions: &Extensions, caller: &Arc<Caller>, key: Option<CredentialId>) {
+    /// Notes who calls, if the call is one that may be put on record.
+    pub(crate) fn note_caller(extensions: &Extensions, caller: &Arc<Caller>) {
         if let Some(attempt) = extensions.get::<Arc<Self>>() {
-            // A second one there is not.
+            // A call that was authenticated twice is the first caller's.
             let _ = attempt.caller.set(Arc::clone(caller));
-            let _ = key.map(|key| attempt.key.set(key));
         }
     }
 
@@ -28,11 +26,6 @@ impl Attempt {
         if let Some(attempt) = extensions.get::<Arc<Self>>() {
             let _ = attempt.subject.set(known_part_of_name(name).to_owned());
         }
-    }
-
-    /// The key by which the caller authenticated; none if by something else.
-    pub(crate) fn key(extensions: &Extensions) -> Option<CredentialId> {
-        extensions.get::<Arc<Self>>()?.key.get().copied()
     }
 
     /// Who called; none if nobody authenticated.

@@ -20,23 +20,32 @@ pub struct Limits {
     /// 0), likewise. Longer, because such a call is worth waiting for. Default: 30 s.
     pub revocation_deadline: Duration,
 
+    /// Time in which the message of a call must have arrived once the caller is known (above 0); the call's own deadline holds besides.
+    /// Until then a call takes no room from others. Default: 2 s.
+    pub body_deadline: Duration,
+
     /// Calls under way on one connection (1 or more). More are RESOURCE_EXHAUSTED. Default: 64.
     pub max_in_flight_per_connection: usize,
 
-    /// Calls under way in all, but for those that revoke, streams and health checks (1 or more). More are UNAVAILABLE.
-    /// Default: 1,024.
+    /// Calls under way in all, but for those that revoke, streams and health checks (1 or more); one caller may have three quarters of
+    /// them. A call about many things counts as four. More are UNAVAILABLE. Default: 1,024.
     pub max_in_flight: usize,
 
-    /// Calls that revoke under way in all (1 or more). They count nowhere else. More are UNAVAILABLE. Default: 256.
+    /// Calls that revoke under way in all (1 or more); one caller may have half of them, and a quarter is kept for ADMINs. They count
+    /// nowhere else. More are UNAVAILABLE. Default: 256.
     pub max_revocations_in_flight: usize,
 
-    /// Streams open in all, until they end: watches and reflection (1 or more). They count nowhere else. More are UNAVAILABLE.
+    /// Streams open in all, until they end: watches and reflection (1 or more); one caller may have half of them. They count nowhere
+    /// else. More are UNAVAILABLE.
     /// Default: 10,000.
     pub max_streams: usize,
 
-    /// Health watches open in all (1 or more). Apart from other streams, because nobody has to authenticate for one. More are
-    /// UNAVAILABLE. Default: 1,000.
+    /// Health watches open in all (1 or more). Apart from other streams, because nobody has to authenticate for one; a quarter is kept
+    /// for connections on which somebody has. More are UNAVAILABLE. Default: 1,000.
     pub max_health_watches: usize,
+
+    /// The same from one source, an IPv4 address or an IPv6 /64 (1 or more). Behind a proxy all peers are one source. Default: 100.
+    pub max_health_watches_per_source: usize,
 
     /// Failed authentications that a source, an IPv4 address or an IPv6 /64, may have at once (1 or more). Its further ones are
     /// RESOURCE_EXHAUSTED; a right credential passes whatever its source did. Default: 500, more than a deployment with a key
@@ -53,11 +62,13 @@ impl Default for Limits {
             verify_deadline: Duration::from_secs(1),
             admin_deadline: Duration::from_secs(5),
             revocation_deadline: Duration::from_secs(30),
+            body_deadline: Duration::from_secs(2),
             max_in_flight_per_connection: 64,
             max_in_flight: 1_024,
             max_revocations_in_flight: 256,
             max_streams: 10_000,
             max_health_watches: 1_000,
+            max_health_watches_per_source: 100,
             failed_authentications: 500,
             failed_authentications_forgiven_per_minute: 60,
         }
@@ -74,11 +85,13 @@ impl Limits {
             verify_deadline,
             admin_deadline,
             revocation_deadline,
+            body_deadline,
             max_in_flight_per_connection,
             max_in_flight,
             max_revocations_in_flight,
             max_streams,
             max_health_watches,
+            max_health_watches_per_source,
             failed_authentications,
             failed_authentications_forgiven_per_minute,
         } = self;
@@ -86,6 +99,7 @@ impl Limits {
             ("verify_deadline", verify_deadline),
             ("admin_deadline", admin_deadline),
             ("revocation_deadline", revocation_deadline),
+            ("body_deadline", body_deadline),
         ]
         .map(|(name, time)| (name, "above 0", !time.is_zero()));
         let counts = [
@@ -94,8 +108,8 @@ impl Limits {
             ("max_revocations_in_flight", *max_revocations_in_flight),
             ("max_streams", *max_streams),
             ("max_health_watches", *max_health_watches),
+            ("max_health_watches_per_source", *max_health_watches_per_source),
         ]
-        // A semaphore counts up to there.
         .map(|(name, count)| (name, "1 to 2^61 - 1", (1..1 << 61).contains(&count)));
         let rates = [
             ("failed_authentications", *failed_authentications),

@@ -44,6 +44,23 @@ pub enum Refusal {
     /// The call took longer than the service or the client allows.
     #[error("the call took too long; what it began to change may still happen")]
     DeadlineExceeded,
+    /// The message did not come in time.
+    #[error("the message did not arrive within {} ms; nothing was changed: retry", .within.as_millis())]
+    MessageTooLate {
+        /// How long it may take.
+        within: Duration,
+    },
+    /// The message is larger than the service takes.
+    #[error("the message is too large: {length} bytes, and at most {most} are taken")]
+    MessageTooLarge {
+        /// As its prefix tells, or as many as have come.
+        length: usize,
+        /// As many as may be.
+        most: usize,
+    },
+    /// The message is compressed.
+    #[error("messages are not taken in the encoding {0}; send them uncompressed (grpc-encoding: identity)")]
+    EncodingNotServed(String),
     /// The client certificate is good, but no caller has one of its names, and no key was sent either.
     #[error("the client certificate stands for no caller: CreateCaller registers its URI or DNS names; or send a caller key")]
     CertificateOfNobody,

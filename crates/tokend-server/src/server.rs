@@ -20,8 +20,11 @@ use crate::{
     layers::{
         admission::{Admission, Admitted},
         authenticate::{Authenticate, Authenticator},
+        bounds::Bounded,
         dispatch::{Dispatch, Services},
         framework_errors::FrameworkErrors,
+        hygiene::Hygiene,
+        message::{Complete, Messages},
         panics::Panics,
         refusals::{Recorder, Refusals},
         sensitive::Sensitive,
@@ -122,7 +125,7 @@ pub enum StartError {
 pub struct Server {
     context: Arc<Context>,
     authenticator: Arc<Authenticator>,
-    admission: Arc<Admission>,
+    limits: Limits,
     refusals: Arc<Recorder>,
     keeper: Keeper,
     expiry: ExpiryKeeper,
@@ -191,8 +194,13 @@ impl Server {
             webhook::tell_of_leftovers(&store).await;
         }
         Ok(Self {
-            authenticator: Arc::new(Authenticator { store: store.clone(), failures, usage: Arc::clone(&context.usage) }),
-            admission: Admission::new(limits),
+            authenticator: Arc::new(Authenticator::new(
+                store.clone(),
+                failures,
+                Arc::clone(&context.usage),
+                transport.max_connections,
+            )),
+            limits,
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),
             expiry: ExpiryKeeper::new(store.clone(), clock.clone(), &telemetry, courier.is_some()),
@@ -236,7 +244,7 @@ impl Server {
         let Self {
             context,
             authenticator,
-            admission,
+            limits,
             refusals,
             keeper,
             expiry,
@@ -265,8 +273,10 @@ impl Server {
             health: health.service(draining.clone()),
             reflection,
         });
-        let service = Admitted { admission, inner: Authenticate { authenticator, inner: dispatch } };
-        let service = Refusals { recorder: refusals, inner: FrameworkErrors(Panics(service)) };
+        let service = Admitted { admission: Admission::new(&limits), inner: dispatch };
+        let service = Complete { messages: Messages::new(Arc::clone(&authenticator), &limits), inner: service };
+        let service = Bounded { limits, inner: Authenticate { authenticator, inner: service } };
+        let service = Hygiene(Refusals { recorder: refusals, inner: FrameworkErrors(Panics(service)) });
         let service = Sensitive(Measured { telemetry: telemetry.clone(), inner: service });
 
         let following_files = tls.map(|tls| tokio::spawn(tls.follow(telemetry.of_tls_files())));

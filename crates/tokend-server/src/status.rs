@@ -84,7 +84,9 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::TooManyFailedAuthentications { .. } => (Code::ResourceExhausted, R::TooManyFailedAuthentications),
         Refusal::TooManyInFlight => (Code::ResourceExhausted, R::TooManyInFlight),
         Refusal::Overloaded | Refusal::Storage(StoreError::Overloaded) => (Code::Unavailable, R::Overloaded),
-        Refusal::DeadlineExceeded => (Code::DeadlineExceeded, R::DeadlineExceeded),
+        Refusal::DeadlineExceeded | Refusal::MessageTooLate { .. } => (Code::DeadlineExceeded, R::DeadlineExceeded),
+        Refusal::MessageTooLarge { .. } => (Code::ResourceExhausted, R::MessageTooLarge),
+        Refusal::EncodingNotServed(_) => (Code::Unimplemented, R::EncodingNotServed),
         Refusal::CertificateOfNobody | Refusal::CertificateOfSeveral | Refusal::CertificateExpired => {
             (Code::Unauthenticated, R::InvalidCredential)
         }

@@ -37,11 +37,13 @@ pub(super) struct Table {
     verify_deadline_ms: Option<NonZeroU64>,
     admin_deadline_ms: Option<NonZeroU64>,
     revocation_deadline_ms: Option<NonZeroU64>,
+    body_deadline_ms: Option<NonZeroU64>,
     max_in_flight_per_connection: Option<NonZeroUsize>,
     max_in_flight: Option<NonZeroUsize>,
     max_revocations_in_flight: Option<NonZeroUsize>,
     max_streams: Option<NonZeroUsize>,
     max_health_watches: Option<NonZeroUsize>,
+    max_health_watches_per_source: Option<NonZeroUsize>,
     failed_authentications: Option<NonZeroU32>,
     failed_authentications_forgiven_per_minute: Option<NonZeroU32>,
     // The database.
@@ -81,11 +83,13 @@ impl Table {
             verify_deadline_ms,
             admin_deadline_ms,
             revocation_deadline_ms,
+            body_deadline_ms,
             max_in_flight_per_connection,
             max_in_flight,
             max_revocations_in_flight,
             max_streams,
             max_health_watches,
+            max_health_watches_per_source,
             failed_authentications,
             failed_authentications_forgiven_per_minute,
             database_connections,
@@ -119,11 +123,13 @@ impl Table {
         set_ms(&mut limits.verify_deadline, verify_deadline_ms);
         set_ms(&mut limits.admin_deadline, admin_deadline_ms);
         set_ms(&mut limits.revocation_deadline, revocation_deadline_ms);
+        set_ms(&mut limits.body_deadline, body_deadline_ms);
         set(&mut limits.max_in_flight_per_connection, max_in_flight_per_connection);
         set(&mut limits.max_in_flight, max_in_flight);
         set(&mut limits.max_revocations_in_flight, max_revocations_in_flight);
         set(&mut limits.max_streams, max_streams);
         set(&mut limits.max_health_watches, max_health_watches);
+        set(&mut limits.max_health_watches_per_source, max_health_watches_per_source);
         set(&mut limits.failed_authentications, failed_authentications);
         set(&mut limits.failed_authentications_forgiven_per_minute, failed_authentications_forgiven_per_minute);
         set(&mut store.max_connections, database_connections);

@@ -1,6 +1,11 @@
 //! What an authenticated caller does and may see. Names in a workspace that is not its own are answered exactly as absent ones.
 
+mod acting;
+mod authenticated;
 mod subject;
+
+pub(crate) use acting::Acting;
+pub(crate) use authenticated::{Authenticated, CallerCredential, Ended};
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -8,7 +13,6 @@ use http::{HeaderMap, HeaderName};
 use tokend_core::{
     audit::{Actor, Chain, Event, EventType, MalformedActor, Origin, Outcome, RowAfter},
     caller::{Caller, Role},
-    credential::CredentialId,
     name::{OrganizationId, TokenName, WorkspaceId},
 };
 use tonic::Request;
@@ -24,8 +28,8 @@ const ACTOR: HeaderName = HeaderName::from_static("x-tokend-actor");
 pub(crate) struct Act {
     /// The caller that authenticated.
     pub(crate) caller: Arc<Caller>,
-    /// By which key; none if by something else.
-    pub(crate) key: Option<CredentialId>,
+    /// What it authenticated with.
+    pub(crate) credential: CallerCredential,
     /// On whose behalf, as the caller asserts in `x-tokend-actor`.
     pub(crate) actor: Option<Actor>,
     /// Where the connection comes from.
@@ -33,9 +37,14 @@ pub(crate) struct Act {
 }
 
 impl Act {
-    /// The event of a change that was made to `resource`, for its chain.
-    pub(crate) fn event(&self, chain: Chain, kind: EventType, resource: String, row: RowAfter) -> Event {
-        let Self { caller, key: _, actor, address } = self;
+    /// The caller, as it authenticated.
+    pub(crate) fn authenticated(&self) -> Authenticated {
+        Authenticated { caller: Arc::clone(&self.caller), credential: self.credential.clone() }
+    }
+
+    /// The event of a change, which only [`Acting`] makes.
+    fn event(&self, chain: Chain, kind: EventType, resource: String, row: RowAfter) -> Event {
+        let Self { caller, credential: _, actor, address } = self;
         let origin = Origin { caller: Some(caller.id.clone()), actor: actor.clone(), address: *address };
         Event { chain, kind, origin, resource, outcome: Outcome::Done, reason: String::new(), detail: String::new(), row }
     }
@@ -48,20 +57,19 @@ impl Act {
 /// [`Refusal::InvalidActor`] for an assertion that can't be put on record.
 pub(crate) fn admitted<T: Subject>(request: Request<T>) -> Result<(Act, T), Refusal> {
     let (metadata, mut extensions, message) = request.into_parts();
-    let caller = extensions.remove::<Arc<Caller>>().ok_or(Refusal::MissingCredential)?;
+    let Authenticated { caller, credential } = extensions.remove().ok_or(Refusal::MissingCredential)?;
     Attempt::note_subject(&extensions, &message.subject());
     let actor = actor(metadata.as_ref()).map_err(Refusal::InvalidActor)?;
-    Ok((Act { caller, key: Attempt::key(&extensions), actor, address: address(&extensions) }, message))
+    Ok((Act { caller, credential, actor, address: address(&extensions) }, message))
 }
 
 /// The message of a request that asks for verdicts, and the caller that authenticated. Nothing is put on record.
 ///
 /// # Errors
 /// [`Refusal::MissingCredential`] if nobody authenticated.
-pub(crate) fn verifying<T>(request: Request<T>) -> Result<(Arc<Caller>, T), Refusal> {
+pub(crate) fn verifying<T>(request: Request<T>) -> Result<(Authenticated, T), Refusal> {
     let (_, mut extensions, message) = request.into_parts();
-    let caller = extensions.remove::<Arc<Caller>>().ok_or(Refusal::MissingCredential)?;
-    Ok((caller, message))
+    Ok((extensions.remove().ok_or(Refusal::MissingCredential)?, message))
 }
 
 /// The actor that the caller asserts, if it does. Of two, nobody can say which one is meant.

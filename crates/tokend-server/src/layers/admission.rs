@@ -1,97 +1,89 @@
-//! How many calls may be under way, and for how long: before anything is known of the caller, so that not even finding out who calls
-//! can be had without limit.
+//! How many calls may be served at once: of calls that are complete, and by callers that are known.
 //!
-//! | calls | of one connection | in all | deadline |
-//! |---|---|---|---|
-//! | that verify | `max_in_flight_per_connection` | `max_in_flight` | `verify_deadline` |
-//! | that administrate | the same | the same | `admin_deadline` |
-//! | that revoke | not counted | `max_revocations_in_flight` | `revocation_deadline` |
-//! | streams | not counted | `max_streams`, until they end | `admin_deadline`, for their head |
-//! | health watches | not counted | `max_health_watches`, until they end | the same |
-//! | health checks | `max_in_flight_per_connection` | not counted | `admin_deadline` |
+//! | calls | in all | of one caller |
+//! |---|---|---|
+//! | that verify or administrate | `max_in_flight` | three quarters |
+//! | that revoke | `max_revocations_in_flight`, a quarter for ADMINs alone | half |
+//! | streams | `max_streams`, until they end | half |
+//! | health watches | `max_health_watches`, until they end | of one source `max_health_watches_per_source` |
+//! | health checks | not counted | |
 //!
-//! Nobody waits here. A call that finds no room is told at once when to come again, which costs less than keeping it, and tells its
-//! client more than silence.
+//! Nobody has to authenticate for a health watch. A quarter of them is kept for connections on which somebody has.
 
 use std::{
     convert::Infallible,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use futures_util::future::ready;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use http_body_util::BodyExt;
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokend_core::caller::Role;
 use tonic::{Status, body::Body};
 use tower::Service;
 
-use super::{deadline::given_by_client, traffic::Traffic};
+use super::traffic::Traffic;
 use crate::{
+    access::Authenticated,
     limits::Limits,
     refusal::Refusal,
-    transport::{Connection, InFlight},
+    room::{Holder, Place, Room, Sizes},
+    transport::{Connection, PeerAddress},
 };
 
 /// Room for calls.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    limits: Limits,
-    ordinary: Arc<Semaphore>,
-    revocations: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
-    health_watches: Arc<Semaphore>,
-}
-
-/// The room that a call takes, given back on drop.
-#[derive(Debug)]
-struct Room {
-    _of_connection: Option<InFlight>,
-    _of_all: Option<OwnedSemaphorePermit>,
+    ordinary: Arc<Room>,
+    revocations: Arc<Room>,
+    streams: Arc<Room>,
+    health_watches: Arc<Room>,
 }
 
 impl Admission {
-    pub(crate) fn new(limits: Limits) -> Arc<Self> {
-        let of = |count: usize| Arc::new(Semaphore::new(count));
+    pub(crate) fn new(limits: &Limits) -> Arc<Self> {
+        let Limits { max_in_flight, max_revocations_in_flight, max_streams, max_health_watches, .. } = *limits;
+        // One is always somebody's share.
+        let without = |all: usize, part: usize| all - all / part;
         Arc::new(Self {
-            ordinary: of(limits.max_in_flight),
-            revocations: of(limits.max_revocations_in_flight),
-            streams: of(limits.max_streams),
-            health_watches: of(limits.max_health_watches),
-            limits,
+            ordinary: Room::new(Sizes { all: max_in_flight, each: without(max_in_flight, 4), reserve: 0 }),
+            revocations: Room::new(Sizes {
+                all: max_revocations_in_flight,
+                each: without(max_revocations_in_flight, 2),
+                reserve: max_revocations_in_flight / 4,
+            }),
+            streams: Room::new(Sizes { all: max_streams, each: without(max_streams, 2), reserve: 0 }),
+            health_watches: Room::new(Sizes {
+                all: max_health_watches,
+                each: limits.max_health_watches_per_source,
+                reserve: max_health_watches / 4,
+            }),
         })
     }
 
-    fn admit(&self, traffic: Traffic, connection: Option<&Connection>) -> Result<Room, Refusal> {
-        let of_connection = match (traffic, connection) {
-            (Traffic::Verification | Traffic::Administration | Traffic::Probe, Some(connection)) => {
-                Some(connection.enter(self.limits.max_in_flight_per_connection).ok_or(Refusal::TooManyInFlight)?)
-            }
-            _ => None,
+    /// The room that a call takes; none if it takes none.
+    fn admit(&self, request: &Request<Body>) -> Result<Option<Place>, Refusal> {
+        let path = request.uri().path();
+        let traffic = Traffic::of(path);
+        let room = match traffic {
+            Traffic::Verification | Traffic::Administration => &self.ordinary,
+            Traffic::Revocation => &self.revocations,
+            Traffic::Stream => &self.streams,
+            Traffic::HealthWatch => return self.admit_health_watch(request),
+            Traffic::Probe => return Ok(None),
         };
-        let of_all = match traffic {
-            Traffic::Verification | Traffic::Administration => Some(&self.ordinary),
-            Traffic::Revocation => Some(&self.revocations),
-            Traffic::Stream => Some(&self.streams),
-            Traffic::HealthWatch => Some(&self.health_watches),
-            Traffic::Probe => None,
-        };
-        let of_all = of_all.map(|room| Arc::clone(room).try_acquire_owned()).transpose().map_err(|_| Refusal::Overloaded)?;
-        Ok(Room { _of_connection: of_connection, _of_all: of_all })
+        let Authenticated { caller, .. } = request.extensions().get().ok_or(Refusal::MissingCredential)?;
+        let is_admin = caller.role == Role::Admin;
+        room.take(Holder::caller(caller), Traffic::size_of(path), is_admin).map(Some).ok_or(Refusal::Overloaded)
     }
 
-    fn deadline(&self, traffic: Traffic, headers: &HeaderMap) -> Duration {
-        let ours = match traffic {
-            Traffic::Verification => self.limits.verify_deadline,
-            Traffic::Revocation => self.limits.revocation_deadline,
-            Traffic::Administration | Traffic::Stream | Traffic::HealthWatch | Traffic::Probe => self.limits.admin_deadline,
-        };
-        given_by_client(headers).map_or(ours, |theirs| theirs.min(ours))
+    fn admit_health_watch(&self, request: &Request<Body>) -> Result<Option<Place>, Refusal> {
+        let PeerAddress(address) = request.extensions().get().ok_or(Refusal::Overloaded)?;
+        let is_known = request.extensions().get().is_some_and(Connection::is_known);
+        let place = self.health_watches.take(Holder::Source(address.ip().into()), 1, is_known);
+        place.map(Some).ok_or(Refusal::Overloaded)
     }
 }
 
@@ -115,28 +107,23 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let traffic = Traffic::of(request.uri().path());
-        let room = match self.admission.admit(traffic, request.extensions().get()) {
-            Ok(room) => room,
+        let place = match self.admission.admit(&request) {
+            Ok(place) => place,
             Err(refusal) => return Box::pin(ready(Ok(Status::from(refusal).into_http()))),
         };
-        let deadline = self.admission.deadline(traffic, request.headers());
+        let is_stream = Traffic::of(request.uri().path()).is_stream();
         let answer = self.inner.call(request);
         Box::pin(async move {
-            match timeout(deadline, answer).await {
-                Ok(answered) if traffic.is_stream() => Ok(answered?.map(|body| held(body, room))),
-                Ok(answered) => answered,
-                // What the call began to change goes on; whoever asked is told that nobody knows.
-                Err(_elapsed) => Ok(Status::from(Refusal::DeadlineExceeded).into_http()),
-            }
+            let answered = answer.await?;
+            Ok(if is_stream { answered.map(|body| held(body, place)) } else { answered })
         })
     }
 }
 
 /// The body, which keeps its room until it has ended.
-fn held(body: Body, room: Room) -> Body {
+fn held(body: Body, place: Option<Place>) -> Body {
     Body::new(body.map_frame(move |frame| {
-        let _held = &room;
+        let _held = &place;
         frame
     }))
 }

@@ -1,7 +1,7 @@
 //! Who calls, and may they? Deny by default, for everything that the server serves.
 //!
 //! A tonic interceptor covers only the service that it wraps; this layer stands before all of them, and a path without a
-//! [rule](crate::rules) goes nowhere. What passes carries the [`Caller`] as an extension; a handler that finds none refuses.
+//! [rule](crate::rules) goes nowhere. What passes carries the [`Authenticated`] caller as an extension; a handler that finds none refuses.
 
 use std::{
     convert::Infallible,
@@ -13,7 +13,7 @@ use std::{
 use http::{Extensions, HeaderMap, Request, Response, header::AUTHORIZATION};
 use tokend_core::{
     caller::{Caller, CallerKeyState},
-    credential::{CredentialId, NotAuthentic, Unrecognized},
+    credential::{NotAuthentic, Unrecognized},
 };
 use tokend_store::{PresentedCertificate, Store};
 use tonic::{Status, body::Body};
@@ -21,9 +21,12 @@ use tower::Service;
 
 use super::traffic::Traffic;
 use crate::{
+    access::{Authenticated, CallerCredential},
     attempt::Attempt,
     failed_authentications::FailedAuthentications,
+    look_ups::{LookUps, Presented},
     refusal::Refusal,
+    room::{Holder, Room, Sizes},
     rules::{Rule, rule},
     tls::ClientCertificate,
     transport::{Connection, PeerAddress},
@@ -33,9 +36,25 @@ use crate::{
 /// Tells callers by their keys and client certificates.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
-    pub(crate) store: Store,
-    pub(crate) failures: FailedAuthentications,
-    pub(crate) usage: Arc<usage::Recorder>,
+    store: Store,
+    failures: FailedAuthentications,
+    usage: Arc<usage::Recorder>,
+    /// By the ordinary way into the database, and by the reserved one.
+    look_ups: LookUps,
+    reserved_look_ups: LookUps,
+    /// Whose connections there are.
+    connections: Arc<Room>,
+}
+
+/// Look-ups of one credential at once: as many as keep the connections to the database busy, since all others would only wait for these.
+const LOOK_UPS: usize = 16;
+/// Likewise by the reserved way into the database: so few that a revocation does not wait behind them.
+const RESERVED_LOOK_UPS: usize = 4;
+
+/// One way into the database, for look-ups.
+struct Way<'a> {
+    store: Store,
+    look_ups: &'a LookUps,
 }
 
 /// Lets through what the rules allow.
@@ -70,7 +89,20 @@ where
 }
 
 impl Authenticator {
-    async fn admit(&self, request: &mut Request<Body>) -> Result<(), Refusal> {
+    /// Where a server may have so many connections.
+    pub(crate) fn new(store: Store, failures: FailedAuthentications, usage: Arc<usage::Recorder>, max_connections: usize) -> Self {
+        Self {
+            store,
+            failures,
+            usage,
+            look_ups: LookUps::new(LOOK_UPS),
+            reserved_look_ups: LookUps::new(RESERVED_LOOK_UPS),
+            connections: Room::new(Sizes::shares_of(max_connections.div_ceil(4))),
+        }
+    }
+
+    /// Lets a request through whose caller may make it, and marks it with the caller.
+    pub(crate) async fn admit(&self, request: &mut Request<Body>) -> Result<(), Refusal> {
         let path = request.uri().path();
         let rule = rule(path);
         if rule == Some(Rule::Anyone) {
@@ -78,15 +110,23 @@ impl Authenticator {
         }
         // Who calls is asked before whether there is such a method: strangers learn nothing of what is served.
         // Whoever revokes does not stand in line with all others to be recognized.
-        let store = if Traffic::of(path) == Traffic::Revocation { self.store.reserved() } else { self.store.clone() };
+        let way = if Traffic::of(path) == Traffic::Revocation {
+            Way { store: self.store.reserved(), look_ups: &self.reserved_look_ups }
+        } else {
+            Way { store: self.store.clone(), look_ups: &self.look_ups }
+        };
         let certificate = request.extensions().get::<Arc<ClientCertificate>>().map(Arc::clone);
-        let caller = self.caller(&store, request.headers(), certificate.as_deref()).await;
-        let (caller, key) = caller.map_err(|refusal| self.note_failure(refusal, request.extensions()))?;
-        let caller = Arc::new(caller);
+        let caller = self.caller(&way, request.headers(), certificate.as_ref()).await;
+        let authenticated = caller.map_err(|refusal| self.note_failure(refusal, request.extensions()))?;
+        let caller = &authenticated.caller;
         // Also of a call that its role does not allow.
-        Attempt::note_caller(request.extensions(), &caller, key);
-        if let Some(connection) = request.extensions().get::<Connection>() {
-            connection.is_known();
+        Attempt::note_caller(request.extensions(), caller);
+        // A caller's connections beyond its share stay strangers'.
+        if let Some(connection) = request.extensions().get::<Connection>()
+            && !connection.is_known()
+            && let Some(place) = self.connections.take(Holder::caller(caller), 1, false)
+        {
+            connection.becomes_known(place);
         }
         match rule {
             None => return Err(Refusal::UnknownMethod(path.to_owned())),
@@ -95,7 +135,7 @@ impl Authenticator {
             }
             Some(_) => {}
         }
-        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(authenticated);
         Ok(())
     }
 
@@ -110,49 +150,53 @@ impl Authenticator {
         }
     }
 
-    /// Who calls, by key, client certificate or both, and the key's id, if one was sent. A key that was sent has to be good whatever the
+    /// Who calls, by key, client certificate or both. A key that was sent has to be good whatever the
     /// certificate says, and a certificate that stands for a caller has to stand for the key's. One that stands for nobody proves
     /// nothing: where a mesh gives every workload a certificate, keys go on working.
     async fn caller(
         &self,
-        store: &Store,
+        way: &Way<'_>,
         headers: &HeaderMap,
-        certificate: Option<&ClientCertificate>,
-    ) -> Result<(Caller, Option<CredentialId>), Refusal> {
+        certificate: Option<&Arc<ClientCertificate>>,
+    ) -> Result<Authenticated, Refusal> {
         let by_key = match key(headers)? {
-            Some(key) => Some(self.caller_by_key(store, key).await?),
+            Some(key) => Some(self.caller_by_key(way, key).await?),
             None => None,
         };
         let by_certificate = match certificate {
-            Some(certificate) => caller_by_certificate(store, certificate).await?,
+            Some(certificate) => caller_by_certificate(way, certificate).await?,
             None => None,
         };
-        match (by_key, by_certificate) {
-            (Some((by_key, _)), Some(by_certificate)) if by_key.id != by_certificate.id => Err(Refusal::CredentialsDisagree),
-            (Some((caller, key)), _) => Ok((caller, Some(key))),
-            (None, Some(caller)) => Ok((caller, None)),
-            (None, None) if certificate.is_some() => Err(Refusal::CertificateOfNobody),
-            (None, None) => Err(Refusal::MissingCredential),
+        match (by_key, by_certificate, certificate) {
+            (Some(by_key), Some(by_certificate), _) if by_key.caller.id != by_certificate.id => Err(Refusal::CredentialsDisagree),
+            (Some(by_key), ..) => Ok(by_key),
+            (None, Some(caller), Some(certificate)) => {
+                let credential = CallerCredential::Certificate(Arc::clone(certificate));
+                Ok(Authenticated { caller: Arc::new(caller), credential })
+            }
+            (None, None, Some(_)) => Err(Refusal::CertificateOfNobody),
+            (None, _, None) => Err(Refusal::MissingCredential),
         }
     }
 
-    async fn caller_by_key(&self, store: &Store, key: &str) -> Result<(Caller, CredentialId), Refusal> {
+    async fn caller_by_key(&self, way: &Way<'_>, key: &str) -> Result<Authenticated, Refusal> {
         let keys = self.store.keys();
         let presented = keys.authenticate(key).map_err(|error| match error {
             NotAuthentic::Unrecognized => Refusal::InvalidCredential,
             NotAuthentic::KeyLacked(kid) => Refusal::KeyNotAtHand(kid),
         })?;
-        let stored = store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
+        let _turn = way.look_ups.turn(Presented::Key(presented.id())).await;
+        let stored = way.store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
         let key = keys.recognize(&presented, stored.key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
         match key.state(stored.now) {
             CallerKeyState::Active => {
                 self.usage.note_key(presented.id(), stored.now);
-                Ok((stored.caller, presented.id()))
+                Ok(Authenticated { caller: Arc::new(stored.caller), credential: CallerCredential::Key(presented.id()) })
             }
             CallerKeyState::Revoked => Err(Refusal::InvalidCredential),
             CallerKeyState::Expired => {
                 // A clock set back later must not revive what was told to be over.
-                store.raise_time_floor(key.expire_time).await?;
+                way.store.raise_time_floor(key.expire_time).await?;
                 Err(Refusal::InvalidCredential)
             }
         }
@@ -161,11 +205,10 @@ impl Authenticator {
 
 /// The one caller that a verified certificate stands for now, if any: it is looked up for each call, so that a caller who is deleted is
 /// gone on open connections, too.
-async fn caller_by_certificate(store: &Store, certificate: &ClientCertificate) -> Result<Option<Caller>, Refusal> {
-    if certificate.names().is_empty() {
-        return Ok(None);
-    }
-    let Some(PresentedCertificate { mut callers, now }) = store.presented_certificate(certificate.names()).await? else {
+async fn caller_by_certificate(way: &Way<'_>, certificate: &ClientCertificate) -> Result<Option<Caller>, Refusal> {
+    let Some(name) = certificate.names().first() else { return Ok(None) };
+    let _turn = way.look_ups.turn(Presented::Certificate(name.clone())).await;
+    let Some(PresentedCertificate { mut callers, now }) = way.store.presented_certificate(certificate.names()).await? else {
         return Ok(None);
     };
     // The handshake has looked at this; its connection may have outlived it.

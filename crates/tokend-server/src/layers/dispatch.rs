@@ -123,6 +123,17 @@ impl Service<Request<Body>> for Dispatch {
     }
 }
 
+/// Most bytes of the message of a call to `path`, whether or not there is such a method; none where messages come one after another.
+pub(crate) fn message_limit(path: &str) -> Option<usize> {
+    match service_of(path) {
+        service if Reflection::serves(service) => None,
+        "tokend.v1.TokenVerify" if path.ends_with("/BatchVerify") => Some(BATCH_VERIFY_BYTES),
+        "tokend.v1.TokenVerify" | "grpc.health.v1.Health" => Some(VERIFY_BYTES),
+        "tokend.v1.TokenAdmin" if path.ends_with("/RevokeLeakedTokens") || path.ends_with("/BatchRevokeTokens") => Some(BULK_BYTES),
+        _ => Some(ADMIN_BYTES),
+    }
+}
+
 /// The service of a path `/{service}/{method}`.
 fn service_of(path: &str) -> &str {
     path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service)

@@ -1,12 +1,17 @@
 //! What every request passes, written once, outermost first:
 //!
-//! [`sensitive`] -> [`telemetry`] -> [`refusals`] -> [`framework_errors`] -> [`panics`] -> [`admission`] -> [`authenticate`] ->
-//! [`dispatch`] -> a service.
+//! [`sensitive`] -> [`telemetry`] -> [`hygiene`] -> [`refusals`] -> [`framework_errors`] -> [`panics`] -> [`bounds`] ->
+//! [`authenticate`] -> [`message`] -> [`admission`] -> [`dispatch`] -> a service.
+//!
+//! A call takes room from others only when it is known who calls and the whole message is there.
 
 pub(crate) mod admission;
 pub(crate) mod authenticate;
+pub(crate) mod bounds;
 pub(crate) mod dispatch;
 pub(crate) mod framework_errors;
+pub(crate) mod hygiene;
+pub(crate) mod message;
 pub(crate) mod panics;
 pub(crate) mod refusals;
 pub(crate) mod sensitive;

@@ -8,7 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokend_core::clock::Clock;
@@ -149,7 +149,7 @@ where
         Box::pin(async move {
             let response = answer.await?;
             let method = path.and_then(|path| telemetry.methods.get(path));
-            match (method, code(response.headers())) {
+            match (method, code(&response)) {
                 (Some(method), Code::Ok) => method.ok.increment(1),
                 (method, code) => telemetry.count_failure(method.map_or(UNKNOWN, |method| method.name), code),
             }
@@ -162,8 +162,13 @@ where
 }
 
 /// The code of a failure travels in the headers; a success tells its own behind the message.
-fn code(headers: &HeaderMap) -> Code {
-    headers.get("grpc-status").map_or(Code::Ok, |status| Code::from_bytes(status.as_bytes()))
+fn code(response: &Response<Body>) -> Code {
+    match response.headers().get("grpc-status") {
+        Some(status) => Code::from_bytes(status.as_bytes()),
+        None if response.status().is_success() => Code::Ok,
+        // What was no call is answered by HTTP alone.
+        None => Code::Unknown,
+    }
 }
 
 const fn code_name(code: Code) -> &'static str {

@@ -1,5 +1,8 @@
 //! Which limits a call comes under.
 
+/// How many calls one about many things counts as.
+const BATCH: usize = 4;
+
 /// Kinds of calls, as limits tell them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Traffic {
@@ -42,6 +45,16 @@ impl Traffic {
 }
 
 impl Traffic {
+    /// How much room a call to `path` takes: calls about many things do several at once.
+    pub(crate) fn size_of(path: &str) -> usize {
+        match path {
+            "/tokend.v1.TokenVerify/BatchVerify"
+            | "/tokend.v1.TokenAdmin/BatchRevokeTokens"
+            | "/tokend.v1.TokenAdmin/RevokeLeakedTokens" => BATCH,
+            _ => 1,
+        }
+    }
+
     /// Whether the answer goes on behind its head.
     pub(crate) const fn is_stream(self) -> bool {
         matches!(self, Self::Stream | Self::HealthWatch)

@@ -55,10 +55,10 @@ impl v1::audit_log_server::AuditLog for AuditLogService {
         &self,
         request: Request<v1::WatchAuditEventsRequest>,
     ) -> Result<Response<Self::WatchAuditEventsStream>, Status> {
-        let (Act { caller, key, .. }, message) = admitted(request)?;
-        sees_chain(&caller, &message.parent)?;
+        let (act, message) = admitted(request)?;
+        sees_chain(&act.caller, &message.parent)?;
         let WatchAuditEvents { chain, after } = WatchAuditEvents::from_message(&message).map_err(Refusal::from)?;
-        let watcher = Watcher::start(&self.context, caller, key, (chain, after), self.stop.clone()).await?;
+        let watcher = Watcher::start(&self.context, act.authenticated(), (chain, after), self.stop.clone()).await?;
         let events = stream::try_unfold(watcher, |mut watcher| async {
             let record = watcher.next().await?;
             let told = |record| v1::WatchAuditEventsResponse { event: Some(audit_event_message(record)) };

@@ -1,7 +1,8 @@
 //! What the layers know, and note, of the connection that a request came on.
 
+use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::strangers::Stranger;
 
@@ -12,7 +13,19 @@ pub struct Connection(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     in_flight: AtomicUsize,
-    stranger: Mutex<Option<Stranger>>,
+    standing: Mutex<Standing>,
+}
+
+/// Whose connection it is.
+#[derive(Debug, Default)]
+enum Standing {
+    /// Nobody's yet, and not counted: of a connection that was made for a test.
+    #[default]
+    Uncounted,
+    /// Nobody's yet.
+    Stranger { _place: Stranger },
+    /// A caller's, which has this place among its connections.
+    Known { _place: Box<dyn Any + Send> },
 }
 
 /// One of the requests that a connection may have in flight, until dropped.
@@ -21,13 +34,24 @@ pub struct InFlight(Connection);
 
 impl Connection {
     pub(super) fn of(stranger: Stranger) -> Self {
-        Self(Arc::new(Shared { in_flight: AtomicUsize::new(0), stranger: Mutex::new(Some(stranger)) }))
+        Self(Arc::new(Shared { in_flight: AtomicUsize::new(0), standing: Mutex::new(Standing::Stranger { _place: stranger }) }))
     }
 
-    /// Notes that somebody has authenticated on it: from now on it is no stranger's.
-    pub fn is_known(&self) {
+    /// Whether it is a caller's.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        matches!(*self.standing(), Standing::Known { .. })
+    }
+
+    /// Makes it the connection of a caller that has authenticated on it: from now on it is no stranger's. Keeps the caller's `place` for as
+    /// long as it is open.
+    pub fn becomes_known(&self, place: impl Any + Send) {
+        *self.standing() = Standing::Known { _place: Box::new(place) };
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
         // Only this connection's own requests meet at this lock, and they share a thread.
-        self.0.stranger.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts one more request in flight, if there are fewer than `most`.

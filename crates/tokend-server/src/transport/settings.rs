@@ -15,7 +15,8 @@ pub struct Settings {
     /// Serving threads, each with a runtime of its own (1 to 1024). Default: one per core that this process may use.
     pub workers: NonZeroUsize,
 
-    /// Connections open at once, over all workers (1 or more). Those beyond are accepted and closed at once. Default: 16,384.
+    /// Connections open at once, over all workers (1 or more). Those beyond are accepted and closed at once. One caller may have a quarter
+    /// of them: its others count as connections on which nobody has authenticated. Default: 16,384.
     pub max_connections: usize,
 
     /// Connections open at once on which nobody has authenticated yet (1 or more). One more makes the oldest of them go.

@@ -4,15 +4,14 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokend_core::{
     audit::{Chain, Record},
-    caller::{Caller, CallerKeyState, Role},
-    credential::CredentialId,
+    caller::{Caller, Role},
     filter::EventFilter,
 };
-use tokend_store::{PresentedCallerKey, RecordPage};
+use tokend_store::RecordPage;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use crate::refusal::Refusal;
+use crate::{access::Authenticated, refusal::Refusal};
 
 /// Time between looks for new events, and at whether the watcher may still see them. A look is two statements by key.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -47,9 +46,7 @@ pub(crate) async fn list(
 /// One who follows a chain.
 pub(crate) struct Watcher {
     context: Arc<Context>,
-    caller: Arc<Caller>,
-    /// None for a caller that authenticated without one.
-    key: Option<CredentialId>,
+    caller: Authenticated,
     chain: Chain,
     /// The last event that was told.
     after: u64,
@@ -64,8 +61,7 @@ impl Watcher {
     /// [`Refusal::AuditPositionGone`] if what follows `after` is not all there, or `after` itself not yet.
     pub(crate) async fn start(
         context: &Arc<Context>,
-        caller: Arc<Caller>,
-        key: Option<CredentialId>,
+        caller: Authenticated,
         (chain, after): (Chain, u64),
         stop: CancellationToken,
     ) -> Result<Self, Refusal> {
@@ -78,7 +74,7 @@ impl Watcher {
         if !(oldest..=last).contains(&after) {
             return Err(Refusal::AuditPositionGone { after, oldest: oldest + 1, last });
         }
-        Ok(Self { context: Arc::clone(context), caller, key, chain, after, read: VecDeque::new(), stop })
+        Ok(Self { context: Arc::clone(context), caller, chain, after, read: VecDeque::new(), stop })
     }
 
     /// The next event, as soon as there is one; none when the server stops.
@@ -115,15 +111,10 @@ impl Watcher {
 
     async fn may_still_watch(&self) -> Result<(), Refusal> {
         let store = &self.context.store;
-        let caller = match self.key {
-            Some(key) => match store.presented_caller_key(key).await? {
-                Some(PresentedCallerKey { key, caller, now }) if key.state(now) == CallerKeyState::Active => Some(caller),
-                _ => None,
-            },
-            None => store.caller(&self.caller.id).await?,
-        };
-        // Another one of the same id is not the one that was let in.
-        if caller.as_ref() == Some(&*self.caller) { Ok(()) } else { Err(Refusal::InvalidCredential) }
+        match self.caller.check(&store.known_caller(&self.caller.reference()).await?) {
+            Ok(()) => Ok(()),
+            Err(ended) => Err(ended.refusal(store).await),
+        }
     }
 }
 

@@ -7,10 +7,13 @@ use tokend_core::{
     token::{Token, TokenState},
 };
 use tokend_proto::request::bulk::{BatchRevokeTokens, ChosenTokens};
-use tokend_store::{Store, StoreError, StoredToken, TokenPage, WriteTx};
+use tokend_store::{Store, StoreError, StoredToken, TokenPage};
 
 use super::{Context, leaks::IN_A_WRITE, tokens::end_token};
-use crate::{access::Act, refusal::Refusal};
+use crate::{
+    access::{Act, Acting},
+    refusal::Refusal,
+};
 
 /// Most tokens that one call ends.
 const IN_A_CALL: u64 = 1_000;
@@ -53,7 +56,7 @@ pub(crate) async fn revoke(context: &Context, act: Act, request: BatchRevokeToke
     let (tokens, revision) = end_each(&store, &act, &workspace, &living, &reason).await?;
     let revision = match revision {
         Some(revision) => revision,
-        None => store.write_advancing(|_| Box::pin(async { Ok::<_, Refusal>(()) })).await?.1,
+        None => act.advance_only(&store).await?,
     };
     Ok(Revoked { tokens, remaining, revision: Some(revision) })
 }
@@ -107,21 +110,21 @@ async fn end_each(
     let (mut ended, mut latest) = (Vec::with_capacity(living.len()), None);
     for some in living.chunks(IN_A_WRITE) {
         let chosen: Vec<_> = some.iter().map(|stored| (stored.token.name.clone(), stored.usage.clone())).collect();
-        let (act, workspace, reason) = (act.clone(), workspace.clone(), reason.clone());
-        let end = async move |tx: &WriteTx| {
+        let (workspace, reason) = (workspace.clone(), reason.clone());
+        let end = async move |tx: &Acting<'_>| {
             let locked = tx.lock_workspace(&workspace).await?.ok_or_else(|| Refusal::WorkspaceNotFound(workspace.clone()))?;
             let (circumstances, now) = (locked.circumstances(), tx.now().await?);
             let mut ended = Vec::with_capacity(chosen.len());
             for (name, usage) in chosen {
                 let Some(read) = tx.token(&name).await? else { continue };
                 if read.state(circumstances, now) != TokenState::Revoked {
-                    let token: Token = end_token(tx, &act, &read, now, reason.clone(), String::new()).await?.into_inner();
+                    let token: Token = end_token(tx, &read, now, reason.clone(), String::new()).await?.into_inner();
                     ended.push(StoredToken { token, usage, circumstances: circumstances.clone(), now });
                 }
             }
             Ok::<_, Refusal>(ended)
         };
-        let (some, revision) = store.write_advancing(move |tx| Box::pin(async move { end(tx).await })).await?;
+        let (some, revision) = act.clone().write_advancing(store, move |tx| Box::pin(async move { end(tx).await })).await?;
         ended.extend(some);
         latest = Some(revision);
     }

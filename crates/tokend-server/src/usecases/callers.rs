@@ -12,10 +12,13 @@ use tokend_proto::{
     field::FieldViolations,
     request::caller_admin::{CreateCaller, CreateCallerKey, NamedCaller, RevokeCallerKey},
 };
-use tokend_store::{CallerKeyPage, CallerPage, Insert, Locked, StoreError, TimeCursor, WriteTx};
+use tokend_store::{CallerKeyPage, CallerPage, Insert, StoreError, TimeCursor};
 
 use super::Context;
-use crate::{access::Act, refusal::Refusal};
+use crate::{
+    access::{Act, Acting},
+    refusal::Refusal,
+};
 
 /// Most keys of one caller that work at once: one in use and one to replace it.
 pub(crate) const MAX_LIVE_KEYS: u64 = 2;
@@ -34,7 +37,7 @@ pub(crate) struct SeenKey {
 /// Makes a caller.
 pub(crate) async fn create(context: &Context, act: Act, request: CreateCaller) -> Result<Caller, Refusal> {
     let CreateCaller { id, role, workspaces, certificate_sans } = request;
-    let create = async move |tx: &WriteTx| {
+    let create = async move |tx: &Acting<'_>| {
         let caller = Caller { id, role, workspaces, certificate_sans, create_time: tx.now().await? };
         if tx.insert_caller(&caller).await? != Insert::Done {
             return Err(Refusal::CallerAlreadyExists(caller.id));
@@ -42,11 +45,11 @@ pub(crate) async fn create(context: &Context, act: Act, request: CreateCaller) -
         if let Some(san) = tx.claim_certificate_sans(&caller).await? {
             return Err(Refusal::CertificateSanTaken(san));
         }
-        let event = act.event(Chain::Installation, EventType::CallerCreated, caller.id.name(), tx.row_is(&caller).await?);
+        let event = tx.event(Chain::Installation, EventType::CallerCreated, caller.id.name(), tx.row_is(&caller).await?);
         tx.audit(Event { detail: permission(&caller), ..event }).await?;
         Ok(caller)
     };
-    context.store.write(move |tx| Box::pin(async move { create(tx).await })).await
+    act.write(&context.store, move |tx| Box::pin(async move { create(tx).await })).await
 }
 
 /// Shows a caller.
@@ -74,22 +77,22 @@ pub(crate) async fn list_keys(
 /// Deletes a caller and its keys. Its tokens live on.
 pub(crate) async fn delete(context: &Context, act: Act, request: NamedCaller) -> Result<(Caller, Revision), Refusal> {
     let NamedCaller { id } = request;
-    let delete = async move |tx: &WriteTx| {
-        let admins = tx.lock_admins().await?;
+    let from = id.clone();
+    let delete = async move |tx: &Acting<'_>| {
         let caller = tx.delete_caller(&id).await?.ok_or(Refusal::CallerNotFound(id))?;
-        keep_an_admin(tx, &admins, &caller.id).await?;
-        let event = act.event(Chain::Installation, EventType::CallerDeleted, caller.id.name(), RowAfter::Gone);
+        keep_an_admin(tx, &caller.id).await?;
+        let event = tx.event(Chain::Installation, EventType::CallerDeleted, caller.id.name(), RowAfter::Gone);
         tx.audit(Event { detail: permission(&caller), ..event }).await?;
         Ok::<_, Refusal>(caller)
     };
-    context.store.reserved().write_advancing(move |tx| Box::pin(async move { delete(tx).await })).await
+    act.take_away(&context.store.reserved(), from, move |tx| Box::pin(async move { delete(tx).await })).await
 }
 
 /// Makes a key.
 pub(crate) async fn create_key(context: &Context, act: Act, request: CreateCallerKey) -> Result<(SeenKey, Secret), Refusal> {
     let CreateCallerKey { caller, ttl } = request;
     let Minted { id, secret, digest } = context.mint(Kind::CallerKey).map_err(Refusal::NoRandomness)?;
-    let create = async move |tx: &WriteTx| {
+    let create = async move |tx: &Acting<'_>| {
         // Locked: of keys made at once each sees the others.
         let caller = tx.caller(&caller).await?.ok_or(Refusal::CallerNotFound(caller))?;
         let now = tx.now().await?;
@@ -102,19 +105,19 @@ pub(crate) async fn create_key(context: &Context, act: Act, request: CreateCalle
         if tx.insert_caller_key(&key).await? != Insert::Done {
             return Err(Refusal::IdTaken(key.name.to_string()));
         }
-        let event = act.event(Chain::Installation, EventType::CallerKeyCreated, key.name.to_string(), tx.row_is(&key).await?);
+        let event = tx.event(Chain::Installation, EventType::CallerKeyCreated, key.name.to_string(), tx.row_is(&key).await?);
         tx.audit(Event { detail: format!("works for {} s", ttl.as_secs()), ..event }).await?;
         Ok(SeenKey { key, last_use: None, now })
     };
-    let key = context.store.write(move |tx| Box::pin(async move { create(tx).await })).await?;
+    let key = act.write(&context.store, move |tx| Box::pin(async move { create(tx).await })).await?;
     Ok((key, secret))
 }
 
 /// Ends a key. One that was ended before stays as it is.
 pub(crate) async fn revoke_key(context: &Context, act: Act, request: RevokeCallerKey) -> Result<(SeenKey, Revision), Refusal> {
     let RevokeCallerKey { name, no_wait: _ } = request;
-    let revoke = async move |tx: &WriteTx| {
-        let admins = tx.lock_admins().await?;
+    let from = name.caller.clone();
+    let revoke = async move |tx: &Acting<'_>| {
         let read = tx.caller_key(&name).await?.ok_or(Refusal::CallerKeyNotFound(name))?;
         let now = tx.now().await?;
         let key = if read.revoke_time.is_some() {
@@ -122,23 +125,24 @@ pub(crate) async fn revoke_key(context: &Context, act: Act, request: RevokeCalle
         } else {
             let row = read.name.id.to_string();
             let key = tx.revoke_caller_key(&read, now).await?.ok_or(StoreError::Tampered { table: "caller_keys", row })?;
-            keep_an_admin(tx, &admins, &key.name.caller).await?;
-            let event = act.event(Chain::Installation, EventType::CallerKeyRevoked, key.name.to_string(), tx.row_is(&*key).await?);
+            keep_an_admin(tx, &key.name.caller).await?;
+            let event = tx.event(Chain::Installation, EventType::CallerKeyRevoked, key.name.to_string(), tx.row_is(&*key).await?);
             tx.audit(event).await?;
             key
         };
         Ok::<_, Refusal>(SeenKey { key: key.into_inner(), last_use: None, now })
     };
     let store = context.store.reserved();
-    let (seen, revision) = store.write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await?;
+    let (seen, revision) = act.take_away(&store, from, move |tx| Box::pin(async move { revoke(tx).await })).await?;
     // It is ended, even if this can't be read.
     let last_use = store.last_use_of_key(seen.key.name.id).await.ok().flatten();
     Ok((SeenKey { last_use, ..seen }, revision))
 }
 
 /// Refuses a change to the caller `changed`, which was made already, if it has left no ADMIN that can authenticate, be it with a key or
-/// with a certificate: nobody could make another. `admins` were locked before the change.
-async fn keep_an_admin(tx: &WriteTx, admins: &[Locked<Caller>], changed: &CallerId) -> Result<(), Refusal> {
+/// with a certificate: nobody could make another. All were locked before the change.
+async fn keep_an_admin(tx: &Acting<'_>, changed: &CallerId) -> Result<(), Refusal> {
+    let admins = tx.admins();
     if !admins.iter().any(|admin| admin.id == *changed) {
         return Ok(());
     }

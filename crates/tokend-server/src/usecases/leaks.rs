@@ -19,10 +19,13 @@ use tokend_core::{
     token::TokenState,
 };
 use tokend_proto::request::leaks::{Leak, RevokeLeakedTokens};
-use tokend_store::{PresentedCallerKey, PresentedToken, Store, StoreError, WriteTx};
+use tokend_store::{PresentedCallerKey, PresentedToken, Store, StoreError};
 
 use super::{Context, tokens::end_token};
-use crate::{access::Act, refusal::Refusal};
+use crate::{
+    access::{Act, Acting},
+    refusal::Refusal,
+};
 
 /// Strings that are looked up at once: as many as leave connections of the reserved lane to others.
 const AT_ONCE: usize = 2;
@@ -73,7 +76,7 @@ pub(crate) async fn revoke_leaked(
     }
     let revision = match latest {
         Some(revision) => revision,
-        None => store.write_advancing(|_| Box::pin(async { Ok::<_, Refusal>(()) })).await?.1,
+        None => act.advance_only(&store).await?,
     };
     Ok((findings, revision))
 }
@@ -166,36 +169,34 @@ async fn end(
     workspace: WorkspaceId,
     leaked: Vec<(CredentialId, Vec<LeakReport>)>,
 ) -> Result<Revision, Refusal> {
-    let act = act.clone();
-    let end = async move |tx: &WriteTx| {
+    let end = async move |tx: &Acting<'_>| {
         let locked = tx.lock_workspace(&workspace).await?.ok_or_else(|| Refusal::WorkspaceNotFound(workspace.clone()))?;
         let now = tx.now().await?;
         for (id, reports) in leaked {
             let name = TokenName { workspace: workspace.clone(), id };
             let (Some(read), Some(first)) = (tx.token(&name).await?, reports.first()) else { continue };
             if read.state(locked.circumstances(), now) != TokenState::Revoked {
-                end_token(tx, &act, &read, now, first.reason(), LeakReport::detail(&reports)).await?;
+                end_token(tx, &read, now, first.reason(), LeakReport::detail(&reports)).await?;
             }
         }
         Ok::<_, Refusal>(())
     };
-    let ((), revision) = store.write_advancing(move |tx| Box::pin(async move { end(tx).await })).await?;
+    let ((), revision) = act.clone().write_advancing(store, move |tx| Box::pin(async move { end(tx).await })).await?;
     Ok(revision)
 }
 
 /// Puts it on record that keys of callers were found. They are not ended: that would stop a service, which is for an ADMIN to decide.
 async fn record_keys(store: &Store, act: &Act, leaked: Vec<(CallerKeyName, Vec<LeakReport>)>) -> Result<(), Refusal> {
-    let act = act.clone();
     for (name, reports) in &leaked {
         let (reporter, detail) = (&act.caller.id, LeakReport::detail(reports));
         tracing::error!(key = %name, %reporter, detail, "a caller key was reported as leaked; revoke it");
     }
-    let record = async move |tx: &WriteTx| {
+    let record = async move |tx: &Acting<'_>| {
         for (name, reports) in leaked {
-            let event = act.event(Chain::Installation, EventType::CallerKeyLeaked, name.to_string(), RowAfter::None);
+            let event = tx.event(Chain::Installation, EventType::CallerKeyLeaked, name.to_string(), RowAfter::None);
             tx.audit(Event { detail: LeakReport::detail(&reports), ..event }).await?;
         }
         Ok::<_, Refusal>(())
     };
-    store.write(move |tx| Box::pin(async move { record(tx).await })).await
+    act.clone().write(store, move |tx| Box::pin(async move { record(tx).await })).await
 }

@@ -7,24 +7,27 @@ use tokend_core::{
     policy::PolicyState,
 };
 use tokend_proto::request::organizations::CreateOrganization;
-use tokend_store::{Insert, OrganizationPage, WriteTx};
+use tokend_store::{Insert, OrganizationPage};
 
 use super::Context;
-use crate::{access::Act, refusal::Refusal};
+use crate::{
+    access::{Act, Acting},
+    refusal::Refusal,
+};
 
 /// Makes an organization.
 pub(crate) async fn create(context: &Context, act: Act, request: CreateOrganization) -> Result<Organization, Refusal> {
     let CreateOrganization { id, display_name } = request;
-    let create = async move |tx: &WriteTx| {
+    let create = async move |tx: &Acting<'_>| {
         let organization = Organization { id, display_name, create_time: tx.now().await?, policy: PolicyState::default() };
         if tx.insert_organization(&organization).await? != Insert::Done {
             return Err(Refusal::OrganizationAlreadyExists(organization.id));
         }
         let (name, row) = (organization.id.name(), tx.row_is(&organization).await?);
-        tx.audit(act.event(Chain::Installation, EventType::OrganizationCreated, name, row)).await?;
+        tx.audit(tx.event(Chain::Installation, EventType::OrganizationCreated, name, row)).await?;
         Ok(organization)
     };
-    context.store.write(move |tx| Box::pin(async move { create(tx).await })).await
+    act.write(&context.store, move |tx| Box::pin(async move { create(tx).await })).await
 }
 
 /// Shows an organization.

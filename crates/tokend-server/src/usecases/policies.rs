@@ -19,10 +19,13 @@ use tokend_core::{
     workspace::{Workspace, WorkspaceState},
 };
 use tokend_proto::request::policies::{GetTokenPolicy, UpdateTokenPolicy};
-use tokend_store::{Affected, Edit, Governed, StoreError, WriteTx, unreadable_policy};
+use tokend_store::{Affected, Edit, Governed, StoreError, unreadable_policy};
 
 use super::Context;
-use crate::{access::Act, refusal::Refusal};
+use crate::{
+    access::{Act, Acting},
+    refusal::Refusal,
+};
 
 /// Most affected tokens that are told.
 const TOLD: u64 = 1_000;
@@ -78,8 +81,8 @@ pub(crate) async fn update(context: &Context, act: Act, request: UpdateTokenPoli
         (rehearse(context, &request).await?, None)
     } else {
         let write = request.clone();
-        let set = async move |tx: &WriteTx| set(tx, &act, write).await;
-        let (edited, revision) = context.store.write_advancing(move |tx| Box::pin(async move { set(tx).await })).await?;
+        let set = async move |tx: &Acting<'_>| set(tx, write).await;
+        let (edited, revision) = act.write_advancing(&context.store, move |tx| Box::pin(async move { set(tx).await })).await?;
         (edited, Some(revision))
     };
     // Every verdict reads the database: there is no cache to wait for.
@@ -106,7 +109,7 @@ async fn rehearse(context: &Context, request: &UpdateTokenPolicy) -> Result<Edit
 }
 
 /// Sets a policy under the lock of its row, and puts on record what changed.
-async fn set(tx: &WriteTx, act: &Act, request: UpdateTokenPolicy) -> Result<Edited, Refusal> {
+async fn set(tx: &Acting<'_>, request: UpdateTokenPolicy) -> Result<Edited, Refusal> {
     match &request.name {
         PolicyName::Organization(id) => {
             let read = tx.lock_organization(id).await?.ok_or_else(|| Refusal::OrganizationNotFound(id.clone()))?;
@@ -116,7 +119,7 @@ async fn set(tx: &WriteTx, act: &Act, request: UpdateTokenPolicy) -> Result<Edit
             // Read under its lock: only a change behind our back can come in between.
             let changed =
                 tx.update_organization(&read, changed).await?.ok_or_else(|| tampered(Organization::TABLE, id.as_str()))?;
-            record(tx, act, &request, &edited, (Chain::Installation, tx.row_is(&*changed).await?)).await?;
+            record(tx, &request, &edited, (Chain::Installation, tx.row_is(&*changed).await?)).await?;
             Ok(edited)
         }
         PolicyName::Workspace(id) => {
@@ -124,20 +127,19 @@ async fn set(tx: &WriteTx, act: &Act, request: UpdateTokenPolicy) -> Result<Edit
             let edited = edit_of_workspace(&request, &read, tx.now().await?)?;
             let changed = Workspace { policy: edited.after.clone(), ..(**read).clone() };
             let changed = tx.update_workspace(&read, changed).await?.ok_or_else(|| tampered(Workspace::TABLE, id.as_str()))?;
-            record(tx, act, &request, &edited, (Chain::Workspace(id.clone()), tx.row_is(&*changed).await?)).await?;
+            record(tx, &request, &edited, (Chain::Workspace(id.clone()), tx.row_is(&*changed).await?)).await?;
             Ok(edited)
         }
     }
 }
 
 async fn record(
-    tx: &WriteTx,
-    act: &Act,
+    tx: &Acting<'_>,
     request: &UpdateTokenPolicy,
     edited: &Edited,
     (chain, row): (Chain, RowAfter),
 ) -> Result<(), Refusal> {
-    let event = act.event(chain, EventType::PolicyUpdated, request.name.owner(), row);
+    let event = tx.event(chain, EventType::PolicyUpdated, request.name.owner(), row);
     tx.audit(Event { detail: edited.said.changes(&request.policy), ..event }).await?;
     Ok(())
 }

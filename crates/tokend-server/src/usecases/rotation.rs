@@ -14,7 +14,7 @@ use tokend_core::{
     token::{Token, TokenState},
 };
 use tokend_proto::{field::FieldViolations, request::rotate_token::RotateToken};
-use tokend_store::{Insert, Locked, StoredToken, WriteTx};
+use tokend_store::{Insert, Locked, StoredToken};
 
 use super::{
     Context,
@@ -22,7 +22,10 @@ use super::{
     retries::{record, replay, request_key},
     tokens::{expiry_from, grant, takes_tokens, tampered, with_usage},
 };
-use crate::{access::Act, refusal::Refusal};
+use crate::{
+    access::{Act, Acting},
+    refusal::Refusal,
+};
 
 /// The RPC's name in the record of requests.
 const ROTATE: &str = "RotateToken";
@@ -49,8 +52,8 @@ pub(crate) async fn rotate(context: &Context, act: Act, request: RotateToken) ->
     let Minted { id, secret, digest } = context.mint(Kind::WorkspaceToken).map_err(Refusal::NoRandomness)?;
     let name = TokenName { workspace: request.name.workspace.clone(), id };
     let catalog = Arc::clone(&context.catalog);
-    let rotate = async move |tx: &WriteTx| find_or_rotate(tx, &act, &catalog, request, name, digest).await;
-    let (outcome, revision) = context.store.write_advancing(move |tx| Box::pin(async move { rotate(tx).await })).await?;
+    let rotate = async move |tx: &Acting<'_>| find_or_rotate(tx, &catalog, request, name, digest).await;
+    let (outcome, revision) = act.write_advancing(&context.store, move |tx| Box::pin(async move { rotate(tx).await })).await?;
     let Outcome { predecessor, successor, is_new } = outcome;
     let predecessor = with_usage(&context.store, predecessor).await;
     // A replay may come when the new token is in use.
@@ -59,8 +62,7 @@ pub(crate) async fn rotate(context: &Context, act: Act, request: RotateToken) ->
 }
 
 async fn find_or_rotate(
-    tx: &WriteTx,
-    act: &Act,
+    tx: &Acting<'_>,
     catalog: &ScopeCatalog,
     request: RotateToken,
     new: TokenName,
@@ -74,7 +76,7 @@ async fn find_or_rotate(
     let stored = |token| StoredToken { token, usage: None, circumstances: workspace.circumstances().clone(), now };
     // Unique in the workspace, not for the token: a client that lost the answer and then takes the new token for the one to rotate is
     // told so, instead of having it replaced.
-    let retry = retry.map(|retry| (request_key(&act.caller, ROTATE, &name.workspace, &retry), retry));
+    let retry = retry.map(|retry| (request_key(tx.acting_caller(), ROTATE, &name.workspace, &retry), retry));
     if let Some((key, retry)) = &retry
         && let Some(made) = tx.recorded_request(key).await?
     {
@@ -87,7 +89,7 @@ async fn find_or_rotate(
     let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
     takes_tokens(&workspace)?;
     let expiry = expiry.map(|chosen| expiry_from(chosen, now)).transpose()?;
-    let successor = Successor { id: new.id, digest, creator: act.caller.id.clone(), expiry };
+    let successor = Successor { id: new.id, digest, creator: tx.acting_caller().id.clone(), expiry };
     let rotated = read.rotate(successor, overlap, now).map_err(|reason| refusal(&read, reason))?;
     let binding = Binding::of(&workspace, catalog)?;
     let rotated = admitted(&binding, rotated, now)?;
@@ -95,7 +97,7 @@ async fn find_or_rotate(
     if read.state(workspace.circumstances(), now) != TokenState::Active {
         binding.has_room(tx, now).await?;
     }
-    let (predecessor, successor) = store(tx, act, &read, rotated).await?;
+    let (predecessor, successor) = store(tx, &read, rotated).await?;
     if let Some((key, retry)) = retry {
         record(tx, key, &retry, &successor, now).await?;
     }
@@ -111,7 +113,7 @@ fn admitted(binding: &Binding<'_>, rotated: Rotated, now: Timestamp) -> Result<R
 }
 
 /// Stores both tokens and puts both changes on record.
-async fn store(tx: &WriteTx, act: &Act, read: &Locked<Token>, rotated: Rotated) -> Result<(Token, Token), Refusal> {
+async fn store(tx: &Acting<'_>, read: &Locked<Token>, rotated: Rotated) -> Result<(Token, Token), Refusal> {
     let Rotated { predecessor, successor } = rotated;
     // 96 random bits: a collision is a broken random source, and the whole write is undone.
     if tx.insert_token(&successor).await? != Insert::Done {
@@ -124,7 +126,7 @@ async fn store(tx: &WriteTx, act: &Act, read: &Locked<Token>, rotated: Rotated) 
         (EventType::TokenRotated, &predecessor, format!("replaced by {}", successor.name)),
     ] {
         let chain = Chain::Workspace(token.name.workspace.clone());
-        let event = act.event(chain, kind, token.name.to_string(), tx.row_is(token).await?);
+        let event = tx.event(chain, kind, token.name.to_string(), tx.row_is(token).await?);
         tx.audit(Event { detail, ..event }).await?;
     }
     Ok((predecessor, successor))

@@ -20,14 +20,17 @@ use tokend_proto::{
     field::FieldViolations,
     request::token_admin::{ChosenExpiry, CreateToken, GetToken, IdentifyToken, RevokeToken},
 };
-use tokend_store::{Insert, Locked, PresentedToken, Store, StoreError, StoredToken, TokenPage, TokenPlace, WriteTx};
+use tokend_store::{Insert, Locked, PresentedToken, Store, StoreError, StoredToken, TokenPage, TokenPlace};
 
 use super::{
     Context,
     admission::Binding,
     retries::{record, replay, request_key},
 };
-use crate::{access::Act, refusal::Refusal};
+use crate::{
+    access::{Act, Acting},
+    refusal::Refusal,
+};
 
 /// The RPC's name in the record of requests.
 const CREATE: &str = "CreateToken";
@@ -64,12 +67,12 @@ pub(crate) async fn create(context: &Context, act: Act, request: CreateToken) ->
     let Minted { id, secret, digest } = context.mint(Kind::WorkspaceToken).map_err(Refusal::NoRandomness)?;
     let name = TokenName { workspace: request.workspace.clone(), id };
     let (is_rehearsal, catalog) = (request.validate_only, Arc::clone(&context.catalog));
-    let create = async move |tx: &WriteTx| {
-        let outcome = find_or_insert(tx, &act, &catalog, request, name, digest).await?;
+    let create = async move |tx: &Acting<'_>| {
+        let outcome = find_or_insert(tx, &catalog, request, name, digest).await?;
         // A rehearsal goes all the way and is rolled back, so that it can't tell anything else than the real call would do.
         if is_rehearsal { Err(Undone::Rehearsed(Box::new(outcome))) } else { Ok(outcome) }
     };
-    match context.store.write(move |tx| Box::pin(async move { create(tx).await })).await {
+    match act.write(&context.store, move |tx| Box::pin(async move { create(tx).await })).await {
         Ok(Outcome { stored, is_new }) => Ok(Created { stored, secret: is_new.then_some(secret), would_be_new: false }),
         Err(Undone::Rehearsed(outcome)) => Ok(Created { stored: outcome.stored, secret: None, would_be_new: outcome.is_new }),
         Err(Undone::Refused(refusal)) => Err(refusal),
@@ -123,13 +126,13 @@ pub(crate) async fn identify(context: &Context, caller: &Caller, request: Identi
 pub(crate) async fn revoke(context: &Context, act: Act, request: RevokeToken) -> Result<(StoredToken, Revision), Refusal> {
     // Every verdict reads the database: there is no cache to wait for.
     let RevokeToken { name, reason, no_wait: _ } = request;
-    let revoke = async move |tx: &WriteTx| {
+    let revoke = async move |tx: &Acting<'_>| {
         let workspace = tx.lock_workspace(&name.workspace).await?.ok_or_else(|| Refusal::TokenNotFound(name.clone()))?;
         let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
         let now = tx.now().await?;
         // What has ended with its workspace has ended: nothing is left to revoke.
         let has_ended = read.state(workspace.circumstances(), now) == TokenState::Revoked;
-        let token = if has_ended { read } else { end_token(tx, &act, &read, now, reason, String::new()).await? };
+        let token = if has_ended { read } else { end_token(tx, &read, now, reason, String::new()).await? };
         Ok::<_, Refusal>(StoredToken {
             token: token.into_inner(),
             usage: None,
@@ -138,7 +141,7 @@ pub(crate) async fn revoke(context: &Context, act: Act, request: RevokeToken) ->
         })
     };
     let store = context.store.reserved();
-    let (token, revision) = store.write_advancing(move |tx| Box::pin(async move { revoke(tx).await })).await?;
+    let (token, revision) = act.write_advancing(&store, move |tx| Box::pin(async move { revoke(tx).await })).await?;
     Ok((with_usage(&store, token).await, revision))
 }
 
@@ -151,25 +154,23 @@ pub(super) async fn with_usage(store: &Store, stored: StoredToken) -> StoredToke
 
 /// Ends a token that was read under its lock and is not ended yet, and puts that on record.
 pub(super) async fn end_token(
-    tx: &WriteTx,
-    act: &Act,
+    tx: &Acting<'_>,
     read: &Locked<Token>,
     at: Timestamp,
     reason: Reason,
     detail: String,
 ) -> Result<Locked<Token>, Refusal> {
-    let revocation = Revocation { at, by: act.caller.id.clone(), reason: reason.clone() };
+    let revocation = Revocation { at, by: tx.acting_caller().id.clone(), reason: reason.clone() };
     // Read under its lock: only a change behind our back can come in between.
     let token = tx.revoke_token(read, revocation).await?.ok_or_else(|| tampered(read))?;
     let chain = Chain::Workspace(token.name.workspace.clone());
-    let event = act.event(chain, EventType::TokenRevoked, token.name.to_string(), tx.row_is(&*token).await?);
+    let event = tx.event(chain, EventType::TokenRevoked, token.name.to_string(), tx.row_is(&*token).await?);
     tx.audit(Event { reason: reason.into(), detail, ..event }).await?;
     Ok(token)
 }
 
 async fn find_or_insert(
-    tx: &WriteTx,
-    act: &Act,
+    tx: &Acting<'_>,
     catalog: &ScopeCatalog,
     mut request: CreateToken,
     name: TokenName,
@@ -179,7 +180,7 @@ async fn find_or_insert(
     let found = tx.lock_workspace_and_policy(&name.workspace).await?;
     let workspace = found.ok_or_else(|| Refusal::WorkspaceNotFound(name.workspace.clone()))?;
     let now = tx.now().await?;
-    let retry = request.retry.take().map(|retry| (request_key(&act.caller, CREATE, &name.workspace, &retry), retry));
+    let retry = request.retry.take().map(|retry| (request_key(tx.acting_caller(), CREATE, &name.workspace, &retry), retry));
     if let Some((key, retry)) = &retry
         && let Some(made) = tx.recorded_request(key).await?
     {
@@ -191,7 +192,7 @@ async fn find_or_insert(
     }
     takes_tokens(&workspace)?;
     let binding = Binding::of(&workspace, catalog)?;
-    let token = new_token(request, name, digest, &act.caller, &binding, now)?;
+    let token = new_token(request, name, digest, tx.acting_caller(), &binding, now)?;
     binding.has_room(tx, now).await?;
     // 96 random bits: a collision is a broken random source, and the whole write is undone.
     if tx.insert_token(&token).await? != Insert::Done {
@@ -201,7 +202,7 @@ async fn find_or_insert(
         record(tx, key, &retry, &token, now).await?;
     }
     let chain = Chain::Workspace(token.name.workspace.clone());
-    let event = act.event(chain, EventType::TokenCreated, token.name.to_string(), tx.row_is(&token).await?);
+    let event = tx.event(chain, EventType::TokenCreated, token.name.to_string(), tx.row_is(&token).await?);
     tx.audit(Event { detail: grant(&token), ..event }).await?;
     Ok(Outcome { stored: StoredToken { token, usage: None, circumstances: workspace.into_parts().1, now }, is_new: true })
 }

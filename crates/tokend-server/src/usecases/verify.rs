@@ -2,7 +2,6 @@
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokend_core::{
-    caller::Caller,
     credential::{CredentialId, NotAuthentic, Unrecognized},
     revision::Revision,
     usage::TokenUse,
@@ -15,18 +14,18 @@ use tokend_proto::{
 use tokend_store::PresentedToken;
 
 use super::Context;
-use crate::refusal::Refusal;
+use crate::{access::Authenticated, refusal::Refusal};
 
 /// Questions of one batch that are looked up at once: as many as leave connections to others.
 const AT_ONCE: usize = 4;
 
 /// Decides about one token.
-pub(crate) async fn verify(context: &Context, caller: &Caller, question: Verify) -> Result<Verification, Refusal> {
+pub(crate) async fn verify(context: &Context, caller: &Authenticated, question: Verify) -> Result<Verification, Refusal> {
     Ok(noted(context, caller, decided(context, caller, question).await?))
 }
 
 /// Decides about several tokens, each on its own.
-pub(crate) async fn verify_each(context: &Context, caller: &Caller, questions: Vec<Verify>) -> Result<Vec<Verification>, Refusal> {
+pub(crate) async fn verify_each(context: &Context, caller: &Authenticated, questions: Vec<Verify>) -> Result<Vec<Verification>, Refusal> {
     let each = questions.into_iter().map(|question| decided(context, caller, question));
     let decided: Vec<_> = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
     // If one failed, none is answered.
@@ -40,15 +39,15 @@ struct Decided {
 }
 
 /// What is told of a verdict to whom it concerns besides.
-fn noted(context: &Context, caller: &Caller, Decided { verification, used }: Decided) -> Verification {
-    context.denied.note(verification.verdict, caller);
+fn noted(context: &Context, caller: &Authenticated, Decided { verification, used }: Decided) -> Verification {
+    context.denied.note(verification.verdict, &caller.caller);
     if let Some((token, used)) = used {
         context.usage.note_token(token, &used);
     }
     verification
 }
 
-async fn decided(context: &Context, caller: &Caller, question: Verify) -> Result<Decided, Refusal> {
+async fn decided(context: &Context, caller: &Authenticated, question: Verify) -> Result<Decided, Refusal> {
     let Verify { token, resource, required_scopes, client_address, min_revision, fully_consistent: _ } = question;
     let keys = context.store.keys();
     // What we did not mint costs neither the database nor us more than a hash.
@@ -57,11 +56,16 @@ async fn decided(context: &Context, caller: &Caller, question: Verify) -> Result
         Err(NotAuthentic::Unrecognized) => return Ok(unrecognized()),
         Err(NotAuthentic::KeyLacked(kid)) => return Err(Refusal::KeyNotAtHand(kid)),
     };
-    let Some(PresentedToken { token, circumstances, now, revision }) = context.store.presented_token(presented.id()).await? else {
+    // One snapshot of the token and of whoever asks: a verdict is for callers that are still served.
+    let found = context.store.presented_token_to(presented.id(), &caller.reference()).await?;
+    let Some((PresentedToken { token, circumstances, now, revision }, asking)) = found else {
         return Ok(unrecognized());
     };
+    if let Err(ended) = caller.check(&asking) {
+        return Err(ended.refusal(&context.store).await);
+    }
     let token = match keys.recognize(&presented, token) {
-        Ok(token) if caller.workspaces.includes(&token.name.workspace) => token,
+        Ok(token) if caller.caller.workspaces.includes(&token.name.workspace) => token,
         Ok(_) | Err(Unrecognized) => return Ok(unrecognized()),
     };
     // Only now: a refusal would tell that there is such a token.

@@ -10,15 +10,18 @@ use tokend_core::{
     workspace::{DeletedForGood, Workspace, WorkspaceState},
 };
 use tokend_proto::request::workspace_admin::{CreateWorkspace, DeleteWorkspace, GetWorkspace, ResumeWorkspace, SuspendWorkspace};
-use tokend_store::{Insert, StoreError, StoredWorkspace, WriteTx};
+use tokend_store::{Insert, StoreError, StoredWorkspace};
 
 use super::Context;
-use crate::{access::Act, refusal::Refusal};
+use crate::{
+    access::{Act, Acting},
+    refusal::Refusal,
+};
 
 /// Makes a workspace.
 pub(crate) async fn create(context: &Context, act: Act, request: CreateWorkspace) -> Result<Workspace, Refusal> {
     let CreateWorkspace { id, display_name, organization } = request;
-    let create = async move |tx: &WriteTx| {
+    let create = async move |tx: &Acting<'_>| {
         if let Some(organization) = &organization
             && tx.organization(organization).await?.is_none()
         {
@@ -32,13 +35,13 @@ pub(crate) async fn create(context: &Context, act: Act, request: CreateWorkspace
         }
         // In both chains: the workspace's own could be deleted whole.
         let (name, own) = (workspace.id.name(), Chain::Workspace(workspace.id.clone()));
-        tx.audit(act.event(Chain::Installation, EventType::WorkspaceCreated, name.clone(), RowAfter::None)).await?;
-        let event = act.event(own, EventType::WorkspaceCreated, name, tx.row_is(&workspace).await?);
+        tx.audit(tx.event(Chain::Installation, EventType::WorkspaceCreated, name.clone(), RowAfter::None)).await?;
+        let event = tx.event(own, EventType::WorkspaceCreated, name, tx.row_is(&workspace).await?);
         let detail = workspace.organization.as_ref().map(|organization| format!("in {}", organization.name()));
         tx.audit(Event { detail: detail.unwrap_or_default(), ..event }).await?;
         Ok(workspace)
     };
-    context.store.write(move |tx| Box::pin(async move { create(tx).await })).await
+    act.write(&context.store, move |tx| Box::pin(async move { create(tx).await })).await
 }
 
 /// Shows a workspace.
@@ -55,23 +58,23 @@ pub(crate) async fn suspend(
 ) -> Result<(StoredWorkspace, Revision), Refusal> {
     // Every verdict reads the database: there is no cache to wait for.
     let SuspendWorkspace { id, no_wait: _ } = request;
-    let suspend = async move |tx: &WriteTx| change(tx, &act, id, EventType::WorkspaceSuspended, WorkspaceState::suspend).await;
-    context.store.reserved().write_advancing(move |tx| Box::pin(async move { suspend(tx).await })).await
+    let suspend = async move |tx: &Acting<'_>| change(tx, id, EventType::WorkspaceSuspended, WorkspaceState::suspend).await;
+    act.write_advancing(&context.store.reserved(), move |tx| Box::pin(async move { suspend(tx).await })).await
 }
 
 /// Ends a suspension.
 pub(crate) async fn resume(context: &Context, act: Act, request: ResumeWorkspace) -> Result<(StoredWorkspace, Revision), Refusal> {
     let ResumeWorkspace { id } = request;
-    let resume = async move |tx: &WriteTx| change(tx, &act, id, EventType::WorkspaceResumed, |state, _| state.resume()).await;
-    context.store.write_advancing(move |tx| Box::pin(async move { resume(tx).await })).await
+    let resume = async move |tx: &Acting<'_>| change(tx, id, EventType::WorkspaceResumed, |state, _| state.resume()).await;
+    act.write_advancing(&context.store, move |tx| Box::pin(async move { resume(tx).await })).await
 }
 
 /// Ends it and every token of it. One that was deleted before stays as it is.
 pub(crate) async fn delete(context: &Context, act: Act, request: DeleteWorkspace) -> Result<(StoredWorkspace, Revision), Refusal> {
     let DeleteWorkspace { id, no_wait: _ } = request;
     let delete =
-        async move |tx: &WriteTx| change(tx, &act, id, EventType::WorkspaceDeleted, |state, now| Ok(state.delete(now))).await;
-    context.store.reserved().write_advancing(move |tx| Box::pin(async move { delete(tx).await })).await
+        async move |tx: &Acting<'_>| change(tx, id, EventType::WorkspaceDeleted, |state, now| Ok(state.delete(now))).await;
+    act.write_advancing(&context.store.reserved(), move |tx| Box::pin(async move { delete(tx).await })).await
 }
 
 /// A page of the workspaces that the caller may see, by id, and the id behind which the next page starts.
@@ -103,8 +106,7 @@ pub(crate) async fn list(
 
 /// Puts a workspace into the state that `next` makes of its own at the time of the change, and records that; nothing if it stays.
 async fn change(
-    tx: &WriteTx,
-    act: &Act,
+    tx: &Acting<'_>,
     id: WorkspaceId,
     kind: EventType,
     next: impl FnOnce(WorkspaceState, Timestamp) -> Result<WorkspaceState, DeletedForGood>,
@@ -118,6 +120,6 @@ async fn change(
     // Read under its lock: only a change behind our back can come in between.
     let tampered = || StoreError::Tampered { table: "workspaces", row: id.to_string() };
     let workspace = tx.update_workspace(&read, changed).await?.ok_or_else(tampered)?.into_inner();
-    tx.audit(act.event(Chain::Workspace(id), kind, workspace.id.name(), tx.row_is(&workspace).await?)).await?;
+    tx.audit(tx.event(Chain::Workspace(id), kind, workspace.id.name(), tx.row_is(&workspace).await?)).await?;
     Ok(tx.counted(workspace, read.circumstances()).await?)
 }

@@ -1,6 +1,6 @@
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait},
+    ColumnTrait, ConnectionTrait, EntityTrait, JoinType, QueryFilter, QueryResult, QuerySelect, QueryTrait,
+    sea_query::{Expr, ExprTrait, SelectStatement},
 };
 use tokend_core::{
     caller::{Caller, CallerKey},
@@ -11,11 +11,11 @@ use tokend_core::{
     token::{Circumstances, Token},
 };
 
-use super::{Governed, LEFT, RIGHT, THIRD};
+use super::{CallerNow, CallerRef, Governed, LEFT, RIGHT, THIRD, known_caller};
 use crate::{
     entity::{caller_certificate_sans, caller_keys, callers, feed, organizations, tokens, workspaces},
     error::StoreError,
-    row,
+    row::{self, Judge},
     store::{Shared, Store},
 };
 
@@ -65,6 +65,19 @@ impl Store {
         self.run(move |shared| async move { presented_token(&shared, id).await }).await
     }
 
+    /// The same, and in the same snapshot what is there of the caller that asks for the verdict. `None` if there is no such token.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn presented_token_to(
+        &self,
+        id: CredentialId,
+        by: &CallerRef,
+    ) -> Result<Option<(PresentedToken, CallerNow)>, StoreError> {
+        let by = by.clone();
+        self.run(move |shared| async move { presented_token_to(&shared, id, &by).await }).await
+    }
+
     /// The caller key of that id, with its caller. `None` if there is none.
     ///
     /// # Errors
@@ -84,6 +97,25 @@ impl Store {
 }
 
 async fn presented_token(shared: &Shared, id: CredentialId) -> Result<Option<PresentedToken>, StoreError> {
+    let Some(found) = shared.connection.query_one(&token_query(shared, id)).await? else { return Ok(None) };
+    read_token(shared, &shared.judge(), &found).map(Some)
+}
+
+async fn presented_token_to(
+    shared: &Shared,
+    id: CredentialId,
+    by: &CallerRef,
+) -> Result<Option<(PresentedToken, CallerNow)>, StoreError> {
+    let mut query = token_query(shared, id);
+    known_caller::join(&mut query, by);
+    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
+    let judge = shared.judge();
+    let token = read_token(shared, &judge, &found)?;
+    let caller = known_caller::read(&judge, &found, by, token.now)?;
+    Ok(Some((token, caller)))
+}
+
+fn token_query(shared: &Shared, id: CredentialId) -> SelectStatement {
     let mut query = tokens::Entity::find_by_id(id.as_bytes().to_vec())
         .find_also_related(workspaces::Entity)
         .and_also_related(organizations::Entity)
@@ -91,14 +123,16 @@ async fn presented_token(shared: &Shared, id: CredentialId) -> Result<Option<Pre
     query.join(JoinType::InnerJoin, feed::Entity, Expr::col((feed::Entity, feed::Column::One)).eq(1));
     query.column((feed::Entity, feed::Column::Epoch)).column((feed::Entity, feed::Column::Revision));
     shared.select_now(&mut query);
-    let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
-    let now = shared.read_now(&found)?;
+    query
+}
+
+fn read_token(shared: &Shared, judge: &Judge, found: &QueryResult) -> Result<PresentedToken, StoreError> {
+    let now = shared.read_now(found)?;
     let revision = row::revision(found.try_get("", "epoch")?, found.try_get("", "revision")?)
         .map_err(|problem| StoreError::corrupt("feed", "1".to_owned(), problem))?;
-    let judge = shared.judge();
-    let token = judge.read::<Token>(&found, LEFT)?.into_inner();
-    let (_, circumstances) = Governed::read(&judge, &found, [RIGHT, THIRD])?.into_parts();
-    Ok(Some(PresentedToken { token, circumstances, now, revision }))
+    let token = judge.read::<Token>(found, LEFT)?.into_inner();
+    let (_, circumstances) = Governed::read(judge, found, [RIGHT, THIRD])?.into_parts();
+    Ok(PresentedToken { token, circumstances, now, revision })
 }
 
 async fn presented_caller_key(shared: &Shared, id: CredentialId) -> Result<Option<PresentedCallerKey>, StoreError> {

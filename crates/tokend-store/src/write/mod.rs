@@ -11,12 +11,14 @@
 //!     .await?;
 //! ```
 //!
-//! Locks are taken in one order, so that no two writes wait for each other: the key ring, shared, with BEGIN; workspaces (by id), then
+//! Locks are taken in one order, so that no two writes wait for each other: the key ring, shared, with BEGIN; the caller that makes the
+//! change, or the one that loses by it (`acting`); workspaces (by id), then
 //! organizations, which only who changes one's policy locks alone, then tokens and what is noted of them, then callers, then heads of
 //! the audit log, and the feed's row last. The last is [`Store::write_advancing`]'s own doing: it
 //! appends `UPDATE feed .. RETURNING` to the closure's statements, just before COMMIT, so that the row's lock makes the order of
 //! revisions the order of commits, without gaps.
 
+mod acting;
 pub(crate) mod audit;
 mod callers;
 mod endings;
@@ -29,6 +31,7 @@ mod tokens;
 mod usage;
 mod workspaces;
 
+pub use acting::CallerHold;
 pub use keys::{LiveCredentials, Renewed, RowPlace, SealedTable};
 pub use notices::{Duty, Noted};
 pub use requests::{RecordedRequest, RequestKey};

@@ -1,0 +1,89 @@
+//! Look-ups of credentials take turns, credential by credential.
+//!
+//! Who calls has to be found out before anything else can be decided, and costs the database a look at a key that may have been revoked long
+//! ago. So each credential has only so many look-ups under way, and its others wait for these: whoever floods the service with one
+//! credential stands in its own way, not in front of others.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokend_core::{certificate_san::CertificateSan, credential::CredentialId};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// How many credentials are remembered before those are forgotten that nobody looks up. Only who has, or had, a credential of this
+/// installation can have one looked up.
+const REMEMBERED: usize = 1_024;
+
+/// What is looked up.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Presented {
+    /// A caller key.
+    Key(CredentialId),
+    /// A client certificate: the first of its names.
+    Certificate(CertificateSan),
+}
+
+/// The turns of all credentials.
+#[derive(Debug)]
+pub(crate) struct LookUps {
+    /// Look-ups of one credential at once.
+    at_once: usize,
+    turns: Mutex<HashMap<Presented, Arc<Semaphore>>>,
+}
+
+impl LookUps {
+    pub(crate) fn new(at_once: usize) -> Self {
+        Self { at_once, turns: Mutex::default() }
+    }
+
+    /// Waits for a turn, which is over when dropped.
+    pub(crate) async fn turn(&self, presented: Presented) -> Option<OwnedSemaphorePermit> {
+        let turns = self.turns_of(presented);
+        // Never closed.
+        turns.acquire_owned().await.ok()
+    }
+
+    fn turns_of(&self, presented: Presented) -> Arc<Semaphore> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.len() >= REMEMBERED {
+            // Whoever waits or has a turn holds on to the semaphore.
+            turns.retain(|_, turns| Arc::strong_count(turns) > 1);
+        }
+        Arc::clone(turns.entry(presented).or_insert_with(|| Arc::new(Semaphore::new(self.at_once))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn key(number: u8) -> Presented {
+        Presented::Key(CredentialId::from_bytes([number; CredentialId::BYTES]))
+    }
+
+    #[test]
+    fn a_credential_waits_for_its_own_turns_only() {
+        let look_ups = LookUps::new(1);
+        let turn = look_ups.turn(key(1)).now_or_never().expect("it has none");
+        assert!(look_ups.turn(key(1)).now_or_never().is_none(), "it has one");
+        assert!(look_ups.turn(key(2)).now_or_never().is_some(), "another one has none");
+        drop(turn);
+        assert!(look_ups.turn(key(1)).now_or_never().is_some(), "it is over");
+    }
+
+    #[test]
+    fn whoever_has_a_turn_is_remembered_and_nobody_else() {
+        let look_ups = LookUps::new(1);
+        let _turn = look_ups.turn(key(0)).now_or_never().expect("it has none");
+        for round in 0..3 * REMEMBERED {
+            let id: [u8; CredentialId::BYTES] = std::array::from_fn(|index| (round >> (8 * index.min(3))) as u8 | 1);
+            let _ = look_ups.turn(Presented::Key(CredentialId::from_bytes(id))).now_or_never();
+            assert!(look_ups.turns.lock().expect("it is whole").len() <= REMEMBERED);
+        }
+        assert!(look_ups.turn(key(0)).now_or_never().is_none(), "it has one still");
+    }
+}

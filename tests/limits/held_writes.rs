@@ -1,0 +1,44 @@
+//! A database that lets nobody begin a change, for as long as a test likes.
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
+use tokend_tests::Installation;
+
+/// Keeps every change waiting.
+pub(crate) enum Held {
+    Sqlite(SqliteConnection),
+    Postgres(PgConnection),
+}
+
+pub(crate) async fn hold(installation: &Installation) -> Held {
+    if let Some(database) = installation.postgres() {
+        let mut connection = PgConnection::connect(database.url()).await.expect("it can be reached");
+        // The lock that every change begins with, shared.
+        let lock = "BEGIN; SELECT pg_advisory_xact_lock(8390042706830226)";
+        sqlx::raw_sql(lock).execute(&mut connection).await.expect("the lock");
+        return Held::Postgres(connection);
+    }
+    let url = format!("sqlite://{}", installation.data_dir().join("tokend.db").display());
+    let mut connection = SqliteConnection::connect(&url).await.expect("it can be opened");
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.expect("the lock");
+    Held::Sqlite(connection)
+}
+
+impl Held {
+    /// Lets the changes go on.
+    pub(crate) async fn release(self) {
+        self.end("ROLLBACK").await;
+    }
+
+    /// Changes the database itself, and then lets the others go on.
+    pub(crate) async fn execute(self, statement: &str) {
+        self.end(&format!("{statement}; COMMIT")).await;
+    }
+
+    async fn end(self, statements: &str) {
+        let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
+        match self {
+            Self::Sqlite(mut connection) => drop(statements.execute(&mut connection).await.expect("it is released")),
+            Self::Postgres(mut connection) => drop(statements.execute(&mut connection).await.expect("it is released")),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! One caller's load is not everybody's outage: calls take room when they are complete, and nobody has more than a share of it.
+
+use prost::Message;
+use tokend_client::v1::{CreateCallerRequest, Decision, ErrorReason, RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection};
+use tokend_tests::{Installation, Issued, Server, eventually, on_both_databases, on_sqlite, question, refusal, token_in};
+use tokio::{task::JoinSet, time::timeout};
+use tonic::{Code, Status};
+
+use crate::{
+    held_writes,
+    peer::{PATIENCE, Peer},
+    serve,
+};
+
+on_both_databases!(
+    revocations_go_on_beside_revocations_without_a_message,
+    verdicts_go_on_beside_calls_without_a_message,
+    a_flood_with_a_revoked_key_takes_no_room_from_revocations,
+);
+
+mod on_any_database {
+    use super::*;
+
+    on_sqlite!(
+        a_caller_has_its_share_of_calls_and_no_more,
+        revocations_by_admins_have_a_reserve,
+        strangers_leave_health_watches_to_callers,
+        a_caller_leaves_connections_to_others,
+    );
+}
+
+const REVOKE: &str = "/tokend.v1.TokenAdmin/RevokeToken";
+const CREATE: &str = "/tokend.v1.TokenAdmin/CreateToken";
+const LIST: &str = "/tokend.v1.CallerAdmin/ListCallers";
+const LIST_SCOPES: &str = "/tokend.v1.TokenAdmin/ListScopes";
+const WATCH: &str = "/grpc.health.v1.Health/Watch";
+
+/// Long enough for whatever waits here.
+const PATIENT: &str =
+    "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000\nwrite_wait_ms = 60000";
+
+async fn workspace_admin(server: &Server, id: &str) -> Issued<String> {
+    let request = CreateCallerRequest {
+        caller_id: id.to_owned(),
+        role: Role::WorkspaceAdmin.into(),
+        workspaces: Some(Selection { all: false, only: vec!["workspaces/acme".to_owned()] }),
+        ..Default::default()
+    };
+    server.caller_as(request).await
+}
+
+async fn revoke(server: &Server, workspace: &str) {
+    let name = server.token(token_in(workspace)).await.public.name;
+    let request = RevokeTokenRequest { name, ..Default::default() };
+    let answer = timeout(PATIENCE, server.admin().token_admin().revoke_token(request)).await.expect("it is answered");
+    answer.expect("it is revoked");
+}
+
+async fn revocations_go_on_beside_revocations_without_a_message(installation: Installation) {
+    const CALLS: usize = 300;
+    let server = serve(&installation, "").await;
+    let acme = server.workspace("acme").await;
+    let team = workspace_admin(&server, "team").await;
+    let (mut peers, mut begun) = (Vec::new(), Vec::new());
+    for _ in 0..CALLS / 100 {
+        let mut peer = Peer::connect(server.grpc_address()).await;
+        for _ in 0..100 {
+            begun.push(peer.begin(REVOKE, &team.secret, &[]).await);
+        }
+        // What is answered behind them shows that they have arrived.
+        peer.begin(LIST_SCOPES, &team.secret, &[]).await.finish().await.expect("it is served");
+        peers.push(peer);
+    }
+    for _ in 0..5 {
+        revoke(&server, &acme).await;
+    }
+    for call in begun {
+        // It was waited for, for as long as a message may take.
+        let status = call.outcome().await.expect_err("it has no message");
+        refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
+    }
+}
+
+async fn verdicts_go_on_beside_calls_without_a_message(installation: Installation) {
+    let server = serve(&installation, &format!("{PATIENT}\npool_wait_ms = 5000")).await;
+    let acme = server.workspace("acme").await;
+    let token = server.token(token_in(&acme)).await;
+    let verifier = server.caller("verifier", Role::Verifier).await;
+    let (mut peers, mut begun) = (Vec::new(), Vec::new());
+    for _ in 0..17 {
+        let mut peer = Peer::connect(server.grpc_address()).await;
+        for _ in 0..64 {
+            begun.push(peer.begin(LIST_SCOPES, &verifier.secret, &[]).await);
+        }
+        peers.push(peer);
+    }
+    // By others, and by the same caller on another connection.
+    for key in [server.admin_key(), &verifier.secret] {
+        let client = server.client(key).await;
+        for _ in 0..5 {
+            let mut client = client.token_verify();
+            let verdict = client.verify(question(&token.secret, &acme, &[]));
+            let verdict = timeout(PATIENCE, verdict).await.expect("it is answered").expect("there is a verdict");
+            assert_eq!(verdict.into_inner().decision(), Decision::Allow);
+        }
+    }
+}
+
+async fn a_flood_with_a_revoked_key_takes_no_room_from_revocations(installation: Installation) {
+    let server = serve(&installation, "failed_authentications = 1000000\nmax_revocations_in_flight = 16").await;
+    let acme = server.workspace("acme").await;
+    let mallory = server.caller("mallory", Role::Admin).await;
+    let request = RevokeCallerKeyRequest { name: mallory.public, no_wait: false };
+    server.admin().caller_admin().revoke_caller_key(request).await.expect("it is revoked");
+    let mut flood = JoinSet::new();
+    for _ in 0..8 {
+        let (address, key) = (server.grpc_address().to_owned(), mallory.secret.clone());
+        flood.spawn(async move {
+            let mut peer = Peer::connect(&address).await;
+            loop {
+                let mut begun = Vec::new();
+                for _ in 0..50 {
+                    begun.push(peer.begin(REVOKE, &key, &[]).await);
+                }
+                for call in begun {
+                    call.finish().await.expect_err("it is revoked");
+                }
+            }
+        });
+    }
+    for _ in 0..20 {
+        revoke(&server, &acme).await;
+    }
+    assert!(flood.try_join_next().is_none(), "the flood went on");
+}
+
+/// Begins complete calls that wait for the database, and tells how many of them were refused.
+async fn refused_of(server: &Server, path: &'static str, key: &str, message: &[u8], calls: usize, refused: usize) -> Vec<Peer> {
+    let mut outcomes = JoinSet::new();
+    let mut peers = Vec::new();
+    for _ in 0..calls {
+        let mut peer = Peer::connect(server.grpc_address()).await;
+        let (call, message) = (peer.begin(path, key, &[]).await, message.to_vec());
+        outcomes.spawn(async move { timeout(10 * PATIENCE, call.send(&message)).await });
+        peers.push(peer);
+    }
+    for _ in 0..refused {
+        let outcome = outcomes.join_next().await.expect("there are as many").expect("it is answered");
+        let status: Status = outcome.expect("in time").expect_err("there is no room");
+        refusal(&status, Code::Unavailable, ErrorReason::Overloaded);
+    }
+    outcomes.detach_all();
+    peers
+}
+
+async fn a_caller_has_its_share_of_calls_and_no_more(installation: Installation) {
+    let server = serve(&installation, &format!("{PATIENT}\nmax_in_flight = 8")).await;
+    let acme = server.workspace("acme").await;
+    let team = workspace_admin(&server, "team").await;
+    let held = held_writes::hold(&installation).await;
+    let _peers = refused_of(&server, CREATE, &team.secret, &token_in(&acme).encode_to_vec(), 20, 14).await;
+    let mut other = Peer::connect(server.grpc_address()).await;
+    other.begin(LIST, server.admin_key(), &[]).await.finish().await.expect("there is room for others");
+    held.release().await;
+}
+
+async fn revocations_by_admins_have_a_reserve(installation: Installation) {
+    let server = serve(&installation, &format!("{PATIENT}\nmax_revocations_in_flight = 8")).await;
+    let acme = server.workspace("acme").await;
+    let name = server.token(token_in(&acme)).await.public.name;
+    let message = RevokeTokenRequest { name, ..Default::default() };
+    let (team, crew) = (workspace_admin(&server, "team").await, workspace_admin(&server, "crew").await);
+    let held = held_writes::hold(&installation).await;
+    let _team = refused_of(&server, REVOKE, &team.secret, &message.encode_to_vec(), 10, 6).await;
+    let _crew = refused_of(&server, REVOKE, &crew.secret, &message.encode_to_vec(), 10, 8).await;
+    let admin = server.admin().clone();
+    let revoked = tokio::spawn(async move { admin.token_admin().revoke_token(message).await });
+    // As soon as it waits with the others.
+    tokio::task::yield_now().await;
+    held.release().await;
+    revoked.await.expect("it is answered").expect("there is room");
+}
+
+async fn strangers_leave_health_watches_to_callers(installation: Installation) {
+    let server = serve(&installation, "max_health_watches = 8\nmax_health_watches_per_source = 3").await;
+    let (mut peers, mut watches) = (Vec::new(), Vec::new());
+    let mut refused = 0;
+    for host in 2..6 {
+        let mut peer = Peer::connect_from(host, server.grpc_address()).await;
+        for _ in 0..4 {
+            let call = peer.begin(WATCH, "", &[]).await;
+            match timeout(PATIENCE, call.watch()).await.expect("it is answered") {
+                Ok(watch) => watches.push(watch),
+                Err(status) => {
+                    refusal(&status, Code::Unavailable, ErrorReason::Overloaded);
+                    refused += 1;
+                }
+            }
+        }
+        peers.push(peer);
+    }
+    assert_eq!((watches.len(), refused), (6, 10));
+    // Where somebody has authenticated, there is more.
+    let mut known = Peer::connect(server.grpc_address()).await;
+    known.begin(LIST, server.admin_key(), &[]).await.finish().await.expect("it is served");
+    let _watch = known.begin(WATCH, "", &[]).await.stream().await;
+}
+
+async fn a_caller_leaves_connections_to_others(installation: Installation) {
+    let server = serve(&installation, "max_connections = 12\nmax_unauthenticated = 4\nmax_unauthenticated_per_source = 4").await;
+    let verifier = server.caller("verifier", Role::Verifier).await;
+    let mut peers = Vec::new();
+    for _ in 0..30 {
+        let mut peer = Peer::connect(server.grpc_address()).await;
+        peer.begin(LIST_SCOPES, &verifier.secret, &[]).await.finish().await.expect("it is served");
+        peers.push(peer);
+    }
+    let mut honest = Peer::connect(server.grpc_address()).await;
+    honest.begin(LIST, server.admin_key(), &[]).await.finish().await.expect("it is let in");
+    let open = async || peers.iter().filter(|peer| !peer.is_closed()).count();
+    eventually("what is too much has made room", async || (open().await <= 3 + 4).then_some(())).await;
+    for peer in &mut peers {
+        if !peer.is_closed() {
+            peer.begin(LIST_SCOPES, &verifier.secret, &[]).await.finish().await.expect("it is served");
+        }
+    }
+}
