@@ -15,6 +15,7 @@ on_postgres!(
     a_server_that_stops_accepting_writes_gives_no_verdict,
     of_several_servers_the_primary_is_used_before_and_after_a_failover,
     a_revocation_that_no_standby_has_is_not_acknowledged,
+    a_commit_that_hangs_is_given_up,
 );
 
 /// How soon a server that can't revoke says that it is not ready, with something on top for a busy machine.
@@ -149,8 +150,27 @@ async fn of_several_servers_the_primary_is_used_before_and_after_a_failover(inst
     is_denied(&server, &question).await;
 }
 
-/// A COMMIT whose wait for a synchronous standby is cut off is acknowledged by PostgreSQL with a warning, and could be lost.
+/// A COMMIT whose wait for a synchronous standby is cancelled is acknowledged by PostgreSQL with a warning, and could be lost.
 async fn a_revocation_that_no_standby_has_is_not_acknowledged(installation: Installation) {
+    let Some(primary) = Node::start() else { return };
+    let installation = installation.on_database(primary.url());
+    let server = installation.start().await;
+    let (name, question) = token(&server).await;
+    primary.set("synchronous_standby_names", Some("nobody"));
+    let (admin, request) = (server.admin().clone(), RevokeTokenRequest { name: name.clone(), ..RevokeTokenRequest::default() });
+    let revoking = tokio::spawn(async move { admin.token_admin().revoke_token(request).await });
+    let cancel =
+        "SELECT count(*) FROM (SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep') cancelled";
+    eventually("the commit is cancelled", async || primary.number(cancel).await.filter(|count| *count > 0)).await;
+    revoking.await.expect("it ends").refused(Code::Unavailable, ErrorReason::StorageUnavailable);
+
+    primary.set("synchronous_standby_names", None);
+    eventually("it is revoked", async || revoke(&server, &name).await.ok()).await;
+    is_denied(&server, &question).await;
+}
+
+/// A COMMIT for which no standby answers is not waited for without an end.
+async fn a_commit_that_hangs_is_given_up(installation: Installation) {
     let Some(primary) = Node::start() else { return };
     let installation = installation.on_database(primary.url());
     let server = installation.start().await;

@@ -20,6 +20,7 @@ mod retention;
 mod round_trip;
 mod tampering;
 mod time;
+mod transactions;
 mod usage;
 mod working_tokens;
 mod writing;
