@@ -34,7 +34,10 @@ enum Command {
     Dev(operate::dev::Args),
     /// Make an installation: schema, key ring and the first ADMIN caller, whose key is printed on stdout
     Init(operate::init::Args),
-    /// Serve
+    /// Serve, until SIGTERM
+    ///
+    /// SIGTERM, SIGINT (Ctrl-C) and SIGQUIT drain: calls under way are answered, the last records are written, and the process is gone
+    /// within 20 seconds. SIGHUP, SIGUSR1 and SIGUSR2 are ignored: certificates, keys and secrets are read again without a signal.
     Serve(operate::serve::Args),
     /// Bring the database's schema up to date, or tell how it stands
     #[command(subcommand)]

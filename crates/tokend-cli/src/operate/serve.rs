@@ -14,7 +14,7 @@ use super::{
     files,
     logging::{self, Format, Level},
     ready_file::Ready,
-    stop,
+    stop::{self, Hangup},
     storage::StorageArgs,
     tls::TlsArgs,
     webhook::WebhookArgs,
@@ -152,7 +152,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         revocations_file: revocations_file.or(file.revocations_file),
         webhook,
     };
-    let stop = stop::on_signal()?;
+    let stop = stop::on_signal(Hangup::Ignored)?;
     let server = Server::bind(settings, roots, clock).await?;
     let (address, ops_address) = (server.address()?, server.ops_address()?);
     tracing::info!(%address, ops_address = ops_address.map(tracing::field::display), is_tls, "serving");
