@@ -15,5 +15,6 @@ mod recover;
 mod restore;
 mod revocations_file;
 mod serve;
+mod settings;
 mod shutdown;
 mod usage;

@@ -123,3 +123,27 @@ fn completion(shell: &str) -> Result<ExitCode, Failure> {
     stdout::print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{ArgAction, Command};
+
+    use super::*;
+
+    /// Every argument of every command, with the command's name.
+    fn arguments(command: &Command) -> Vec<(String, clap::Arg)> {
+        let own = command.get_arguments().map(|argument| (command.get_name().to_owned(), argument.clone()));
+        own.chain(command.get_subcommands().flat_map(arguments)).collect()
+    }
+
+    /// A flag without a value could only be turned on by a variable, and never off.
+    #[test]
+    fn whatever_a_variable_sets_takes_a_value() {
+        let from_environment: Vec<_> =
+            arguments(&Cli::command()).into_iter().filter(|(_, argument)| argument.get_env().is_some()).collect();
+        assert!(from_environment.len() > 20);
+        for (command, argument) in from_environment {
+            assert!(matches!(argument.get_action(), ArgAction::Set | ArgAction::Append), "{command} --{}", argument.get_id());
+        }
+    }
+}
