@@ -16,6 +16,7 @@ mod recover;
 mod restore;
 mod revocations_file;
 mod serve;
+mod settings;
 mod shutdown;
 mod slow_connections;
 mod standby;

@@ -1,13 +1,18 @@
-//! SIGTERM: no longer ready, what is under way ends, and the process with it, within 20 seconds whatever peers do.
+//! SIGTERM: no longer ready, what is under way ends, and the process with it, within 20 seconds whatever peers do. No other signal ends
+//! a server in a worse way.
 
 use std::{
+    fs,
     io::Write,
     net::{TcpListener, TcpStream},
     time::Duration,
 };
 
+use rustix::process::Signal;
 use tokend_client::v1::{Decision, DenyReason, RevokeTokenRequest, token::State};
-use tokend_tests::{Installation, eventually, on_both_databases, on_postgres, on_sqlite, question, raw, token_in};
+use tokend_tests::{
+    Installation, Process, SERVE_ON_FREE_PORTS, eventually, on_both_databases, on_postgres, on_sqlite, question, raw, token_in,
+};
 use tokio::time::timeout;
 use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient};
 
@@ -16,7 +21,13 @@ on_both_databases!(it_ends_whatever_peers_do, health_says_so_before_connections_
 mod anywhere {
     use super::*;
 
-    on_sqlite!(nobody_is_let_in_any_more, ctrl_c_ends_it_as_well);
+    on_sqlite!(
+        nobody_is_let_in_any_more,
+        ctrl_c_ends_it_as_well,
+        sigquit_drains_and_writes_the_last_checkpoint,
+        signals_of_habit_are_ignored,
+        dev_ends_with_its_terminal,
+    );
 
     async fn nobody_is_let_in_any_more(installation: Installation) {
         let server = installation.start().await;
@@ -32,6 +43,41 @@ mod anywhere {
         let server = installation.start().await;
         server.process().interrupt();
         assert!(server.finish().await.status.success());
+    }
+
+    async fn sigquit_drains_and_writes_the_last_checkpoint(installation: Installation) {
+        let server = installation.start_with(["--audit-checkpoint-file", "checkpoints"]).await;
+        server.workspace("acme").await;
+        server.process().signal(Signal::QUIT);
+        assert!(server.finish().await.status.success());
+        let checkpoints = fs::read_to_string(installation.directory().join("checkpoints")).expect("it is there");
+        assert!(checkpoints.contains("tokend-checkpoint"), "{checkpoints}");
+    }
+
+    async fn signals_of_habit_are_ignored(installation: Installation) {
+        let server = installation.start().await;
+        let acme = server.workspace("acme").await;
+        for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+            server.process().signal(signal);
+            let is_told = async || server.process().stderr().contains(&format!("{name} is ignored")).then_some(());
+            eventually("the log says so", is_told).await;
+            server.token(token_in(&acme)).await;
+        }
+        assert!(server.stop().await.status.success());
+        let help = Process::spawn(installation.command(["serve", "--help"]), "").finish().await.succeeded();
+        for signal in ["SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2"] {
+            assert!(help.contains(signal), "{signal}: {help}");
+        }
+    }
+
+    async fn dev_ends_with_its_terminal(installation: Installation) {
+        let mut dev = installation.command(["dev", "--ready-file", "ready"]);
+        dev.args(SERVE_ON_FREE_PORTS);
+        let process = Process::spawn(dev, "");
+        let ready = installation.directory().join("ready");
+        eventually("it serves", async || ready.exists().then_some(())).await;
+        process.signal(Signal::HUP);
+        assert!(process.finish().await.status.success());
     }
 }
 

@@ -34,7 +34,10 @@ enum Command {
     Dev(operate::dev::Args),
     /// Make an installation: schema, key ring and the first ADMIN caller, whose key is printed on stdout
     Init(operate::init::Args),
-    /// Serve
+    /// Serve, until SIGTERM
+    ///
+    /// SIGTERM, SIGINT (Ctrl-C) and SIGQUIT drain: calls under way are answered, the last records are written, and the process is gone
+    /// within 20 seconds. SIGHUP, SIGUSR1 and SIGUSR2 are ignored: certificates, keys and secrets are read again without a signal.
     Serve(operate::serve::Args),
     /// Bring the database's schema up to date, or tell how it stands
     #[command(subcommand)]
@@ -119,4 +122,28 @@ fn completion(shell: &str) -> Result<ExitCode, Failure> {
     clap_complete::generate(shell, &mut Cli::command(), "tokend", &mut script);
     stdout::print(&String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{ArgAction, Command};
+
+    use super::*;
+
+    /// Every argument of every command, with the command's name.
+    fn arguments(command: &Command) -> Vec<(String, clap::Arg)> {
+        let own = command.get_arguments().map(|argument| (command.get_name().to_owned(), argument.clone()));
+        own.chain(command.get_subcommands().flat_map(arguments)).collect()
+    }
+
+    /// A flag without a value could only be turned on by a variable, and never off.
+    #[test]
+    fn whatever_a_variable_sets_takes_a_value() {
+        let from_environment: Vec<_> =
+            arguments(&Cli::command()).into_iter().filter(|(_, argument)| argument.get_env().is_some()).collect();
+        assert!(from_environment.len() > 20);
+        for (command, argument) in from_environment {
+            assert!(matches!(argument.get_action(), ArgAction::Set | ArgAction::Append), "{command} --{}", argument.get_id());
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
+use clap::builder::BoolishValueParser;
 use serde::Deserialize;
 
 use super::{
@@ -56,6 +57,12 @@ impl ConfigArgs {
             std::fs::read_to_string(path).map_err(|error| Failure::Other(format!("can't read {}: {error}", path.display())))?;
         parse(&text).map_err(|error| Failure::Other(format!("{}: {error}", path.display())))
     }
+}
+
+/// Reads the value of a switch: true, yes, on or 1; false, no, off or 0. A switch takes a value, so that a flag or a variable can turn
+/// off what the file turns on.
+pub(super) fn switch() -> BoolishValueParser {
+    BoolishValueParser::new()
 }
 
 pub(super) fn parse(text: &str) -> Result<File, String> {

@@ -10,11 +10,11 @@ use tokend_server::{
 };
 
 use super::{
-    config::ConfigArgs,
+    config::{ConfigArgs, switch},
     files,
     logging::{self, Format, Level},
     ready_file::Ready,
-    stop,
+    stop::{self, Hangup},
     storage::StorageArgs,
     tls::TlsArgs,
     webhook::WebhookArgs,
@@ -41,20 +41,20 @@ pub(crate) struct Args {
     tls: TlsArgs,
 
     /// Serve gRPC without TLS on an address that others can reach
-    #[arg(long, env = "TOKEND_INSECURE_PLAINTEXT")]
-    insecure_plaintext: bool,
+    #[arg(long, env = "TOKEND_INSECURE_PLAINTEXT", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch())]
+    insecure_plaintext: Option<bool>,
 
     /// A file outside the database to which everything that ends is appended, for `tokend restore`
     #[arg(long, value_name = "FILE", env = "TOKEND_REVOCATIONS_FILE")]
     revocations_file: Option<PathBuf>,
 
     /// Serve reflection
-    #[arg(long, env = "TOKEND_REFLECTION")]
-    reflection: bool,
+    #[arg(long, env = "TOKEND_REFLECTION", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch())]
+    reflection: Option<bool>,
 
     /// Refuse to start on an older schema rather than bring it up to date
-    #[arg(long, env = "TOKEND_NO_MIGRATE")]
-    no_migrate: bool,
+    #[arg(long, env = "TOKEND_NO_MIGRATE", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch())]
+    no_migrate: Option<bool>,
 
     /// A file to append checkpoints of the audit log to, a line each: keep it where who can write to the database can't
     #[arg(long, value_name = "FILE", env = "TOKEND_AUDIT_CHECKPOINT_FILE")]
@@ -87,7 +87,35 @@ pub(crate) struct Args {
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 50_051);
 const DEFAULT_OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 9_090);
 
+/// What to do, once flags, environment and file have been weighed against each other.
+struct Plan {
+    settings: Settings,
+    keyring: PathBuf,
+    ready_file: Option<PathBuf>,
+    log: Level,
+    log_format: Format,
+}
+
 pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
+    let Plan { settings, keyring, ready_file, log, log_format } = resolve(args)?;
+    logging::start(log, log_format);
+    let roots = Arc::new(keyring_file::read(&keyring)?);
+    files::allow_connections(settings.transport.max_connections);
+    let is_tls = settings.tls.is_some();
+    let stop = stop::on_signal(Hangup::Ignored)?;
+    let server = Server::bind(settings, roots, clock).await?;
+    let (address, ops_address) = (server.address()?, server.ops_address()?);
+    tracing::info!(%address, ops_address = ops_address.map(tracing::field::display), is_tls, "serving");
+    if let Some(path) = ready_file {
+        let ready = Ready { grpc_address: Some(address), ops_address, ..Ready::default() };
+        ready.write(&path)?;
+    }
+    server.run(stop).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Decides what to do: flags and the environment, which clap has read, go before the file, and the file before defaults.
+fn resolve(args: Args) -> Result<Plan, Failure> {
     let Args {
         config,
         storage,
@@ -108,8 +136,9 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
     } = args;
     let mut file = config.read()?;
     let mut storage = storage.resolve(&mut file)?;
-    storage.store.migrate = !no_migrate && !file.no_migrate.unwrap_or(false);
-    logging::start(log.or(file.log).unwrap_or(Level::Info), log_format.or(file.log_format).unwrap_or(Format::Pretty));
+    storage.store.migrate = !no_migrate.or(file.no_migrate).unwrap_or(false);
+    let log = log.or(file.log).unwrap_or(Level::Info);
+    let log_format = log_format.or(file.log_format).unwrap_or(Format::Pretty);
     let ready_file = ready_file.or(file.ready_file.take());
     let retention_days = audit_retention_days.or(file.audit_retention_days);
     let mut audit = audit_keeper::Settings {
@@ -123,7 +152,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
 
     let listen = listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
     let ops_listen = ops_listen.or(file.ops_listen).unwrap_or(DEFAULT_OPS_LISTEN);
-    let may_be_plaintext = insecure_plaintext || file.insecure_plaintext.unwrap_or(false);
+    let may_be_plaintext = insecure_plaintext.or(file.insecure_plaintext).unwrap_or(false);
     let tls = tls.resolve(&mut file)?;
     let webhook = webhook.resolve(std::mem::take(&mut file.webhook))?;
     if tls.is_none() && !listen.ip().is_loopback() && !may_be_plaintext {
@@ -133,38 +162,84 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         )));
     }
 
-    let roots = Arc::new(keyring_file::read(&storage.keyring)?);
     let (mut transport, mut limits) = (transport::Settings::default(), Limits::default());
     file.limits.apply(&mut transport, &mut limits, &mut storage.store);
-    files::allow_connections(transport.max_connections);
-    let is_tls = tls.is_some();
     let settings = Settings {
         listen,
         ops_listen: Some(ops_listen),
         tls,
-        reflection: reflection || file.reflection.unwrap_or(false),
+        reflection: reflection.or(file.reflection).unwrap_or(false),
         transport,
         limits,
         store: storage.store,
         audit,
         token_retention,
-        keyring: Some(storage.keyring),
+        keyring: Some(storage.keyring.clone()),
         revocations_file: revocations_file.or(file.revocations_file),
         webhook,
     };
-    let stop = stop::on_signal()?;
-    let server = Server::bind(settings, roots, clock).await?;
-    let (address, ops_address) = (server.address()?, server.ops_address()?);
-    tracing::info!(%address, ops_address = ops_address.map(tracing::field::display), is_tls, "serving");
-    if let Some(path) = ready_file {
-        let ready = Ready { grpc_address: Some(address), ops_address, ..Ready::default() };
-        ready.write(&path)?;
-    }
-    server.run(stop).await?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Plan { settings, keyring: storage.keyring, ready_file, log, log_format })
 }
 
 /// So many days, and one at least.
 fn days(days: u32) -> Duration {
     Duration::from_secs(u64::from(days.max(1)) * 24 * 60 * 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    /// What is decided by this flag, if one is given, and a file with this line: on loopback and off it.
+    fn decided(flag: Option<&str>, line: &str) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("file");
+        std::fs::write(&file, line).expect("it can be written");
+        let file = file.to_str().expect("text");
+        let plans = ["127.0.0.1:1", "192.0.2.1:1"].map(|listen| {
+            let arguments = ["serve", "--config", file, "--listen", listen].into_iter().chain(flag);
+            let Plan { settings, .. } = match resolve(Cli::parse_from(arguments).args) {
+                Ok(plan) => plan,
+                Err(failure) => return format!("{failure:?}"),
+            };
+            let tokend_store::Settings { migrate, allow_unsafe_durability, .. } = settings.store;
+            format!("{settings:?} {migrate} {allow_unsafe_durability}")
+        });
+        plans.concat()
+    }
+
+    /// The flags that turn something on or off, and that a variable and the file may set, too.
+    fn switches() -> Vec<String> {
+        let takes_no_value = |arg: &&clap::Arg| arg.get_num_args().is_some_and(|values| values.min_values() == 0);
+        let command = Cli::command();
+        let switches = command.get_arguments().filter(|arg| arg.get_env().is_some()).filter(takes_no_value);
+        switches.map(|arg| arg.get_long().expect("it has a name").to_owned()).collect()
+    }
+
+    #[test]
+    fn a_switch_that_is_given_beats_the_file_both_ways() {
+        let switches = switches();
+        assert!(switches.len() >= 4, "{switches:?}");
+        for switch in switches {
+            let key = switch.replace('-', "_");
+            let by_file = [false, true].map(|value| decided(None, &format!("{key} = {value}")));
+            let [off, on] = &by_file;
+            assert_ne!(off, on, "{switch} decides something");
+            assert_eq!(&decided(None, ""), off, "{switch} is off by default");
+            assert_eq!(&decided(Some(&format!("--{switch}")), &format!("{key} = false")), on);
+            for (value, expected) in [("false", off), ("0", off), ("no", off), ("true", on), ("1", on), ("yes", on)] {
+                for file in [false, true] {
+                    assert_eq!(&decided(Some(&format!("--{switch}={value}")), &format!("{key} = {file}")), expected, "{switch}");
+                }
+            }
+        }
+    }
 }

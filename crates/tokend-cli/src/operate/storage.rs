@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::config::File;
+use super::config::{File, switch};
 use crate::failure::Failure;
 
 /// Where the data is.
@@ -25,8 +25,8 @@ pub(crate) struct StorageArgs {
     keyring: Option<PathBuf>,
 
     /// Use a PostgreSQL that may forget what it has acknowledged (fsync or synchronous_commit off)
-    #[arg(long, env = "TOKEND_ALLOW_UNSAFE_DURABILITY")]
-    allow_unsafe_durability: bool,
+    #[arg(long, env = "TOKEND_ALLOW_UNSAFE_DURABILITY", value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = switch())]
+    allow_unsafe_durability: Option<bool>,
 }
 
 /// Where the data is, decided.
@@ -51,7 +51,7 @@ impl StorageArgs {
         let url = url.unwrap_or_else(|| sqlite_url(&data_dir.join("tokend.db")));
         let keyring = keyring.unwrap_or_else(|| data_dir.join("keyring"));
         let mut store = tokend_store::Settings::new(url);
-        store.allow_unsafe_durability = allow_unsafe_durability || file.allow_unsafe_durability.unwrap_or(false);
+        store.allow_unsafe_durability = allow_unsafe_durability.or(file.allow_unsafe_durability).unwrap_or(false);
         Ok(Storage { data_dir, keyring, store })
     }
 

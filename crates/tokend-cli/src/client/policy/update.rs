@@ -1,4 +1,4 @@
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::BoolishValueParser};
 use prost_types::Duration;
 use tokend_client::v1::{
     GetTokenPolicyRequest, Selection, TokenPolicy, UpdateTokenPolicyRequest, UpdateTokenPolicyResponse, token_policy,
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 #[group(required = true, multiple = true)]
 struct Changes {
     /// Whether every token must have an end
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
     require_expiry: Option<bool>,
     /// How far a token's end may lie from its making, such as 90d
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]

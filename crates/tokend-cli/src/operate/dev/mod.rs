@@ -24,7 +24,7 @@ use tokend_server::{
 use super::{
     logging::{self, Format, Level},
     ready_file::Ready,
-    stop,
+    stop::{self, Hangup},
     storage::sqlite_url,
 };
 use crate::{failure::Failure, stdout::print_whole, terminal::note};
@@ -74,7 +74,7 @@ pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
         note("The HTTP faces are not served yet; nothing listens on --http-listen.");
     }
     logging::start(log, Format::Pretty);
-    let stop = stop::on_signal()?;
+    let stop = stop::on_signal(Hangup::Drains)?;
 
     // Gone when this function ends, keys and tokens with it.
     let directory = tempfile::Builder::new().prefix("tokend-dev-").tempdir()?;

@@ -1,0 +1,82 @@
+//! Where settings come from: flags go before the environment, the environment before the file, the file before defaults.
+
+use std::fs;
+
+use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, on_sqlite};
+
+on_sqlite!(a_variable_turns_off_what_the_file_turns_on, a_flag_beats_the_variable, an_empty_variable_is_as_good_as_none);
+
+/// The variables that `serve --help` names, with the name of the flag's value.
+async fn variables(installation: &Installation) -> Vec<(String, bool)> {
+    let help = Process::spawn(installation.command(["serve", "--help"]), "").finish().await.succeeded();
+    let mut variables: Vec<(String, bool)> = Vec::new();
+    let mut is_switch = false;
+    for line in help.lines().map(str::trim) {
+        if line.starts_with("--") {
+            is_switch = line.contains("[=<BOOL>]");
+        }
+        if let Some((name, _)) = line.split_once("[env: ").and_then(|(_, rest)| rest.split_once(['=', ']'])) {
+            variables.push((name.to_owned(), is_switch));
+        }
+    }
+    assert!(variables.len() > 20 && variables.iter().filter(|(_, is_switch)| *is_switch).count() >= 4, "{variables:?}");
+    variables
+}
+
+/// The sentence with which `serve` refuses to serve plaintext off loopback, or none if it goes on to look for its key ring, of which
+/// there is none.
+async fn refuses_plaintext(installation: &Installation, arguments: &[&str], variables: &[(&str, &str)]) -> bool {
+    fs::write(installation.directory().join("settings.toml"), "insecure_plaintext = true\n").expect("it can be written");
+    let mut serve = installation.command_on_data(["serve", "--listen", "0.0.0.0:0", "--config", "settings.toml"]);
+    serve.args(arguments).envs(variables.iter().copied());
+    let sentence = Process::spawn(serve, "").finish().await.failed_with_a_sentence();
+    assert!(sentence.contains("--insecure-plaintext") || sentence.contains("keyring"), "{sentence}");
+    sentence.contains("--insecure-plaintext")
+}
+
+async fn a_variable_turns_off_what_the_file_turns_on(installation: Installation) {
+    assert!(!refuses_plaintext(&installation, &[], &[]).await, "the file allows it");
+    for no in ["false", "0", "no", "FALSE"] {
+        assert!(refuses_plaintext(&installation, &[], &[("TOKEND_INSECURE_PLAINTEXT", no)]).await, "{no}");
+    }
+    for yes in ["true", "1", "yes"] {
+        assert!(!refuses_plaintext(&installation, &[], &[("TOKEND_INSECURE_PLAINTEXT", yes)]).await, "{yes}");
+    }
+    for (name, is_switch) in variables(&installation).await {
+        let mut serve = installation.command_on_data(["serve", "--log", "error"]);
+        serve.env(&name, "perhaps");
+        let finished = Process::spawn(serve, "").finish().await;
+        if is_switch {
+            assert!(finished.code() == 2 && finished.stderr.contains("perhaps"), "{name}: {finished:#?}");
+        }
+    }
+}
+
+async fn a_flag_beats_the_variable(installation: Installation) {
+    let no = [("TOKEND_INSECURE_PLAINTEXT", "no")];
+    assert!(!refuses_plaintext(&installation, &["--insecure-plaintext"], &no).await);
+    let yes = [("TOKEND_INSECURE_PLAINTEXT", "yes")];
+    assert!(refuses_plaintext(&installation, &["--insecure-plaintext=false"], &yes).await);
+}
+
+async fn an_empty_variable_is_as_good_as_none(installation: Installation) {
+    installation.init().await;
+    let mut serve = installation.command_on_data(["serve", "--ready-file", "ready"]);
+    serve.args(SERVE_ON_FREE_PORTS);
+    for (name, _) in variables(&installation).await {
+        serve.env(name, "");
+    }
+    let process = Process::spawn(serve, "");
+    let ready = installation.directory().join("ready");
+    tokend_tests::eventually("it serves", async || {
+        assert!(!process.stderr().contains("error"), "{}", process.stderr());
+        ready.exists().then_some(())
+    })
+    .await;
+    let mut list = installation.command(["workspace", "list"]);
+    for name in ["ADDRESS", "CA_FILE", "CLIENT_CERT", "CLIENT_KEY", "CALLER_KEY", "CALLER_KEY_FILE"] {
+        list.env(format!("TOKEND_{name}"), "");
+    }
+    let finished = Process::spawn(list, "").finish().await;
+    assert!(finished.code() == 4 && finished.stderr.contains("no caller key"), "{finished:#?}");
+}
