@@ -9,6 +9,7 @@ use tonic::Code;
 use crate::{
     case::{Aspect, Case, Expect, Rows, fields, refused},
     names::chosen_names,
+    pasted::pasted,
     refusal::may_hold,
     run::{World, run, same},
     values::Values,
@@ -76,6 +77,9 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     reason.good(Aspect::Largest, "500 characters of four bytes", "🚀".repeat(500));
     reason.bad(Aspect::TooLarge, "501 characters", "x".repeat(501));
     reason.bad(Aspect::IllFormed, "a control character behind 499 others", format!("{}\u{1b}", "x".repeat(499)));
+    for text in pasted(&values.token.secret) {
+        reason.good(Aspect::Secret, "a token in a text", text);
+    }
     reason.last_counts("\u{1b}", "it leaked");
     reason.hostile(&["{}"], |value, hostile| {
         if may_hold(hostile.class, true) && value.chars().count() <= 500 { Expect::Accepted } else { fields(&["reason"]) }

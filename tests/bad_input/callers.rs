@@ -71,7 +71,7 @@ fn of_callers(values: &Values) -> Vec<Case> {
         rows.raw("role", Aspect::TooLarge, what, [rows.good().encode_to_vec(), bytes].concat(), expect);
     }
     selections(&mut rows, values);
-    certificate_sans(&mut rows);
+    certificate_sans(&mut rows, &values.token.secret);
     rows.finish()
 }
 
@@ -172,7 +172,7 @@ fn selections(rows: &mut Rows<'_, CreateCallerRequest>, values: &Values) {
     name.hostile_is_bad(&["{}", "workspaces/{}", "workspaces/acme{}"]);
 }
 
-fn certificate_sans(rows: &mut Rows<'_, CreateCallerRequest>) {
+fn certificate_sans(rows: &mut Rows<'_, CreateCallerRequest>, secret: &str) {
     let list = |sans: &[&str]| -> Vec<String> { sans.iter().map(ToString::to_string).collect() };
     let many = |count: usize| -> Vec<String> { (0..count).map(|n| format!("{n}.example.com")).collect() };
     for (aspect, what, sans, expect) in [
@@ -212,6 +212,8 @@ fn certificate_sans(rows: &mut Rows<'_, CreateCallerRequest>) {
         let of_a_uri = |char: char| char.is_ascii_alphanumeric() || "-._~:/?#[]@!$&'()*+,;=%".contains(char);
         value.len() <= 255 && value.chars().all(of_a_uri)
     };
+    san.bad(Aspect::Secret, "a token as a DNS name", secret);
+    san.bad(Aspect::Secret, "a token in a URI", format!("spiffe://example.com/{secret}"));
     san.hostile(&["spiffe://example.com/{}", "{}.example.com"], |value, hostile| {
         let label = |label: &str| {
             (1..=63).contains(&label.len()) && label.chars().all(|char| char.is_ascii_alphanumeric() || "-_".contains(char))

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use prost::{
     Message,
-    encoding::{WireType, encode_key, encode_varint},
+    encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field},
 };
 use prost_types::{
     DescriptorProto, FileDescriptorSet,
@@ -48,12 +48,41 @@ impl Field {
         self.encode_as(WireType::LengthDelimited, &delimited(value))
     }
 
+    /// `message` with this text wherever it has the field, or added where it has none.
+    pub(crate) fn paste(&self, message: &[u8], text: &str) -> Vec<u8> {
+        paste(message, &self.numbers, text.as_bytes())
+    }
+
     /// The field with this wire type and these bytes after it.
     pub(crate) fn encode_as(&self, wire_type: WireType, bytes: &[u8]) -> Vec<u8> {
         let (own, outer) = self.numbers.split_last().expect("a field has a number");
         let innermost = keyed(*own, wire_type, bytes);
         outer.iter().rev().fold(innermost, |inner, number| keyed(*number, WireType::LengthDelimited, &delimited(&inner)))
     }
+}
+
+/// `message` with `value` in the field at this path of numbers, outermost first.
+fn paste(mut message: &[u8], numbers: &[u32], value: &[u8]) -> Vec<u8> {
+    let (number, inner) = numbers.split_first().expect("a field has a number");
+    let pasted = |old: &[u8]| if inner.is_empty() { value.to_vec() } else { paste(old, inner, value) };
+    let (mut result, mut is_there) = (Vec::new(), false);
+    while !message.is_empty() {
+        let start = message;
+        let (tag, wire_type) = decode_key(&mut message).expect("a key");
+        if (tag, wire_type) == (*number, WireType::LengthDelimited) {
+            let length = usize::try_from(decode_varint(&mut message).expect("a length")).expect("it fits");
+            let (old, rest) = message.split_at(length);
+            result.extend(keyed(tag, wire_type, &delimited(&pasted(old))));
+            (message, is_there) = (rest, true);
+        } else {
+            skip_field(wire_type, tag, &mut message, DecodeContext::default()).expect("a field");
+            result.extend(&start[..start.len() - message.len()]);
+        }
+    }
+    if !is_there {
+        result.extend(keyed(*number, WireType::LengthDelimited, &delimited(&pasted(&[]))));
+    }
+    result
 }
 
 /// A key and what follows it.

@@ -32,6 +32,18 @@ const fn text(what: &'static str, text: &'static str, class: Class) -> Hostile {
     Hostile { what, text, times: 1, class }
 }
 
+/// Texts of which nothing can be seen.
+pub(crate) const UNSEEN: &[&str] = &[
+    "\u{200b}",
+    "\u{feff}",
+    "\u{ad}\u{2060}",
+    "\u{3164}",
+    "\u{115f}\u{1160}",
+    "\u{2800}",
+    "\u{180e} \u{fe0f}",
+    "\u{e0041}\u{200f}",
+];
+
 pub(crate) const HOSTILE: &[Hostile] = &[
     text("NUL", "a\0b", Class::Control),
     text("a NUL at the end", "acme\0", Class::Control),

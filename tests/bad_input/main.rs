@@ -27,6 +27,7 @@ mod leaks;
 mod names;
 mod organizations;
 mod paging;
+mod pasted;
 mod policies;
 mod presented;
 mod rotate_token;

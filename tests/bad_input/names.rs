@@ -13,6 +13,7 @@ use tonic::Code;
 
 use crate::{
     case::{Aspect, Case, Expect, FieldRows, Rows, fields, refused},
+    pasted::{cut, pasted},
     refusal::may_hold,
     run::{World, run_in, same},
     values::Values,
@@ -62,6 +63,9 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     reason.bad(Aspect::TooLarge, "501 characters of four bytes", "🚀".repeat(501));
     reason.bad(Aspect::TooLarge, "50,000 characters", "x".repeat(50_000));
     reason.bad(Aspect::IllFormed, "a control character behind 499 others", format!("{}\u{1b}", "x".repeat(499)));
+    for text in pasted(&values.token.secret) {
+        reason.good(Aspect::Secret, "a token in a text", text);
+    }
     reason.last_counts("\u{1b}", "it leaked");
     reason.hostile(&["{}"], |value, hostile| {
         if may_hold(hostile.class, true) && value.chars().count() <= 500 { Expect::Accepted } else { fields(&["reason"]) }
@@ -219,7 +223,7 @@ async fn read_back(world: &World, Case { rpc, request, .. }: &Case, answer: Byte
             let token = token.ok_or("it is not told")?;
             let asked = RevokeTokenRequest::decode(request).expect("a request");
             same("the name", &token.name, &asked.name)?;
-            same("the reason", &token.revoke_reason, &asked.reason)?;
+            same("the reason", &token.revoke_reason, &cut(&asked.reason, &world.values.token.secret))?;
             same("the state", token.state(), token::State::Revoked)?;
             same("the revision is there", revision.is_some(), true)?;
             let name = token.name.clone();

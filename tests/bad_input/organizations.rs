@@ -38,7 +38,7 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
         refused(Code::AlreadyExists, ErrorReason::OrganizationAlreadyExists),
     );
     id.last_counts("Nobody", "the-last-one");
-    display_names(&mut create.field("display_name", |request, value: String| request.display_name = value));
+    display_names(&mut create.field("display_name", |request, value: String| request.display_name = value), values);
 
     let mut get = Rows::of(GET, GetOrganizationRequest { name: values.organization.clone() });
     let mut name = get.field("name", |request, value: String| request.name = value);

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use tokend_tests::{
     Installation, Server,
-    raw::{call_as, connect},
+    raw::{bearer, call, call_as, connect},
 };
 use tonic::transport::Channel;
 
@@ -50,7 +50,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) async fn of(installation: &Installation) -> Self {
-        let server = installation.start().await;
+        Self::on(installation.start().await).await
+    }
+
+    /// What a server that was just started is filled with.
+    pub(crate) async fn on(server: Server) -> Self {
         let channel = connect(server.grpc_address()).await;
         Self { values: Values::of(&server).await, server, channel }
     }
@@ -58,6 +62,13 @@ impl World {
     /// The answer's bytes.
     pub(crate) async fn send(&self, rpc: &str, request: Bytes) -> Result<Bytes, tonic::Status> {
         self.send_as(self.server.admin_key(), rpc, request).await
+    }
+
+    /// Likewise, on behalf of this actor.
+    pub(crate) async fn send_for(&self, actor: &str, rpc: &str, request: Bytes) -> Result<Bytes, tonic::Status> {
+        let key = bearer(self.server.admin_key());
+        let headers: [(_, &[u8]); 2] = [("authorization", &key), ("x-tokend-actor", actor.as_bytes())];
+        Ok(call(&self.channel, &format!("/tokend.v1.{rpc}"), &headers, &[request]).await?.into_inner())
     }
 
     pub(crate) async fn send_as(&self, key: &str, rpc: &str, request: Bytes) -> Result<Bytes, tonic::Status> {

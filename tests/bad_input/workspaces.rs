@@ -8,6 +8,8 @@ use tonic::Code;
 
 use crate::{
     case::{Aspect, Case, Expect, FieldRows, Rows, fields, refused},
+    hostile::UNSEEN,
+    pasted::pasted,
     refusal::may_hold,
     run::{World, run, same},
     values::Values,
@@ -34,7 +36,7 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     );
     id.last_counts("Nobody", "the-last-one");
 
-    display_names(&mut rows.field("display_name", |request, value: String| request.display_name = value));
+    display_names(&mut rows.field("display_name", |request, value: String| request.display_name = value), values);
 
     let missing = || refused(Code::NotFound, ErrorReason::OrganizationNotFound);
     let mut organization = rows.field("organization", |request, value: String| request.organization = value);
@@ -57,7 +59,7 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
 }
 
 /// Rows of what something is called.
-pub(crate) fn display_names<R: Message + Clone, S: Fn(&mut R, String)>(name: &mut FieldRows<'_, '_, R, S>) {
+pub(crate) fn display_names<R: Message + Clone, S: Fn(&mut R, String)>(name: &mut FieldRows<'_, '_, R, S>, values: &Values) {
     name.bad(Aspect::Empty, "empty", "");
     name.bad(Aspect::Empty, "blank", " \u{3000}");
     name.good(Aspect::Smallest, "one character", "x");
@@ -67,6 +69,12 @@ pub(crate) fn display_names<R: Message + Clone, S: Fn(&mut R, String)>(name: &mu
     name.bad(Aspect::TooLarge, "121 characters of four bytes", "🚀".repeat(121));
     name.bad(Aspect::TooLarge, "60,000 characters", "x".repeat(60_000));
     name.bad(Aspect::IllFormed, "a control character behind 119 others", format!("{}\u{1}", "x".repeat(119)));
+    for unseen in UNSEEN {
+        name.bad(Aspect::Empty, format!("nothing that can be seen: {unseen:?}"), *unseen);
+    }
+    for text in pasted(&values.token.secret) {
+        name.bad(Aspect::Secret, "a token in a text", text);
+    }
     name.last_counts("", "Acme");
     name.hostile(&["{}"], |value, hostile| {
         if may_hold(hostile.class, false) && value.len() < 1_000 { Expect::Accepted } else { fields(&["display_name"]) }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::{quote::quoted, text::breaks_or_reorders_a_line};
+use crate::{
+    credential::{HoldsSecret, refuse_secrets},
+    quote::quoted,
+    text::breaks_or_reorders_a_line,
+};
 
 /// Up to 16 labels, by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +21,9 @@ pub enum LabelError {
     /// A key outside `[a-z][a-z0-9_-]{0,62}`.
     #[error("must have keys of 1 to {max} lower-case letters, digits, _ and -, a letter first; {0} is none", max = Labels::MAX_KEY_LEN)]
     Key(String),
+    /// A secret, in a key or a value.
+    #[error(transparent)]
+    Secret(#[from] HoldsSecret),
     /// A value that is too long, or has control characters or others that break or reorder a line.
     #[error(
         "must have values of {max} characters at most, without control characters and such as break or reorder a line; that of {key} \
@@ -37,7 +44,17 @@ impl Labels {
     /// Most characters in a value.
     pub const MAX_VALUE_CHARS: usize = 128;
 
-    /// Takes labels that keep the limits.
+    /// Takes labels that a client sends: such as keep the limits and hold no secret.
+    ///
+    /// # Errors
+    /// [`LabelError`] for the first one that does not.
+    pub fn received(labels: BTreeMap<String, String>) -> Result<Self, LabelError> {
+        let labels = Self::new(labels)?;
+        labels.iter().flat_map(|(key, value)| [key, value]).try_for_each(refuse_secrets)?;
+        Ok(labels)
+    }
+
+    /// Takes labels that keep the limits, such as those that were stored.
     ///
     /// # Errors
     /// [`LabelError`] for the first one that does not.
@@ -87,6 +104,12 @@ mod tests {
         assert!(matches!(one("a", &"a".repeat(129)), Err(LabelError::Value { .. })));
         for bad in ["", "A", "1a", "_a", "a.b", "ä"] {
             assert!(matches!(one(bad, ""), Err(LabelError::Key(_))), "{bad}");
+        }
+        let secret = format!("tkdw_{}_{}", "0".repeat(18), "s".repeat(50));
+        for (key, value) in [("a", &*secret), (&secret[..50], "")] {
+            let labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+            assert_eq!(Labels::received(labels.clone()), Err(LabelError::Secret(HoldsSecret)));
+            assert!(Labels::new(labels).is_ok(), "what was stored can be read");
         }
         assert!(matches!(one("a", "b\n"), Err(LabelError::Value { .. })));
         assert!(matches!(one("a", "b\u{202e}c"), Err(LabelError::Value { .. })));

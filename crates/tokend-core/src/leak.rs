@@ -1,7 +1,7 @@
 //! Secrets that somebody found where they do not belong: what is said about where, and what they turned out to be.
 
 use crate::{
-    credential::public_len,
+    credential::without_secrets,
     name::{CallerKeyName, TokenName},
     text::{Reason, Text},
 };
@@ -14,14 +14,14 @@ pub type LeakSource = Text<0, 100, false>;
 /// Most reports of one secret that its record tells.
 const TOLD: usize = 10;
 
-/// Where and by whom a secret was found. Holds no credential: an address that contains one is cut in front of its secret part.
+/// Where and by whom a secret was found. Holds no credential: the secret part of one in them is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeakReport {
     url: String,
     source: String,
 }
 
-/// What a reported string is.
+/// What a credential in a reported string is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LeakFinding {
     /// Nothing that this installation minted.
@@ -36,7 +36,7 @@ impl LeakReport {
     /// Takes what a report says.
     #[must_use]
     pub fn new(url: &LeakUrl, source: &LeakSource) -> Self {
-        Self { url: without_secret(url.as_str()), source: without_secret(source.as_str()) }
+        Self { url: without_secrets(url.as_str()).into_owned(), source: without_secrets(source.as_str()).into_owned() }
     }
 
     /// Why a token that was reported so is revoked: names the source and the address, cut to what a reason may hold.
@@ -74,11 +74,6 @@ impl LeakReport {
     }
 }
 
-fn without_secret(text: &str) -> String {
-    let public = public_len(text);
-    if public == text.len() { text.to_owned() } else { format!("{}...", &text[..public]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +104,7 @@ mod tests {
         let leaked = report(&format!("https://example.com/?token=tkdw_{id}_{secret}&page=2"), &format!("tkdc_{id}_{secret}"));
         for told in [leaked.reason().to_string(), LeakReport::detail(std::slice::from_ref(&leaked))] {
             assert!(!told.contains("sss"), "{told}");
-            assert!(told.contains(&format!("https://example.com/?token=tkdw_{id}_...")), "{told}");
+            assert!(told.contains(&format!("https://example.com/?token=tkdw_{id}_...&page=2")), "{told}");
         }
     }
 

@@ -2,14 +2,22 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::credential::{HoldsSecret, refuse_secrets};
+
 /// What a client calls one request, however often it sends it: 1 to 36 printable ASCII characters, a UUID for instance.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(String);
 
 /// Text that is no request id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be at most {max} printable ASCII characters", max = RequestId::MAX_LEN)]
-pub struct MalformedRequestId;
+pub enum MalformedRequestId {
+    /// Too long, or of other characters.
+    #[error("must be at most {max} printable ASCII characters", max = RequestId::MAX_LEN)]
+    Shape,
+    /// A large part of a credential.
+    #[error(transparent)]
+    Secret(#[from] HoldsSecret),
+}
 
 /// Tells whether two requests ask for the same: a hash of the request's encoding without its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +49,9 @@ impl FromStr for RequestId {
     fn from_str(text: &str) -> Result<Self, MalformedRequestId> {
         let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if !printable || !(1..=Self::MAX_LEN).contains(&text.len()) {
-            return Err(MalformedRequestId);
+            return Err(MalformedRequestId::Shape);
         }
+        refuse_secrets(text)?;
         Ok(Self(text.to_owned()))
     }
 }
@@ -84,7 +93,9 @@ mod tests {
     fn at_most_36_printable_characters() {
         assert!("~".repeat(36).parse::<RequestId>().is_ok());
         for bad in [String::new(), "a".repeat(37), "ä".to_owned(), "a\n".to_owned(), "\u{7f}".to_owned()] {
-            assert_eq!(bad.parse::<RequestId>(), Err(MalformedRequestId), "{bad:?}");
+            assert_eq!(bad.parse::<RequestId>(), Err(MalformedRequestId::Shape), "{bad:?}");
         }
+        let secret = format!("tkdw_{}_{}", "0".repeat(18), "s".repeat(12));
+        assert_eq!(secret.parse::<RequestId>(), Err(MalformedRequestId::Secret(HoldsSecret)));
     }
 }

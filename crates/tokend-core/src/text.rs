@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::credential::{HoldsSecret, refuse_secrets, without_secrets};
+
 /// Text of `MIN` to `MAX` characters (Unicode scalar values). Control characters are refused, but for line breaks and tabs where
 /// `LINES` allows several lines; a text of one line holds no character either that breaks or reorders it. Text that must not be empty must not be blank either.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -33,6 +35,12 @@ pub enum TextError {
         /// Its place, counted from 1.
         position: usize,
     },
+    /// Nothing in it can be seen.
+    #[error("must have a character that can be seen")]
+    Unseen,
+    /// A secret.
+    #[error(transparent)]
+    Secret(#[from] HoldsSecret),
     /// A character that breaks or reorders a line, in a text of one line.
     #[error("must not contain characters that break or reorder a line; there is one at character {position}")]
     Reordering {
@@ -42,7 +50,18 @@ pub enum TextError {
 }
 
 impl<const MIN: usize, const MAX: usize, const LINES: bool> Text<MIN, MAX, LINES> {
-    /// Takes a text that keeps the limits.
+    /// Takes a text that a client sends and that is stored: one that keeps the limits, holds no secret, and can be seen where it must not
+    /// be empty.
+    ///
+    /// # Errors
+    /// [`TextError`], which never repeats the text.
+    pub fn received(text: String) -> Result<Self, TextError> {
+        let text = Self::new(text)?;
+        refuse_secrets(text.as_str())?;
+        if MIN > 0 && text.as_str().chars().all(is_unseen) { Err(TextError::Unseen) } else { Ok(text) }
+    }
+
+    /// Takes a text that keeps the limits, such as one that was stored.
     ///
     /// # Errors
     /// [`TextError`], which tells the limit.
@@ -72,12 +91,41 @@ impl<const MIN: usize, const MAX: usize, const LINES: bool> Text<MIN, MAX, LINES
 }
 
 impl<const MAX: usize, const LINES: bool> Text<0, MAX, LINES> {
+    /// Takes a text that a client sends about something that can't wait, without the secrets in it.
+    ///
+    /// # Errors
+    /// [`TextError`], which tells the limit.
+    pub fn received_without_secrets(text: String) -> Result<Self, TextError> {
+        // What is cut gets shorter.
+        Self::new(text).map(|Self(text)| Self(without_secrets(&text).into_owned()))
+    }
+
     /// As much of a text of our own making as keeps the limits: what is too long is cut, what is refused is left out.
     #[must_use]
     pub fn cut(text: &str) -> Self {
         let fits = |char: &char| !Self::is_refused_control(*char) && (LINES || !breaks_or_reorders_a_line(*char));
         Self(text.chars().filter(fits).take(MAX).collect())
     }
+}
+
+/// Whether nothing is seen of a character where it stands alone: white space, control and format characters, what Unicode calls ignorable by
+/// default (UCD 16, `Default_Ignorable_Code_Point`), and signs that are drawn as nothing.
+#[must_use]
+pub fn is_unseen(char: char) -> bool {
+    char.is_control()
+        || char.is_whitespace()
+        || matches!(
+            char,
+            // Ignorable: soft hyphen, joiners, Hangul and Khmer fillers, variation selectors, marks of direction, tags.
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+            // Format characters beside those: interlinear annotation, and how hieroglyphs are joined.
+            | '\u{fff9}'..='\u{fffb}' | '\u{13430}'..='\u{1343f}'
+            // Drawn as nothing: the empty Braille pattern, and a note without a head.
+            | '\u{2800}' | '\u{1d159}'
+        )
 }
 
 /// Whether a character, though no control character by its category, makes a terminal or a log show what follows on another line or
@@ -132,6 +180,42 @@ mod tests {
             assert!(Reason::new(format!("ab{char}")).is_ok());
         }
         assert!(DisplayName::new("\u{5e9}\u{5dc}\u{5d5}\u{5dd}\u{200f}!".to_owned()).is_ok(), "right-to-left text and a mark");
+    }
+
+    /// Against Unicode's own properties, of the version that the `regex` crate has.
+    #[test]
+    fn what_unicode_calls_invisible_is_unseen() {
+        let unseen = r"[\p{Cc}\p{Cf}\p{White_Space}\p{Default_Ignorable_Code_Point}]";
+        // Signs of numbers and verses, which are format characters because they enclose what follows, and can be seen.
+        let seen = r"[\u{600}-\u{605}\u{6dd}\u{70f}\u{890}\u{891}\u{8e2}\u{110bd}\u{110cd}]";
+        let [unseen, seen] = [unseen, seen].map(|class| regex::Regex::new(class).expect("a class"));
+        for char in ('\0'..=char::MAX).filter(|char| !matches!(char, '\u{2800}' | '\u{1d159}')) {
+            let text = char.to_string();
+            assert_eq!(is_unseen(char), unseen.is_match(&text) && !seen.is_match(&text), "{char:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_can_be_seen() {
+        for unseen in ["\u{200b}", "\u{feff}\u{ad}", "\u{3164}", "\u{2800} ", "\u{e0041}", "\u{115f}\u{fe0f}", "\u{200e}"] {
+            assert_eq!(DisplayName::received(unseen.to_owned()), Err(TextError::Unseen), "{unseen:?}");
+            assert!(DisplayName::new(unseen.to_owned()).is_ok(), "what was stored can be read");
+            assert!(DisplayName::received(format!("{unseen}a")).is_ok(), "{unseen:?}");
+            assert!(Description::received(unseen.to_owned()).is_ok(), "a description may be empty");
+        }
+        for seen in ["\u{301}", "\u{e000}", "\u{ffff}", "-", "名", "🚀"] {
+            assert!(DisplayName::received(seen.to_owned()).is_ok(), "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_refused_or_cut() {
+        let token = format!("tkdw_{}_{}", "0".repeat(18), "s".repeat(50));
+        assert_eq!(DisplayName::received(token.clone()), Err(TextError::Secret(HoldsSecret)));
+        assert_eq!(Description::received(format!("of\n{token}")), Err(TextError::Secret(HoldsSecret)));
+        assert!(DisplayName::new(token.clone()).is_ok(), "what was stored can be read");
+        let reason = Reason::received_without_secrets(format!("{token} leaked"));
+        assert_eq!(reason.map(String::from), Ok(format!("tkdw_{}_... leaked", "0".repeat(18))));
     }
 
     #[test]

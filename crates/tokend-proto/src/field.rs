@@ -1,8 +1,8 @@
 //! Fields that do not fit, named as `google.rpc.BadRequest` names them, and the values that several messages share.
 
-use std::{collections::HashSet, fmt::Display, hash::Hash, time::Duration};
+use std::{collections::HashSet, fmt::Display, hash::Hash, str::FromStr, time::Duration};
 
-use tokend_core::time::Timestamp;
+use tokend_core::{credential::refuse_secrets, time::Timestamp};
 
 /// One field that does not fit, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,15 @@ impl Fields {
     /// The value of `field`, or nothing and a violation.
     pub(crate) fn check<T, E: Display>(&mut self, field: &str, value: Result<T, E>) -> Option<T> {
         value.map_err(|error| self.refuse(field, error)).ok()
+    }
+
+    /// The filter in the field of that name; none where it is empty. `None` if it does not fit, or holds a secret.
+    pub(crate) fn filter<F: FromStr<Err: Display>>(&mut self, filter: &str) -> Option<Option<F>> {
+        if filter.is_empty() {
+            return Some(None);
+        }
+        self.check("filter", refuse_secrets(filter))?;
+        self.check("filter", filter.parse()).map(Some)
     }
 
     /// Each value of the repeated `field`, or nothing and a violation for each that does not fit.

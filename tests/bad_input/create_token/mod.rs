@@ -43,7 +43,7 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     let missing = || refused(Code::NotFound, ErrorReason::WorkspaceNotFound);
     let mut parent = rows.field("parent", |request, value: String| request.parent = value);
     chosen_names(&mut parent, values, "workspaces", &values.acme, &missing);
-    words::texts(&mut rows);
+    words::texts(&mut rows, values);
     grants::scopes(&mut rows, values);
     grants::resources(&mut rows, values);
     expiries(&mut rows);

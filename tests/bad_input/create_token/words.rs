@@ -9,11 +9,13 @@ use super::CREATE;
 use crate::{
     case::{Aspect, Expect, Rows, fields},
     descriptors,
+    hostile::UNSEEN,
+    pasted::pasted,
     refusal::may_hold,
     values::Values,
 };
 
-pub(super) fn texts(rows: &mut Rows<'_, CreateTokenRequest>) {
+pub(super) fn texts(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {
     let mut name = rows.field("display_name", |request, value: String| request.display_name = value);
     name.bad(Aspect::Empty, "empty", "");
     for blank in [" ", "\t", "\u{a0}\u{3000}", "\u{2003}"] {
@@ -29,6 +31,13 @@ pub(super) fn texts(rows: &mut Rows<'_, CreateTokenRequest>) {
     name.bad(Aspect::TooLarge, "121 characters, the last one blank", format!("{} ", "x".repeat(120)));
     name.bad(Aspect::TooLarge, "60,000 characters", "x".repeat(60_000));
     name.bad(Aspect::IllFormed, "a control character behind 119 others", format!("{}\u{1}", "x".repeat(119)));
+    for unseen in UNSEEN {
+        name.bad(Aspect::Empty, format!("nothing that can be seen: {unseen:?}"), *unseen);
+        name.good(Aspect::Smallest, format!("one character behind {unseen:?}"), format!("{unseen}x"));
+    }
+    for text in pasted(&values.token.secret) {
+        name.bad(Aspect::Secret, "a token in a text", text);
+    }
     name.good(Aspect::Hostile, "an option", "--help");
     name.last_counts("", "ci");
     name.hostile(&["{}"], |value, hostile| {
@@ -45,6 +54,9 @@ pub(super) fn texts(rows: &mut Rows<'_, CreateTokenRequest>) {
     description.bad(Aspect::TooLarge, "1,001 characters", "x".repeat(1_001));
     description.bad(Aspect::TooLarge, "1,001 characters of four bytes", "🚀".repeat(1_001));
     description.bad(Aspect::IllFormed, "a control character behind 999 others", format!("{}\u{1}", "x".repeat(999)));
+    for text in pasted(&values.admin_key) {
+        description.bad(Aspect::Secret, "a caller key in a text", text);
+    }
     description.last_counts("\u{1b}", "for the pipeline");
     description.hostile(&["{}"], |value, hostile| {
         if may_hold(hostile.class, true) && value.len() < 10_000 { Expect::Accepted } else { fields(&["description"]) }
@@ -77,6 +89,7 @@ pub(super) fn labels(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {
         key.bad(Aspect::IllFormed, text, text);
     }
     key.bad(Aspect::Secret, "a token", values.token.secret.as_str());
+    key.bad(Aspect::Secret, "a part of a token in lower case", values.token.secret[..60].to_lowercase());
     key.hostile_is_bad(&["{}", "a{}"]);
 
     let set = |request: &mut CreateTokenRequest, value: String| request.labels = BTreeMap::from([("team".to_owned(), value)]);
@@ -88,6 +101,9 @@ pub(super) fn labels(rows: &mut Rows<'_, CreateTokenRequest>, values: &Values) {
     value.bad(Aspect::TooLarge, "129 characters", "x".repeat(129));
     value.bad(Aspect::TooLarge, "129 characters of four bytes", "🚀".repeat(129));
     value.bad(Aspect::IllFormed, "a control character behind 127 others", format!("{}\u{7f}", "x".repeat(127)));
+    for text in pasted(&values.token.secret) {
+        value.bad(Aspect::Secret, "a token in a text", text);
+    }
     value.hostile(&["{}"], |value, hostile| {
         if may_hold(hostile.class, false) && value.len() < 1_000 { Expect::Accepted } else { fields(&["labels"]) }
     });

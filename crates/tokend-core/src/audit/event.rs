@@ -2,11 +2,11 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use super::{Chain, EventType, Outcome, RowDigest};
 use crate::{
-    credential::public_len,
+    credential::refuse_secrets,
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
 };
 
-/// Something that happened, as a use case says it. Never holds a secret.
+/// Something that happened, as a use case says it. Never holds a secret: what a client pasted into a reason is cut when it is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// The chain that it belongs to.
@@ -74,7 +74,7 @@ impl FromStr for Actor {
 
     fn from_str(text: &str) -> Result<Self, MalformedActor> {
         let printable = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-        if !printable || !(1..=Self::MAX_LEN).contains(&text.len()) || public_len(text) != text.len() {
+        if !printable || !(1..=Self::MAX_LEN).contains(&text.len()) || refuse_secrets(text).is_err() {
             return Err(MalformedActor);
         }
         Ok(Self(text.to_owned()))

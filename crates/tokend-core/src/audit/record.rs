@@ -1,5 +1,9 @@
 use super::{Chain, ChainHash, Event, Head, Origin, RowAfter, RowDigest};
-use crate::{credential::Kid, keyring::KeyRing, time::Timestamp};
+use crate::{
+    credential::{Kid, without_secrets},
+    keyring::KeyRing,
+    time::Timestamp,
+};
 
 /// An event in its place in the chain, as it is stored. Text as it stands in the database, so that an edited record can be read and
 /// shown to be edited.
@@ -67,8 +71,8 @@ impl Record {
             address: address.map(|address| address.to_string()).unwrap_or_default(),
             resource,
             outcome: outcome.as_str().to_owned(),
-            reason,
-            detail,
+            reason: without_secrets(&reason).into_owned(),
+            detail: without_secrets(&detail).into_owned(),
             row,
             kid: ring.active_kid(),
             previous_hash: head.hash,

@@ -23,9 +23,11 @@ use crate::{
 /// Bytes of the tag.
 pub(crate) const TAG_BYTES: usize = 8;
 
-const HEAD_LEN: usize = 1 + CredentialId::DIGITS;
+/// Characters of kid and id.
+pub(super) const HEAD_LEN: usize = 1 + CredentialId::DIGITS;
 const SECRET_LEN: usize = 3 * DIGITS_64;
-const TAIL_LEN: usize = SECRET_LEN + DIGITS_64 + DIGITS_32;
+/// Characters of secret, tag and checksum.
+pub(super) const TAIL_LEN: usize = SECRET_LEN + DIGITS_64 + DIGITS_32;
 /// Kind letter, `_`, kid and id, `_`, and the tail.
 const LEN_WITHOUT_PREFIX: usize = 2 + HEAD_LEN + 1 + TAIL_LEN;
 
@@ -125,15 +127,6 @@ impl<'a> Unverified<'a> {
 #[must_use]
 pub fn hint(prefix: &Prefix, kind: Kind, kid: Kid, id: CredentialId) -> String {
     format!("{prefix}{}_{kid}{:.3}...", kind.letter(), id.to_string())
-}
-
-/// How much of `text` may be shown: all of it, or what stands before the secret part of something in the shape of a credential.
-pub(crate) fn public_len(text: &str) -> usize {
-    let is_head = |window: &[u8]| {
-        window[0] == b'_' && window[HEAD_LEN + 1] == b'_' && window[1..=HEAD_LEN].iter().all(u8::is_ascii_alphanumeric)
-    };
-    let start = text.as_bytes().windows(HEAD_LEN + 2).position(is_head);
-    start.map_or(text.len(), |start| start + HEAD_LEN + 2)
 }
 
 /// What goes into a credential before the tag and the checksum.

@@ -8,6 +8,8 @@
 //!      checksum              we minted this string                 this row, and the holder knows its secret
 //! ```
 //!
+//! A [search] finds credentials inside other text, and keeps secrets out of it.
+//!
 //! Only a [`Recognized`] token can be asked for a [verdict](crate::verdict).
 
 mod digest;
@@ -15,6 +17,7 @@ mod format;
 mod id;
 mod kid;
 mod prefix;
+mod search;
 mod secret;
 
 pub use digest::SecretDigest;
@@ -22,9 +25,11 @@ pub use format::{Malformed, Unverified, hint};
 pub use id::{CredentialId, MalformedId};
 pub use kid::{Kid, MalformedKid};
 pub use prefix::{MalformedPrefix, Prefix};
+pub use search::{HoldsSecret, credentials_in, refuse_secrets, without_secrets};
 pub use secret::Secret;
 
-pub(crate) use format::{SignedParts, TAG_BYTES, public_len, spell};
+pub(crate) use format::{SignedParts, TAG_BYTES, spell};
+pub(crate) use search::public_len;
 pub(crate) use secret::SecretBytes;
 
 /// What a credential is for: the letter after the installation's prefix.

@@ -37,7 +37,7 @@ impl ListAuditEvents {
         let v1::ListAuditEventsRequest { parent, filter, page_size, page_token } = message;
         let mut fields = Fields::default();
         let chain = chain(&mut fields, &parent);
-        let filter = if filter.is_empty() { Some(None) } else { fields.check("filter", filter.parse()).map(Some) };
+        let filter = fields.filter(&filter);
         let page = Page::from_fields(&mut fields, page_size, page_token);
         fields.finish(chain.zip(filter).zip(page).map(|((chain, filter), page)| Self { chain, filter, page }))
     }

@@ -49,7 +49,7 @@ impl BatchRevokeTokens {
         let mut fields = Fields::default();
         let workspace = fields.check("parent", WorkspaceId::from_name(&parent));
         let chosen = chosen(&mut fields, workspace.as_ref(), &names, &filter);
-        let reason = fields.check("reason", Reason::new(reason));
+        let reason = fields.check("reason", Reason::received_without_secrets(reason));
         let value = workspace.zip(chosen).zip(reason).map(|((workspace, chosen), reason)| Self {
             workspace,
             chosen,
@@ -67,7 +67,7 @@ fn chosen(fields: &mut Fields, workspace: Option<&WorkspaceId>, names: &[String]
             fields.refuse("names", "must name a token, unless filter says which are meant");
             None
         }
-        (0, filter) => fields.check("filter", filter.parse()).map(ChosenTokens::Matching),
+        (0, filter) => fields.filter(filter).flatten().map(ChosenTokens::Matching),
         (1..=MAX_NAMES, "") => named(fields, workspace, names).map(ChosenTokens::Named),
         (count, "") => {
             fields.refuse("names", format_args!("must hold at most {MAX_NAMES} names, it holds {count}"));

@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use tokend_core::{
     caller::{Role, WorkspaceAccess},
     certificate_san::{CertificateSan, MalformedCertificateSan},
+    credential::refuse_secrets,
     name::{CallerId, CallerKeyName, WorkspaceId},
     quote::quoted,
 };
@@ -197,7 +198,10 @@ fn sans(fields: &mut Fields, sans: &[String]) -> Option<Vec<CertificateSan>> {
         fields.refuse("certificate_sans", format_args!("must have at most {MAX_CERTIFICATE_SANS} names, it has {}", sans.len()));
         return None;
     }
-    let parse = |san: &String| san.parse().map_err(|error: MalformedCertificateSan| format!("{error}; it is {}", quoted(san)));
+    let parse = |san: &String| {
+        refuse_secrets(san).map_err(|error| error.to_string())?;
+        san.parse().map_err(|error: MalformedCertificateSan| format!("{error}; it is {}", quoted(san)))
+    };
     let sans: Vec<CertificateSan> = fields.check_each("certificate_sans", sans, parse)?;
     fields.refuse_repeated("certificate_sans", &sans);
     Some(sans)

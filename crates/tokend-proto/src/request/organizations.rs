@@ -40,7 +40,7 @@ impl CreateOrganization {
         let v1::CreateOrganizationRequest { organization_id, display_name } = message;
         let mut fields = Fields::default();
         let id = fields.check("organization_id", organization_id.parse());
-        let display_name = fields.check("display_name", DisplayName::new(display_name));
+        let display_name = fields.check("display_name", DisplayName::received(display_name));
         fields.finish((|| Some(Self { id: id?, display_name: display_name? }))())
     }
 }

@@ -124,13 +124,13 @@ impl CreateToken {
             expiry,
         } = message;
         let workspace = fields.check("parent", WorkspaceId::from_name(&parent));
-        let display_name = fields.check("display_name", DisplayName::new(display_name));
-        let description = fields.check("description", Description::new(description));
+        let display_name = fields.check("display_name", DisplayName::received(display_name));
+        let description = fields.check("description", Description::received(description));
         let scopes = grant(&mut fields, &scopes, catalog);
         let resource = bound_resource(&mut fields, workspace.as_ref(), resource);
         let expiry = chosen_expiry(&mut fields, workspace.as_ref(), expiry);
         let allowed_addresses = allowed_addresses(&mut fields, &allowed_cidrs);
-        let labels = fields.check("labels", Labels::new(labels));
+        let labels = fields.check("labels", Labels::received(labels));
         fields.finish((|| {
             Some(Self {
                 workspace: workspace?,
@@ -170,7 +170,7 @@ impl RevokeToken {
         let v1::RevokeTokenRequest { name, reason, no_wait } = message;
         let mut fields = Fields::default();
         let name = fields.check("name", name.parse());
-        let reason = fields.check("reason", Reason::new(reason));
+        let reason = fields.check("reason", Reason::received_without_secrets(reason));
         fields.finish(name.zip(reason).map(|(name, reason)| Self { name, reason, no_wait }))
     }
 }
@@ -184,7 +184,7 @@ impl ListTokens {
         let v1::ListTokensRequest { parent, filter, page_size, page_token } = message;
         let mut fields = Fields::default();
         let workspace = fields.check("parent", WorkspaceId::from_name(&parent));
-        let filter = if filter.is_empty() { Some(None) } else { fields.check("filter", filter.parse()).map(Some) };
+        let filter = fields.filter(&filter);
         let page = Page::from_fields(&mut fields, page_size, page_token);
         fields.finish(workspace.zip(filter).zip(page).map(|((workspace, filter), page)| Self { workspace, filter, page }))
     }

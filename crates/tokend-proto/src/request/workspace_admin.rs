@@ -70,7 +70,7 @@ impl CreateWorkspace {
         let v1::CreateWorkspaceRequest { workspace_id, display_name, organization } = message;
         let mut fields = Fields::default();
         let id = fields.check("workspace_id", workspace_id.parse());
-        let display_name = fields.check("display_name", DisplayName::new(display_name));
+        let display_name = fields.check("display_name", DisplayName::received(display_name));
         let organization = match organization.as_str() {
             "" => Some(None),
             name => fields.check("organization", OrganizationId::from_name(name).map(Some)),
