@@ -16,5 +16,6 @@ mod revocations_file;
 mod serve;
 mod shutdown;
 mod slow_connections;
+mod sqlite_file;
 mod standby;
 mod usage;
