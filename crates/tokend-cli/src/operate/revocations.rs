@@ -112,7 +112,8 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
 
 async fn open(config: ConfigArgs, storage: StorageArgs, clock: Clock) -> Result<Store, Failure> {
     let Storage { keyring, store, .. } = patient(storage.resolve_for_command(&mut config.read()?));
-    Ok(Store::open(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?)
+    // Nothing is changed, so that a standby will do.
+    Ok(Store::open_to_read(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?)
 }
 
 fn patient(mut storage: Storage) -> Storage {

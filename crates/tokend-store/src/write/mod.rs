@@ -21,6 +21,7 @@ pub(crate) mod audit;
 mod callers;
 mod endings;
 mod keys;
+mod locked;
 mod notice_plans;
 mod notices;
 mod organizations;
@@ -30,11 +31,11 @@ mod usage;
 mod workspaces;
 
 pub use keys::{LiveCredentials, Renewed, RowPlace, SealedTable};
+pub use locked::Locked;
 pub use notices::{Duty, Noted};
 pub use requests::{RecordedRequest, RequestKey};
 
 use std::{
-    ops::Deref,
     pin::Pin,
     sync::{
         Arc, Mutex,
@@ -88,13 +89,6 @@ pub struct WriteTx {
     failed: AtomicBool,
     /// Given back after the transaction has ended.
     _turn: Turn,
-}
-
-/// A row as it was read under its lock. A change is applied to it only where its MAC is still the one read here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Locked<T> {
-    row: T,
-    mac: RowMac,
 }
 
 /// What became of an insertion.
@@ -374,25 +368,6 @@ struct FailureIgnored;
 #[derive(Debug, thiserror::Error)]
 #[error("a verdict was to be ended without a revision")]
 struct EndingWithoutRevision;
-
-impl<T> Locked<T> {
-    pub(crate) const fn new(row: T, mac: RowMac) -> Self {
-        Self { row, mac }
-    }
-
-    /// The row itself.
-    pub fn into_inner(self) -> T {
-        self.row
-    }
-}
-
-impl<T> Deref for Locked<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.row
-    }
-}
 
 impl std::fmt::Debug for WriteTx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
