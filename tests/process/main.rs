@@ -19,5 +19,6 @@ mod serve;
 mod settings;
 mod shutdown;
 mod slow_connections;
+mod sqlite_file;
 mod standby;
 mod usage;

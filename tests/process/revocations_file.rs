@@ -10,11 +10,7 @@ use tokend_tests::{Backup, Installation, Process, on_both_databases, question, t
 
 use crate::restore::{exported, file, lines, restore, serve};
 
-on_both_databases!(
-    a_crash_between_the_change_and_the_export_loses_nothing,
-    an_export_that_can_not_be_relied_on_changes_nothing,
-    two_servers_do_not_share_a_file,
-);
+on_both_databases!(a_crash_between_the_change_and_the_export_loses_nothing, an_export_that_can_not_be_relied_on_changes_nothing,);
 
 async fn a_crash_between_the_change_and_the_export_loses_nothing(installation: Installation) {
     let admin_key = installation.init().await;
@@ -99,11 +95,19 @@ async fn an_export_that_can_not_be_relied_on_changes_nothing(installation: Insta
     assert_eq!(server.verdict(question(&tokens[3].secret, &acme, &[])).await.decision(), Decision::Allow);
 }
 
-async fn two_servers_do_not_share_a_file(installation: Installation) {
-    let admin_key = installation.init().await;
-    let _server = serve(&installation, &admin_key).await;
-    let mut second = installation.command_on_data(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
-    second.arg("--revocations-file").arg(file(&installation));
-    let sentence = Process::spawn(second, "").finish().await.failed_with_a_sentence();
-    assert!(sentence.contains("another server writes"), "{sentence}");
+mod of_several_servers {
+    use tokend_tests::on_postgres;
+
+    use super::*;
+
+    on_postgres!(two_servers_do_not_share_a_file);
+
+    async fn two_servers_do_not_share_a_file(installation: Installation) {
+        let admin_key = installation.init().await;
+        let _server = serve(&installation, &admin_key).await;
+        let mut second = installation.command_on_data(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
+        second.arg("--revocations-file").arg(file(&installation));
+        let sentence = Process::spawn(second, "").finish().await.failed_with_a_sentence();
+        assert!(sentence.contains("another server writes"), "{sentence}");
+    }
 }

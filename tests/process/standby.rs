@@ -12,6 +12,7 @@ use tonic::Code;
 on_postgres!(
     serve_refuses_a_server_that_accepts_no_writes,
     a_standby_gives_no_verdict,
+    revocations_are_exported_from_a_standby,
     a_server_that_stops_accepting_writes_gives_no_verdict,
     of_several_servers_the_primary_is_used_before_and_after_a_failover,
     a_revocation_that_no_standby_has_is_not_acknowledged,
@@ -109,6 +110,22 @@ async fn a_standby_gives_no_verdict(installation: Installation) {
     proxy.lead_to(primary.address());
     becomes_ready(&server).await;
     is_denied(&server, &question).await;
+}
+
+/// What is only read can be read there.
+async fn revocations_are_exported_from_a_standby(installation: Installation) {
+    let Some(primary) = Node::start() else { return };
+    let standby = primary.standby();
+    let installation = installation.on_database(primary.url());
+    let server = installation.start().await;
+    let (name, _) = token(&server).await;
+    revoke(&server, &name).await.expect("the primary is there");
+    let installation = installation.on_database(standby.url());
+    eventually("the standby has it", async || {
+        let exported = installation.run_on_data(["export-revocations"]).await;
+        (exported.status.success() && exported.stdout.contains(&name)).then_some(())
+    })
+    .await;
 }
 
 /// The connections that it had work on: what was open before is no better than a new one.

@@ -183,7 +183,7 @@ impl Server {
         let failures = FailedAuthentications::new(&limits, clock.clone());
         let usage = Arc::new(usage::Recorder::new(&telemetry));
         let way = webhook.map(|settings| webhook::Way::open(settings, clock.clone())).transpose()?;
-        let store = Store::open(&store, roots, clock.clone()).await?;
+        let store = Store::open_alone(&store, roots, clock.clone()).await?;
         let revocations_file = match revocations_file {
             Some(path) => Some(RevocationsFile::open(&path, &store).await?),
             None => None,

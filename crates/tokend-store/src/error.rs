@@ -111,6 +111,13 @@ pub(crate) fn is_of_server(error: &DbErr) -> bool {
     }
 }
 
+/// Whether another process has locked the SQLite file.
+pub(crate) fn is_locked(error: &DbErr) -> bool {
+    let Some(sqlx::Error::Database(error)) = driver_error(error) else { return false };
+    let code = error.code().filter(|code| !is_sqlstate(code)).and_then(|code| code.parse::<u32>().ok());
+    code.is_some_and(|code| code & 0xff == SQLITE_BUSY)
+}
+
 fn driver_error(error: &DbErr) -> Option<&sqlx::Error> {
     match error {
         DbErr::Conn(RuntimeErr::SqlxError(error))

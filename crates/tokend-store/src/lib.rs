@@ -33,7 +33,7 @@ mod store;
 mod verify;
 mod write;
 
-pub use database::is_in_use;
+pub use database::{is_in_use, leftover_log};
 pub use error::StoreError;
 pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use keys::StoredKey;

@@ -115,6 +115,14 @@ pub enum OpenError {
         /// Which of the two it is.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// Another process has the SQLite file to itself.
+    #[error(
+        "another process serves from {database} or restores it, and a SQLite file is for one server at a time; stop every server first, or use PostgreSQL for several"
+    )]
+    Served {
+        /// The file.
+        database: String,
+    },
     /// The thread on which the database is spoken to could not be started.
     #[error("can't start the thread for the database: {0}; check this process's limits")]
     NoThread(std::io::Error),

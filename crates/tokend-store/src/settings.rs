@@ -17,7 +17,8 @@ pub struct Settings {
     pub pool_wait: Duration,
     /// PostgreSQL: how long opening a connection may take, for each server that the URL names. Default: 5 s.
     pub connect_timeout: Duration,
-    /// How long a write waits for other writes: for its turn, and on SQLite for other processes' locks. Default: 5 s.
+    /// How long a write waits for other writes: for its turn, and on SQLite for other processes' locks. Default: 4 s,
+    /// less than a call may take.
     pub write_wait: Duration,
     /// PostgreSQL: how long a write waits for a row's lock. Default: 1.5 s, longer than the second after which PostgreSQL ends the
     /// transaction of a paused process that holds it.
@@ -52,7 +53,7 @@ impl Settings {
             max_waiting: 2_048,
             pool_wait: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(5),
-            write_wait: Duration::from_secs(5),
+            write_wait: Duration::from_secs(4),
             lock_timeout: Duration::from_millis(1_500),
             statement_timeout: Duration::from_secs(2),
             allow_unsafe_durability: false,

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use sea_orm::{
@@ -29,7 +30,7 @@ use crate::{
     open_error::OpenError,
     pool::Pool,
     row::{Judge, RefusedRows},
-    settings::Settings,
+    settings::{KeysLock, Settings},
     write::WriteTx,
 };
 
@@ -37,6 +38,9 @@ use crate::{
 const NOW: &str = "now";
 /// PostgreSQL: whether the server is a standby or accepts no writes.
 const NO_WRITES: &str = "no_writes";
+
+/// How many times as long as for a connection an answer waits for the floor under time: it waits for an answer that is read, too.
+const TIME_FLOOR_WAITS: u32 = 2;
 
 /// Everything that tokend keeps. Cheap to clone: all clones are the same store.
 #[derive(Clone)]
@@ -74,7 +78,20 @@ impl Store {
     /// # Errors
     /// [`OpenError`], one sentence for the operator.
     pub async fn open(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
+        Self::open_for(settings, roots, clock, Purpose::Change).await
+    }
+
+    /// Opens an initialized database as [`open`](Self::open) does, and keeps a SQLite file from every other process that opens it in this
+    /// way, until the store is closed: to serve from it, or to change what servers must not see half-done.
+    ///
+    /// # Errors
+    /// [`OpenError`], one sentence for the operator.
+    pub async fn open_alone(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
+        Self::open_for(settings, roots, clock, Purpose::Serve).await
+    }
+
+    async fn open_for(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
+        let store = Self::connect(settings, roots, clock, purpose).await?;
         // By the lane that waits for a connection: a start may take its time.
         match store.reserved().check().await {
             Ok(()) => Ok(store),
@@ -91,7 +108,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`], one sentence for the operator.
     pub async fn inspect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
+        let store = Self::connect(settings, roots, clock, Purpose::Change).await?;
         match store.reserved().run(crate::installation::check).await {
             Ok(()) | Err(OpenError::WrongKeyRing { .. }) => Ok(store),
             Err(error) => {
@@ -203,11 +220,11 @@ impl Store {
         if !shared.is_sqlite() || shared.time_floor.load(Ordering::Acquire) >= floor.unix_micros() {
             return Ok(());
         }
-        self.write(move |tx: &WriteTx| {
-            Box::pin(async move {
-                tx.raise_time_floor(floor);
-                Ok(())
-            })
+        self.run(move |shared| async move {
+            let patience = TIME_FLOOR_WAITS * shared.settings.pool_wait;
+            let tx = WriteTx::begin(shared, KeysLock::Shared, patience).await?;
+            tx.raise_time_floor(floor);
+            tx.store_time_and_commit().await
         })
         .await
     }
@@ -274,8 +291,12 @@ impl Shared {
     }
 
     /// Waits for the turn to write.
-    pub(crate) async fn turn(&self) -> Result<Turn, StoreError> {
-        self.turns.take(self.settings.write_wait).await
+    pub(crate) async fn turn(&self, patience: Duration) -> Result<Turn, StoreError> {
+        self.turns.take(patience).await
+    }
+
+    pub(crate) const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Reads database time in a statement of its own.

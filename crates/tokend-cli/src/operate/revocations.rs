@@ -74,10 +74,19 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
     logging::start(Level::Error, Format::Pretty);
     let Storage { keyring, store: settings, .. } = patient(storage.resolve_for_command(&mut config.read()?)?);
     let roots = Arc::new(keyring_file::read(&keyring)?);
+    // Before anything opens the database, which takes the log in.
+    let log = tokend_store::leftover_log(&settings)?;
     if tokend_store::is_in_use(&settings).await? {
         return Err(Failure::Other("other processes use the database; stop every server first, and try again".to_owned()));
     }
-    let store = Store::open(&settings, roots, clock).await?;
+    if let Some(log) = log {
+        note(&format!(
+            "{} was there, and SQLite takes it for a part of the database. If it was left over by the database that the backup replaced, \
+             the result is neither of the two: delete it and the -shm file, put the backup in place again, and repeat this.",
+            log.display()
+        ));
+    }
+    let store = Store::open_alone(&settings, roots, clock).await?;
     let restored = match (&revocations, revoke_all) {
         (Some(path), _) => restore::from_export(&store, path).await,
         (None, true) => restore::revoking_all(&store).await,
@@ -104,7 +113,8 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
 
 async fn open(config: ConfigArgs, storage: StorageArgs, clock: Clock) -> Result<Store, Failure> {
     let Storage { keyring, store, .. } = patient(storage.resolve_for_command(&mut config.read()?)?);
-    Ok(Store::open(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?)
+    // Nothing is changed, so that a standby will do.
+    Ok(Store::open_to_read(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?)
 }
 
 fn patient(mut storage: Storage) -> Storage {

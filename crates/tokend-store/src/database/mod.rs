@@ -10,7 +10,10 @@ mod hosts;
 mod postgres;
 mod sqlite;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::migrate::MigrateError;
@@ -26,8 +29,10 @@ use crate::{
 /// What a database is opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To serve from: it must be there and initialized.
+    /// To serve from: it must be there and initialized, and no other server may use a SQLite file at the same time.
     Serve,
+    /// To be changed, beside servers where there are any: it must be there and initialized.
+    Change,
     /// To be initialized: it may be missing or empty.
     Initialize,
     /// To be looked at, and not changed: it must be there, initialized, and up to date.
@@ -53,11 +58,14 @@ pub(crate) fn connections(settings: &Settings) -> u32 {
 /// Finds out whose the database is and brings its schema up to date; connections can then be opened to it.
 pub(crate) async fn open(settings: &Settings, purpose: Purpose) -> Result<Target, OpenError> {
     let migrate = (settings.migrate && purpose != Purpose::Read) || purpose == Purpose::Initialize;
-    let place = Place::of(settings)?.opened_for(purpose);
-    match &place {
+    let mut place = Place::of(settings)?.opened_for(purpose);
+    match &mut place {
         Place::Sqlite(file) => {
             if purpose == Purpose::Initialize {
                 file.create()?;
+            }
+            if purpose == Purpose::Serve {
+                file.lock()?;
             }
             file.prepare(purpose, migrate).await?;
         }
@@ -71,8 +79,8 @@ pub(crate) async fn open(settings: &Settings, purpose: Purpose) -> Result<Target
 /// Brings an existing schema up to date.
 pub(crate) async fn migrate(settings: &Settings) -> Result<SchemaStatus, OpenError> {
     match Place::of(settings)? {
-        Place::Sqlite(file) => file.prepare(Purpose::Serve, true).await,
-        Place::Postgres(server) => server.prepare(Purpose::Serve, true, true).await,
+        Place::Sqlite(file) => file.prepare(Purpose::Change, true).await,
+        Place::Postgres(server) => server.prepare(Purpose::Change, true, true).await,
     }
 }
 
@@ -84,6 +92,17 @@ pub async fn is_in_use(settings: &Settings) -> Result<bool, OpenError> {
     match Place::of(settings)? {
         Place::Sqlite(file) => file.is_in_use().await,
         Place::Postgres(server) => server.is_in_use().await,
+    }
+}
+
+/// Where a log of changes stands beside a SQLite file, which SQLite takes for a part of it. A server that has ended leaves none.
+///
+/// # Errors
+/// [`OpenError`], one sentence for the operator.
+pub fn leftover_log(settings: &Settings) -> Result<Option<PathBuf>, OpenError> {
+    match Place::of(settings)? {
+        Place::Sqlite(file) => Ok(file.leftover_log()),
+        Place::Postgres(_) => Ok(None),
     }
 }
 
@@ -149,7 +168,8 @@ impl Place {
     fn of(settings: &Settings) -> Result<Self, OpenError> {
         match settings.url.split_once(':') {
             Some(("sqlite", path)) => {
-                sqlite::File::at(path.strip_prefix("//").unwrap_or(path), settings.write_wait).map(Self::Sqlite)
+                let waits = sqlite::Waits { opening: settings.write_wait, statement: settings.pool_wait.min(settings.write_wait) };
+                sqlite::File::at(path.strip_prefix("//").unwrap_or(path), waits).map(Self::Sqlite)
             }
             Some(("postgres" | "postgresql", _)) => postgres::Server::at(settings).map(|server| Self::Postgres(Box::new(server))),
             _ => Err(OpenError::BadUrl { problem: "it starts with neither sqlite: nor postgres:".to_owned() }),

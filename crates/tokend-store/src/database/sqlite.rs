@@ -1,5 +1,5 @@
 use std::{
-    fs::{self, OpenOptions, Permissions},
+    fs::{self, OpenOptions, Permissions, TryLockError},
     io::{ErrorKind, Read},
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::PathBuf,
@@ -32,14 +32,24 @@ const MODE: u32 = 0o600;
 /// A database file.
 pub(crate) struct File {
     path: PathBuf,
-    /// How long a statement waits for locks of other connections.
-    busy_timeout: Duration,
+    waits: Waits,
     /// Whether it is opened to be read alone.
     read_only: bool,
+    /// Keeps other servers away for as long as it is open.
+    lock: Option<fs::File>,
+}
+
+/// How long to wait for locks of other connections.
+#[derive(Clone, Copy)]
+pub(super) struct Waits {
+    /// When the file is opened.
+    pub(super) opening: Duration,
+    /// For each statement after that. Whoever begins to write tries again for longer.
+    pub(super) statement: Duration,
 }
 
 impl File {
-    pub(super) fn at(path: &str, busy_timeout: Duration) -> Result<Self, OpenError> {
+    pub(super) fn at(path: &str, waits: Waits) -> Result<Self, OpenError> {
         let bad = |problem: &str| OpenError::BadUrl { problem: problem.to_owned() };
         match path {
             "" => Err(bad("the path is missing")),
@@ -48,7 +58,7 @@ impl File {
             _ if path.contains('?') => Err(bad("a SQLite path takes no parameters and may not contain a ?")),
             // Absolute, so that no relative path is taken for a file: URI.
             _ => match std::path::absolute(path) {
-                Ok(path) => Ok(Self { path, busy_timeout, read_only: false }),
+                Ok(path) => Ok(Self { path, waits, read_only: false, lock: None }),
                 Err(error) => Err(OpenError::BadUrl { problem: error.to_string() }),
             },
         }
@@ -75,6 +85,38 @@ impl File {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(self.cannot_open(error)),
         }
+    }
+
+    /// Takes the lock that one server has at a time: on a file beside the database, which stays. The lock ends with the process.
+    pub(super) fn lock(&mut self) -> Result<(), OpenError> {
+        if !self.path.exists() {
+            return Err(OpenError::NotInitialized { database: self.name() });
+        }
+        let path = self.beside("lock");
+        let cannot_lock =
+            |error: &dyn std::error::Error| OpenError::CannotOpenFile { path: path.clone(), problem: error.to_string() };
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(MODE).open(&path);
+        let file = file.map_err(|error| cannot_lock(&error))?;
+        match file.try_lock() {
+            Ok(()) => self.lock = Some(file),
+            Err(TryLockError::WouldBlock) => return Err(OpenError::Served { database: self.name() }),
+            Err(TryLockError::Error(error)) => return Err(cannot_lock(&error)),
+        }
+        Ok(())
+    }
+
+    /// The log of changes beside the file, if there is something in it.
+    pub(super) fn leftover_log(&self) -> Option<PathBuf> {
+        let log = self.beside("wal");
+        fs::metadata(&log).is_ok_and(|log| log.len() > 0).then_some(log)
+    }
+
+    /// The path of the file that is named like the database and `-`, and then this.
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-");
+        path.push(suffix);
+        path.into()
     }
 
     /// Finds out whose the file is and brings its schema up to date.
@@ -113,7 +155,7 @@ impl File {
     }
 
     pub(super) async fn open_connection(&self) -> Result<Connection, ConnectError> {
-        Ok(Connection::Sqlite(self.options().connect().await?))
+        Ok(Connection::Sqlite(self.options().busy_timeout(self.waits.statement).connect().await?))
     }
 
     fn options(&self) -> SqliteConnectOptions {
@@ -121,7 +163,7 @@ impl File {
             .filename(&self.path)
             .create_if_missing(false)
             .read_only(self.read_only)
-            .busy_timeout(self.busy_timeout)
+            .busy_timeout(self.waits.opening)
             .foreign_keys(true)
             // With WAL: COMMIT returns when the log is on disk.
             .synchronous(SqliteSynchronous::Full)

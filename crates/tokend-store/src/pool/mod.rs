@@ -10,11 +10,14 @@
 //!   than that, and goes on when the call has given up.
 
 mod connection;
+mod lease;
 mod transaction;
 mod warnings;
 
 pub(crate) use connection::{Connection, NotPrimary, check_primary, is_not_primary};
 pub(crate) use transaction::{Begin, Transaction};
+
+use lease::{Lease, Pooled};
 
 use std::{
     fmt,
@@ -25,7 +28,7 @@ use std::{
 use sea_orm::{
     ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement, entity::prelude::async_trait::async_trait,
 };
-use tokend_core::clock::{BootTime, Clock};
+use tokend_core::clock::Clock;
 use tokio::{
     sync::{Notify, Semaphore},
     time::{sleep, timeout},
@@ -33,14 +36,10 @@ use tokio::{
 
 use crate::{
     database::{self, Target},
-    error::{closes_connection, is_of_server},
+    error::closes_connection,
     settings::Settings,
 };
 
-/// A connection that was unused for longer than this is checked before it is used.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// A connection that was opened longer ago than this is replaced once it is not in use.
-const LONGEST_LIFE: Duration = Duration::from_secs(30 * 60);
 /// The pauses between attempts to open a connection: from the first to the longest, each twice the one before.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(500));
 /// Connections that are kept open although nobody needs them.
@@ -62,8 +61,8 @@ struct Inner {
     state: Mutex<State>,
     /// A permit for each connection in [`State::unused`]; closed with the pool.
     available: Semaphore,
-    /// Notified when a lease of a closed pool ends.
-    returned: Notify,
+    /// Notified when a lease or an attempt to open a connection ends.
+    ended: Notify,
 }
 
 #[derive(Default)]
@@ -77,20 +76,6 @@ struct State {
     is_closed: bool,
     /// Why the last attempt to open a connection failed, if no later one succeeded.
     problem: Option<String>,
-}
-
-struct Pooled {
-    connection: Connection,
-    opened: BootTime,
-    used: BootTime,
-    /// [`Target::generation`] when it was opened.
-    generation: u64,
-}
-
-/// A connection of a pool. It is closed when this is dropped; [`give_back`](Self::give_back) keeps it.
-pub(crate) struct Lease {
-    pooled: Option<Pooled>,
-    pool: Pool,
 }
 
 /// No connection became available in time.
@@ -111,7 +96,7 @@ impl Pool {
             wait: settings.pool_wait,
             state: Mutex::default(),
             available: Semaphore::new(0),
-            returned: Notify::new(),
+            ended: Notify::new(),
         };
         let pool = Self { inner: Arc::new(inner) };
         pool.open_if_needed();
@@ -121,7 +106,7 @@ impl Pool {
     /// Waits for the first connection, at most `wait`.
     pub(crate) async fn warm_up(&self, wait: Duration) {
         if let Ok(lease) = self.lease_within(wait).await {
-            lease.give_back();
+            lease.give_back().await;
         }
     }
 
@@ -167,8 +152,8 @@ impl Pool {
         for pooled in unused {
             pooled.connection.close().await;
         }
-        while self.state().leased > 0 {
-            self.inner.returned.notified().await;
+        while self.state().is_busy(self.inner.target.is_sqlite()) {
+            self.inner.ended.notified().await;
         }
     }
 
@@ -183,7 +168,7 @@ impl Pool {
                 state.leased += 1;
                 pooled
             };
-            let mut lease = Lease { pooled: Some(pooled), pool: self.clone() };
+            let mut lease = Lease::new(pooled, self.clone());
             if lease.is_usable().await {
                 return Ok(lease);
             }
@@ -206,42 +191,47 @@ impl Pool {
         loop {
             let generation = self.inner.target.generation();
             let opened = self.inner.target.connect().await;
-            let now = self.inner.clock.boot_time();
             let problem = match opened {
                 Ok(connection) => {
-                    self.state().opening -= 1;
-                    return self.put(Pooled { connection, opened: now, used: now, generation });
+                    let now = self.inner.clock.boot_time();
+                    if let Err(pooled) = self.keep(Pooled { connection, opened: now, used: now, generation }) {
+                        pooled.connection.close().await;
+                    }
+                    break;
                 }
                 Err(error) => error.to_string(),
             };
-            {
-                let mut state = self.state();
-                if state.problem.as_ref() != Some(&problem) {
-                    tracing::warn!(%problem, "can't connect to the database; trying again");
-                }
-                state.problem = Some(problem);
-            }
+            self.report(problem);
             sleep(pause).await;
             pause = (pause * 2).min(PAUSES.1);
-            let mut state = self.state();
-            state.opening -= 1;
-            if !state.needs_connection(self.inner.size) {
-                return;
+            if !self.state().needs_this_one(self.inner.size) {
+                break;
             }
-            state.opening += 1;
         }
+        self.state().opening -= 1;
+        self.inner.ended.notify_one();
     }
 
-    /// Takes a connection in that works and is outside of a transaction.
-    fn put(&self, pooled: Pooled) {
+    /// Logs why a connection was not opened, once for each reason in a row, and tells it to those who wait in vain.
+    fn report(&self, problem: String) {
+        let mut state = self.state();
+        if state.problem.as_ref() != Some(&problem) {
+            tracing::warn!(%problem, "can't connect to the database; trying again");
+        }
+        state.problem = Some(problem);
+    }
+
+    /// Takes a connection in that works and is outside of a transaction. Hands it back if the pool is closed.
+    fn keep(&self, pooled: Pooled) -> Result<(), Pooled> {
         let mut state = self.state();
         if state.is_closed {
-            return;
+            return Err(pooled);
         }
         state.problem = None;
         state.unused.push(pooled);
         drop(state);
         self.inner.available.add_permits(1);
+        Ok(())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -260,6 +250,20 @@ impl State {
         let is_wanted = self.waiting > unused.saturating_add(self.opening) || open < WARM;
         !self.is_closed && open < size && is_wanted
     }
+
+    /// Whether a connection that is being opened is still needed.
+    fn needs_this_one(&mut self, size: u32) -> bool {
+        self.opening -= 1;
+        let is_needed = self.needs_connection(size);
+        self.opening += 1;
+        is_needed
+    }
+
+    /// Whether a closed pool still has connections. On SQLite those count that are being opened: the last one that is closed empties
+    /// the write-ahead log.
+    fn is_busy(&self, is_sqlite: bool) -> bool {
+        self.leased > 0 || (is_sqlite && self.opening > 0)
+    }
 }
 
 /// Counts a call that waits.
@@ -276,86 +280,6 @@ impl<'a> Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.state().waiting -= 1;
-    }
-}
-
-impl Lease {
-    /// Whether the connection can still be used: it is of this generation, not too old, and works.
-    async fn is_usable(&mut self) -> bool {
-        let now = self.pool.inner.clock.boot_time();
-        let generation = self.pool.inner.target.generation();
-        let Some(pooled) = &mut self.pooled else { return false };
-        if pooled.generation != generation || now.saturating_since(pooled.opened) > LONGEST_LIFE {
-            return false;
-        }
-        if now.saturating_since(pooled.used) <= TRUSTED_FOR {
-            return true;
-        }
-        match pooled.connection.check().await {
-            Ok(()) => true,
-            Err(error) => {
-                tracing::warn!(%error, "a connection to the database is replaced");
-                if is_not_primary(&error) {
-                    self.pool.inner.target.end_generation(pooled.generation);
-                }
-                false
-            }
-        }
-    }
-
-    /// Does `work` with the connection.
-    async fn with<T>(&mut self, work: impl AsyncFnOnce(&mut Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
-        let Some(pooled) = &mut self.pooled else { return Err(driver_error(sqlx::Error::PoolClosed)) };
-        let done = work(&mut pooled.connection).await;
-        if done.as_ref().is_err_and(is_of_server) {
-            self.pool.inner.target.end_generation(pooled.generation);
-        }
-        done
-    }
-
-    fn is_sqlite(&self) -> bool {
-        self.pool.inner.target.is_sqlite()
-    }
-
-    /// Keeps the connection for others. Only for one that is outside of a transaction and works.
-    fn give_back(mut self) {
-        if let Some(pooled) = self.pooled.take() {
-            let used = self.pool.inner.clock.boot_time();
-            self.pool.state().leased -= 1;
-            self.pool.put(Pooled { used, ..pooled });
-            self.pool.inner.returned.notify_one();
-        }
-    }
-
-    /// Closes the connection, and waits until it is closed: then nothing that was begun on it holds a lock.
-    async fn close(mut self) {
-        if let Some(pooled) = self.pooled.take() {
-            let _ended = Ended(&self.pool);
-            pooled.connection.close().await;
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if let Some(pooled) = self.pooled.take() {
-            drop(pooled);
-            drop(Ended(&self.pool));
-        }
-    }
-}
-
-/// Counts, when dropped, a lease whose connection was closed, and has it replaced if it is needed.
-struct Ended<'a>(&'a Pool);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.state().leased -= 1;
-        self.0.inner.returned.notify_one();
-        // Where the runtime has ended, nobody waits.
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.0.open_if_needed();
-        }
     }
 }
 
@@ -390,7 +314,7 @@ impl Pool {
         let done = lease.with(work).await;
         match &done {
             Err(error) if closes_connection(error) => lease.close().await,
-            _ => lease.give_back(),
+            _ => lease.give_back().await,
         }
         done
     }

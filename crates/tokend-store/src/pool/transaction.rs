@@ -17,7 +17,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statem
 use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tokio::sync::Mutex;
 
-use super::{Connection, Lease, driver_error, warnings::watched};
+use super::{Connection, driver_error, lease::Lease, warnings::watched};
 
 /// What a transaction is begun for.
 pub(crate) enum Begin {
@@ -98,7 +98,7 @@ impl Transaction {
 async fn end(mut lease: Lease, statements: &'static str) -> Result<(), DbErr> {
     let ended = boundary(&mut lease, statements).await;
     match &ended {
-        Ok(()) => lease.give_back(),
+        Ok(()) => lease.give_back().await,
         Err(_) => lease.close().await,
     }
     ended

@@ -23,6 +23,7 @@ pub(crate) mod audit;
 mod callers;
 mod endings;
 mod keys;
+mod locked;
 mod notice_plans;
 mod notices;
 mod organizations;
@@ -33,16 +34,17 @@ mod workspaces;
 
 pub use acting::CallerHold;
 pub use keys::{LiveCredentials, Renewed, RowPlace, SealedTable};
+pub use locked::Locked;
 pub use notices::{Duty, Noted};
 pub use requests::{RecordedRequest, RequestKey};
 
 use std::{
-    ops::Deref,
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
+    time::Duration,
 };
 
 use sea_orm::{
@@ -57,11 +59,11 @@ use tokend_core::{
     row_mac::{RowMac, Sealed},
     time::Timestamp,
 };
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::sleep};
 
 use crate::{
     entity::feed,
-    error::StoreError,
+    error::{StoreError, is_locked},
     keys as known_keys,
     lane::Turn,
     pool::{Begin, Transaction},
@@ -69,6 +71,9 @@ use crate::{
     settings::KeysLock,
     store::{Shared, Store},
 };
+
+/// SQLite: the pause between attempts to begin while another process writes.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a closure given to [`Store::write`] returns.
 pub type Work<'tx, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'tx>>;
@@ -87,13 +92,6 @@ pub struct WriteTx {
     failed: AtomicBool,
     /// Given back after the transaction has ended.
     _turn: Turn,
-}
-
-/// A row as it was read under its lock. A change is applied to it only where its MAC is still the one read here.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Locked<T> {
-    row: T,
-    mac: RowMac,
 }
 
 /// What became of an insertion.
@@ -122,12 +120,9 @@ impl Store {
     {
         self.run(|shared| async move {
             let (value, tx) = WriteTx::perform(shared, KeysLock::Shared, work).await?;
-            let done = match tx.has_endings() {
-                true => Err(StoreError::refused(EndingWithoutRevision)),
-                false => tx.store_time().await,
-            };
+            let done = if tx.has_endings() { Err(StoreError::refused(EndingWithoutRevision)) } else { Ok(()) };
             let ((), tx) = tx.unless_failed(done).await?;
-            tx.commit().await?;
+            tx.store_time_and_commit().await?;
             Ok(value)
         })
         .await
@@ -169,9 +164,7 @@ impl Store {
     {
         self.run(|shared| async move {
             let (value, tx) = WriteTx::perform(shared, KeysLock::Exclusive, work).await?;
-            let done = tx.store_time().await;
-            let ((), tx) = tx.unless_failed(done).await?;
-            tx.commit().await?;
+            tx.store_time_and_commit().await?;
             Ok(value)
         })
         .await
@@ -193,7 +186,8 @@ impl WriteTx {
         F: for<'tx> FnOnce(&'tx Self) -> Work<'tx, T, E>,
         E: From<StoreError>,
     {
-        let tx = Self::begin(shared, keys).await?;
+        let patience = shared.settings().write_wait;
+        let tx = Self::begin(shared, keys, patience).await?;
         let done = work(&tx).await;
         tx.unless_failed(done).await
     }
@@ -209,9 +203,19 @@ impl WriteTx {
         }
     }
 
-    async fn begin(shared: Arc<Shared>, keys: KeysLock) -> Result<Self, StoreError> {
-        let turn = shared.turn().await?;
-        let tx = shared.connection.begin(Begin::Write { postgres: shared.settings().postgres_transaction(keys) }).await?;
+    /// Begins, after waiting at most `patience` for other writes of this process and then, on SQLite, of others.
+    pub(crate) async fn begin(shared: Arc<Shared>, keys: KeysLock, patience: Duration) -> Result<Self, StoreError> {
+        let waits_since = shared.clock().boot_time();
+        let turn = shared.turn(patience).await?;
+        let tx = loop {
+            let postgres = shared.settings().postgres_transaction(keys);
+            match shared.connection.begin(Begin::Write { postgres }).await {
+                Err(error) if is_locked(&error) && shared.clock().boot_time().saturating_since(waits_since) < patience => {
+                    sleep(LOCK_PAUSE).await;
+                }
+                begun => break begun?,
+            }
+        };
         Ok(Self {
             shared,
             tx,
@@ -221,6 +225,13 @@ impl WriteTx {
             failed: AtomicBool::new(false),
             _turn: turn,
         })
+    }
+
+    /// Commits a change that ends no verdict.
+    pub(crate) async fn store_time_and_commit(self) -> Result<(), StoreError> {
+        let done = self.store_time().await;
+        let ((), tx) = self.unless_failed(done).await?;
+        tx.commit().await
     }
 
     /// SQLite: has the transaction store `floor`, if it is later than now.
@@ -360,25 +371,6 @@ struct FailureIgnored;
 #[derive(Debug, thiserror::Error)]
 #[error("a verdict was to be ended without a revision")]
 struct EndingWithoutRevision;
-
-impl<T> Locked<T> {
-    pub(crate) const fn new(row: T, mac: RowMac) -> Self {
-        Self { row, mac }
-    }
-
-    /// The row itself.
-    pub fn into_inner(self) -> T {
-        self.row
-    }
-}
-
-impl<T> Deref for Locked<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.row
-    }
-}
 
 impl std::fmt::Debug for WriteTx {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
