@@ -9,11 +9,11 @@ use tokend_client::v1::{
     RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role, RotateTokenRequest, Selection,
     SuspendWorkspaceRequest, TokenPolicy, UpdateTokenPolicyRequest, revoke_leaked_tokens_request::Leak,
 };
-use tokend_tests::{Installation, Issued, Server, eventually, on_both_databases, question, refusal, token_in};
+use tokend_tests::{Installation, Issued, Server, eventually, held_writes, on_both_databases, question, refusal, token_in};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-use crate::{held_writes, peer::Peer, serve};
+use crate::{peer::Peer, serve};
 
 on_both_databases!(
     a_call_that_was_begun_before_its_key_was_revoked_does_nothing,

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use prost::Message;
 use tokend_client::v1::{ErrorReason, RevokeTokenRequest};
-use tokend_tests::{Installation, eventually, on_sqlite, refusal, token_in};
+use tokend_tests::{Installation, eventually, held_writes, on_sqlite, refusal, token_in};
 use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{held_writes, peer::Peer, serve};
+use crate::{peer::Peer, serve};
 
 on_sqlite!(
     a_connection_has_its_share_and_no_more,

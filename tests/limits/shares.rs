@@ -2,12 +2,13 @@
 
 use prost::Message;
 use tokend_client::v1::{CreateCallerRequest, Decision, ErrorReason, RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection};
-use tokend_tests::{Installation, Issued, Server, eventually, on_both_databases, on_sqlite, question, refusal, token_in};
+use tokend_tests::{
+    Installation, Issued, Server, eventually, held_writes, on_both_databases, on_sqlite, question, refusal, token_in,
+};
 use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 
 use crate::{
-    held_writes,
     peer::{PATIENCE, Peer},
     serve,
 };
@@ -88,9 +89,11 @@ async fn verdicts_go_on_beside_calls_without_a_message(installation: Installatio
     let (mut peers, mut begun) = (Vec::new(), Vec::new());
     for _ in 0..17 {
         let mut peer = Peer::connect(server.grpc_address()).await;
-        for _ in 0..64 {
+        for _ in 0..63 {
             begun.push(peer.begin(LIST_SCOPES, &verifier.secret, &[]).await);
         }
+        // What is answered behind them shows that they have arrived.
+        let _ = peer.begin(LIST_SCOPES, &verifier.secret, &[]).await.finish().await;
         peers.push(peer);
     }
     let mut admin = server.admin().token_verify();
