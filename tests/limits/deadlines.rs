@@ -1,10 +1,10 @@
 //! A call ends when its time is over, the service's or the client's, whatever it waits for.
 
 use tokend_client::v1::{ErrorReason, RevokeTokenRequest, token::State};
-use tokend_tests::{Installation, eventually, on_both_databases, on_sqlite, refusal, token_in};
+use tokend_tests::{Installation, eventually, held_writes, on_both_databases, on_sqlite, refusal, token_in};
 use tonic::Code;
 
-use crate::{held_writes, peer::Peer, serve};
+use crate::{peer::Peer, serve};
 
 on_both_databases!(a_call_that_waits_for_the_database_ends, what_has_begun_goes_on_without_whoever_asked);
 

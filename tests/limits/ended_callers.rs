@@ -4,19 +4,16 @@
 use prost::Message;
 use tokend_client::v1::{
     BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateOrganizationRequest,
-    CreateWorkspaceRequest, Decision, DeleteCallerRequest, DeleteWorkspaceRequest, ErrorReason, GetTokenRequest, ListCallerKeysRequest, ListCallersRequest, ListTokensRequest, ListWorkspacesRequest, ResumeWorkspaceRequest,
+    CreateWorkspaceRequest, Decision, DeleteCallerRequest, DeleteWorkspaceRequest, ErrorReason, GetTokenRequest,
+    ListCallerKeysRequest, ListCallersRequest, ListTokensRequest, ListWorkspacesRequest, ResumeWorkspaceRequest,
     RevokeCallerKeyRequest, RevokeLeakedTokensRequest, RevokeTokenRequest, Role, RotateTokenRequest, Selection,
     SuspendWorkspaceRequest, TokenPolicy, UpdateTokenPolicyRequest, revoke_leaked_tokens_request::Leak,
 };
-use tokend_tests::{Installation, Issued, Server, eventually, on_both_databases, question, refusal, token_in};
+use tokend_tests::{Installation, Issued, Server, eventually, held_writes, on_both_databases, question, refusal, token_in};
 use tokio::task::JoinSet;
 use tonic::{Code, Status};
 
-use crate::{
-    held_writes,
-    peer::Peer,
-    serve,
-};
+use crate::{peer::Peer, serve};
 
 on_both_databases!(
     a_call_that_was_begun_before_its_key_was_revoked_does_nothing,
@@ -29,7 +26,8 @@ on_both_databases!(
 );
 
 /// Calls may take their time: how fast the machine is, is not what these tests are about.
-const PATIENT: &str = "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000";
+const PATIENT: &str =
+    "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000";
 
 /// What there is to be changed or read.
 struct World {
@@ -57,7 +55,8 @@ impl World {
             workspaces: Some(Selection { all: true, only: Vec::new() }),
             ..Default::default()
         };
-        let workspace = CreateWorkspaceRequest { workspace_id: "evil".to_owned(), display_name: "E".to_owned(), ..Default::default() };
+        let workspace =
+            CreateWorkspaceRequest { workspace_id: "evil".to_owned(), display_name: "E".to_owned(), ..Default::default() };
         let organization = CreateOrganizationRequest { organization_id: "evil".to_owned(), display_name: "E".to_owned() };
         let leak = Leak { secret: self.token.secret.clone(), ..Default::default() };
         let policy = TokenPolicy { name: format!("{acme}/tokenPolicy"), max_active_tokens: Some(7), ..Default::default() };
@@ -66,7 +65,10 @@ impl World {
             ("TokenVerify/Verify", verify.encode_to_vec()),
             ("TokenVerify/BatchVerify", BatchVerifyRequest { requests: vec![verify] }.encode_to_vec()),
             ("CallerAdmin/CreateCaller", caller.encode_to_vec()),
-            ("CallerAdmin/CreateCallerKey", CreateCallerKeyRequest { parent: "callers/admin".to_owned(), ttl: None }.encode_to_vec()),
+            (
+                "CallerAdmin/CreateCallerKey",
+                CreateCallerKeyRequest { parent: "callers/admin".to_owned(), ttl: None }.encode_to_vec(),
+            ),
             ("CallerAdmin/DeleteCaller", DeleteCallerRequest { name: "callers/admin".to_owned(), no_wait: false }.encode_to_vec()),
             ("TokenAdmin/CreateToken", token_in(&acme).encode_to_vec()),
             ("TokenAdmin/RotateToken", RotateTokenRequest { name: name.clone(), ..Default::default() }.encode_to_vec()),

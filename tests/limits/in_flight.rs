@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use prost::Message;
 use tokend_client::v1::{ErrorReason, RevokeTokenRequest};
-use tokend_tests::{Installation, eventually, on_sqlite, refusal, token_in};
+use tokend_tests::{Installation, eventually, held_writes, on_sqlite, refusal, token_in};
 use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{held_writes, peer::Peer, serve};
+use crate::{peer::Peer, serve};
 
 on_sqlite!(
     a_connection_has_its_share_and_no_more,
@@ -24,11 +24,20 @@ const REVOKE: &str = "/tokend.v1.TokenAdmin/RevokeToken";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// Long enough for calls without a message to stay under way.
-const PATIENT: &str =
-    "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000\nwrite_wait_ms = 60000";
+const PATIENT: &str = "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000\nwrite_wait_ms = 60000";
 
 fn assert_told_when_to_retry(status: &Status) {
     assert!(status.get_error_details().retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");
+}
+
+/// Makes a call again as long as there is no room for it: those of the test itself may have taken it.
+async fn until_there_is_room<F: Future<Output = Result<(), Status>>>(call: impl Fn() -> F) -> Result<(), Status> {
+    loop {
+        match call().await {
+            Err(status) if status.code() == Code::Unavailable => tokio::task::yield_now().await,
+            outcome => return outcome,
+        }
+    }
 }
 
 async fn a_connection_has_its_share_and_no_more(installation: Installation) {
@@ -54,15 +63,14 @@ async fn the_service_sheds_what_is_too_much(installation: Installation) {
     let mut waiting = JoinSet::new();
     for _ in 0..2 {
         let (client, request) = (server.admin().clone(), token_in(&acme));
-        waiting.spawn(async move { client.token_admin().create_token(request).await.map(drop) });
+        waiting.spawn(until_there_is_room(move || {
+            let (client, request) = (client.clone(), request.clone());
+            async move { client.token_admin().create_token(request).await.map(drop) }
+        }));
     }
     let mut other = Peer::connect(server.grpc_address()).await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    while let Some(done) = waiting.try_join_next() { eprintln!("EARLY {done:?}"); }
-    let status = eventually("the service is full", async || {
-        other.begin(LIST, server.admin_key(), &[]).await.finish().await.err()
-    })
-    .await;
+    let status =
+        eventually("the service is full", async || other.begin(LIST, server.admin_key(), &[]).await.finish().await.err()).await;
     let assert_overloaded = |status: &Status| {
         refusal(status, Code::Unavailable, ErrorReason::Overloaded);
         assert_told_when_to_retry(status);
@@ -71,7 +79,10 @@ async fn the_service_sheds_what_is_too_much(installation: Installation) {
     // Revocations have their own room, and a limit of their own.
     let revoke = || RevokeTokenRequest { name: token.clone(), ..Default::default() };
     let (client, request) = (server.admin().clone(), revoke());
-    waiting.spawn(async move { client.token_admin().revoke_token(request).await.map(drop) });
+    waiting.spawn(until_there_is_room(move || {
+        let (client, request) = (client.clone(), request.clone());
+        async move { client.token_admin().revoke_token(request).await.map(drop) }
+    }));
     let second = revoke().encode_to_vec();
     let status = eventually("there is no room for revocations", async || {
         let call = other.begin(REVOKE, server.admin_key(), &[]).await.send(&second);
@@ -100,12 +111,14 @@ async fn health_is_told_by_a_service_that_is_full(installation: Installation) {
     let acme = server.workspace("acme").await;
     let held = held_writes::hold(&installation).await;
     let (client, request) = (server.admin().clone(), token_in(&acme));
-    let waiting = tokio::spawn(async move { client.token_admin().create_token(request).await });
+    let create = move || {
+        let (client, request) = (client.clone(), request.clone());
+        async move { client.token_admin().create_token(request).await.map(drop) }
+    };
+    let waiting = tokio::spawn(until_there_is_room(create));
     let mut peer = Peer::connect(server.grpc_address()).await;
-    let status = eventually("the service is full", async || {
-        peer.begin(LIST, server.admin_key(), &[]).await.finish().await.err()
-    })
-    .await;
+    let status =
+        eventually("the service is full", async || peer.begin(LIST, server.admin_key(), &[]).await.finish().await.err()).await;
     refusal(&status, Code::Unavailable, ErrorReason::Overloaded);
     peer.begin(HEALTH, "", &[]).await.finish().await.expect("it is told");
     held.release().await;

@@ -11,7 +11,6 @@ mod shares;
 mod strangers;
 mod streams;
 
-mod held_writes;
 mod peer;
 
 use std::fs;

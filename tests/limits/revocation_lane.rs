@@ -113,7 +113,13 @@ impl Flood {
                         };
                         match outcome {
                             Ok(()) => drop(served.fetch_add(1, Ordering::Relaxed)),
-                            Err(status) if matches!(status.code(), Code::Unavailable | Code::ResourceExhausted) => {
+                            // Told to come again, or not answered in time.
+                            Err(status)
+                                if matches!(
+                                    status.code(),
+                                    Code::Unavailable | Code::ResourceExhausted | Code::DeadlineExceeded
+                                ) =>
+                            {
                                 shed.fetch_add(1, Ordering::Relaxed);
                             }
                             Err(_) => {}

@@ -2,12 +2,13 @@
 
 use prost::Message;
 use tokend_client::v1::{CreateCallerRequest, Decision, ErrorReason, RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection};
-use tokend_tests::{Installation, Issued, Server, eventually, on_both_databases, on_sqlite, question, refusal, token_in};
+use tokend_tests::{
+    Installation, Issued, Server, eventually, held_writes, on_both_databases, on_sqlite, question, refusal, token_in,
+};
 use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 
 use crate::{
-    held_writes,
     peer::{PATIENCE, Peer},
     serve,
 };
@@ -36,8 +37,7 @@ const LIST_SCOPES: &str = "/tokend.v1.TokenAdmin/ListScopes";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
 
 /// Long enough for whatever waits here.
-const PATIENT: &str =
-    "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000\nwrite_wait_ms = 60000";
+const PATIENT: &str = "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000\nwrite_wait_ms = 60000";
 
 async fn workspace_admin(server: &Server, id: &str) -> Issued<String> {
     let request = CreateCallerRequest {
@@ -75,9 +75,9 @@ async fn revocations_go_on_beside_revocations_without_a_message(installation: In
         revoke(&server, &acme).await;
     }
     for call in begun {
-        // It was waited for, for as long as a message may take.
+        // It was waited for, for as long as a message may take, or there were too many of that caller.
         let status = call.outcome().await.expect_err("it has no message");
-        refusal(&status, Code::DeadlineExceeded, ErrorReason::DeadlineExceeded);
+        assert!(matches!(status.code(), Code::DeadlineExceeded | Code::Unavailable), "{status:?}");
     }
 }
 
@@ -89,21 +89,22 @@ async fn verdicts_go_on_beside_calls_without_a_message(installation: Installatio
     let (mut peers, mut begun) = (Vec::new(), Vec::new());
     for _ in 0..17 {
         let mut peer = Peer::connect(server.grpc_address()).await;
-        for _ in 0..64 {
+        for _ in 0..63 {
             begun.push(peer.begin(LIST_SCOPES, &verifier.secret, &[]).await);
         }
+        // What is answered behind them shows that they have arrived.
+        let _ = peer.begin(LIST_SCOPES, &verifier.secret, &[]).await.finish().await;
         peers.push(peer);
     }
-    // By others, and by the same caller on another connection.
-    for key in [server.admin_key(), &verifier.secret] {
-        let client = server.client(key).await;
-        for _ in 0..5 {
-            let mut client = client.token_verify();
-            let verdict = client.verify(question(&token.secret, &acme, &[]));
-            let verdict = timeout(PATIENCE, verdict).await.expect("it is answered").expect("there is a verdict");
-            assert_eq!(verdict.into_inner().decision(), Decision::Allow);
-        }
+    let mut admin = server.admin().token_verify();
+    for _ in 0..5 {
+        let verdict = admin.verify(question(&token.secret, &acme, &[]));
+        let verdict = timeout(PATIENCE, verdict).await.expect("it is answered").expect("there is a verdict");
+        assert_eq!(verdict.into_inner().decision(), Decision::Allow);
     }
+    // By the same caller on another connection, too: only its look-ups take turns.
+    let verifier = server.client(&verifier.secret).await;
+    eventually("there is a verdict", async || verifier.token_verify().verify(question(&token.secret, &acme, &[])).await.ok()).await;
 }
 
 async fn a_flood_with_a_revoked_key_takes_no_room_from_revocations(installation: Installation) {

@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokend_client::v1::{
-    CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, DeleteCallerRequest, ErrorReason, GetTokenRequest,
-    RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection,
+use tokend_client::{
+    Client,
+    v1::{
+        CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, DeleteCallerRequest, ErrorReason, GetTokenRequest,
+        RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection,
+    },
 };
 use tokend_tests::{Installation, Records, Refused, http, on_both_databases, question, raw, refusal, token_in};
+use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Request};
 
 on_both_databases!(
@@ -15,6 +19,8 @@ on_both_databases!(
     repetitions_and_rehearsals_are_not,
     refused_calls_are_on_the_installations_record,
     refused_calls_at_once_are_all_on_record,
+    refused_calls_without_end_are_summed_up,
+    revocations_go_on_beside_refused_calls_without_end,
     strangers_and_verdicts_are_counted_only,
     an_actor_is_recorded_as_asserted,
     a_refusal_goes_out_although_it_can_not_be_recorded,
@@ -177,6 +183,67 @@ async fn refused_calls_at_once_are_all_on_record(installation: Installation) {
     refused.sort_by(|one, other| one.resource.cmp(&other.resource));
     refused.dedup_by(|one, other| one.resource == other.resource);
     assert_eq!(refused.len(), AT_ONCE);
+}
+
+/// Makes so many calls about tokens that there are not, several at once.
+async fn make_refused_calls(client: &Client, calls: usize) {
+    const AT_ONCE: usize = 20;
+    let mut making = JoinSet::new();
+    for part in 0..AT_ONCE {
+        let client = client.clone();
+        making.spawn(async move {
+            for number in (part..calls).step_by(AT_ONCE) {
+                let name = format!("workspaces/acme/tokens/{number:017}");
+                let answer = client.token_admin().get_token(GetTokenRequest { name }).await;
+                answer.refused(Code::NotFound, ErrorReason::TokenNotFound);
+            }
+        });
+    }
+    while let Some(done) = making.join_next().await {
+        done.expect("they are refused");
+    }
+}
+
+async fn refused_calls_without_end_are_summed_up(installation: Installation) {
+    const CALLS: usize = 1_000;
+    let server = installation.start().await;
+    let auditor = server.caller("auditor", Role::Auditor).await.secret;
+    make_refused_calls(&server.client(&auditor).await, CALLS).await;
+    // Another caller's are on record as before.
+    make_refused_calls(server.admin(), 1).await;
+    server.stop().await;
+    let records = Records::of_installation(&installation).await.of("-").await;
+    let refused: Vec<_> = records.into_iter().filter(|record| record.kind == "call.refused").collect();
+    let (own, others): (Vec<_>, Vec<_>) = refused.into_iter().partition(|record| record.caller == "callers/auditor");
+    assert_eq!(others.len(), 1);
+    let (sums, single): (Vec<_>, Vec<_>) = own.into_iter().partition(|record| record.detail.contains("more calls were refused"));
+    assert!((100..400).contains(&single.len()), "{} of them have an event each", single.len());
+    let counts = sums.iter().map(|sum| {
+        assert_eq!((sum.reason.as_str(), sum.outcome.as_str(), sum.resource.as_str()), ("TOKEN_NOT_FOUND", "REFUSED", ""));
+        assert!(sum.detail.ends_with("TokenAdmin/GetToken TOKEN_NOT_FOUND"), "{}", sum.detail);
+        sum.detail.split(' ').next().and_then(|count| count.parse::<usize>().ok()).expect("a number")
+    });
+    assert_eq!(single.len() + counts.sum::<usize>(), CALLS, "each is on record or in a sum");
+}
+
+async fn revocations_go_on_beside_refused_calls_without_end(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let mut flood = JoinSet::new();
+    for number in 0..5 {
+        let auditor = server.caller(&format!("auditor-{number}"), Role::Auditor).await.secret;
+        let client = server.client(&auditor).await;
+        flood.spawn(async move {
+            loop {
+                make_refused_calls(&client, 200).await;
+            }
+        });
+    }
+    for _ in 0..5 {
+        let token = server.token(token_in(&acme)).await.public.name;
+        timeout(Duration::from_secs(30), server.revoke(&token)).await.expect("it is revoked meanwhile");
+    }
+    flood.abort_all();
 }
 
 async fn strangers_and_verdicts_are_counted_only(installation: Installation) {

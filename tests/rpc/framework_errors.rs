@@ -66,7 +66,7 @@ async fn compression_that_is_not_served_is_told_as_such(installation: Installati
     let channel = raw::connect(server.grpc_address()).await;
     let headers: [(_, &[u8]); 2] = [("authorization", &bearer(server.admin_key())), ("grpc-encoding", b"zstd")];
     let status = raw::call(&channel, VERIFY, &headers, &[Bytes::new()]).await.expect_err("it is not served");
-    refusal(&status, Code::Unimplemented, ErrorReason::UnknownMethod);
+    refusal(&status, Code::Unimplemented, ErrorReason::EncodingNotServed);
     assert!(status.message().contains("zstd"), "{status:?}");
 }
 

@@ -30,6 +30,7 @@ mod list_tokens_filter;
 mod list_workspaces;
 mod lowered_maximum;
 mod max_active_tokens;
+mod no_grpc;
 mod policy_at_creation;
 mod policy_at_rotation;
 mod policy_deadlines;

@@ -16,6 +16,7 @@
 //! ```
 
 pub mod clock;
+pub mod held_writes;
 pub mod http;
 pub mod postgres;
 pub mod raw;

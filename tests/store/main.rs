@@ -2,6 +2,7 @@
 
 mod support;
 
+mod acting;
 mod affected;
 mod audit;
 mod audit_filters;

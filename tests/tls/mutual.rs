@@ -6,9 +6,12 @@ use rcgen::date_time_ymd;
 use rustls::{AlertDescription, Error, HandshakeKind};
 use tokend_client::{
     CallerKey, Client,
-    v1::{CreateCallerRequest, CreateWorkspaceRequest, DeleteCallerRequest, ErrorReason, ListScopesRequest, Role, Selection},
+    v1::{
+        CreateCallerRequest, CreateWorkspaceRequest, DeleteCallerRequest, ErrorReason, GetWorkspaceRequest, ListScopesRequest,
+        Role, Selection,
+    },
 };
-use tokend_tests::{Installation, Refused, Server, on_both_databases};
+use tokend_tests::{Installation, Refused, Server, held_writes, on_both_databases};
 use tonic::Code;
 
 use crate::{
@@ -23,6 +26,7 @@ on_both_databases!(
     key_and_certificate_must_agree,
     a_certificate_of_two_callers_stands_for_none,
     a_deleted_caller_is_gone_on_its_open_connection,
+    a_change_that_waited_while_its_caller_was_deleted_is_not_made,
     a_certificate_ends_on_an_open_connection,
     a_certificate_that_is_not_valid_is_refused_in_the_handshake,
     no_session_is_resumed,
@@ -150,6 +154,29 @@ async fn a_deleted_caller_is_gone_on_its_open_connection(installation: Installat
     // Its name is free, and stands for whoever is given it next.
     caller(&server, "successor", Role::Verifier, &[SPIFFE]).await;
     works(&gateway).await;
+}
+
+async fn a_change_that_waited_while_its_caller_was_deleted_is_not_made(installation: Installation) {
+    let (server, authority) = start(&installation).await;
+    caller(&server, "operator", Role::Admin, &[SPIFFE]).await;
+    let operator = client(&server, &authority, &authority.client(&[SPIFFE]), None).await;
+    let held = held_writes::hold(&installation).await;
+    let request = CreateWorkspaceRequest { workspace_id: "evil".to_owned(), display_name: "E".to_owned(), ..Default::default() };
+    let waiting = tokio::spawn({
+        let operator = operator.clone();
+        async move { operator.workspace_admin().create_workspace(request).await }
+    });
+    // What is answered behind it shows that it was let in.
+    tokio::task::yield_now().await;
+    works(&operator).await;
+    held.execute("DELETE FROM caller_certificate_sans WHERE caller = 'operator'; DELETE FROM callers WHERE id = 'operator'").await;
+    waiting.await.expect("it is answered").refused(Code::Unauthenticated, ErrorReason::InvalidCredential);
+    server
+        .admin()
+        .workspace_admin()
+        .get_workspace(GetWorkspaceRequest { name: "workspaces/evil".to_owned() })
+        .await
+        .refused(Code::NotFound, ErrorReason::WorkspaceNotFound);
 }
 
 async fn a_certificate_ends_on_an_open_connection(installation: Installation) {

@@ -6,7 +6,8 @@
 //!
 //! In reading order: [`server`] puts it together; [`transport`] turns bytes into requests, under [`tls`]; `layers` are what every
 //! request passes; [`rules`] say who may call what, [`limits`] how much; `services` are the contract's handlers, `usecases` what they
-//! do; [`refusal`] and `status` are how a call fails; `attempt` and `tally` are what is kept of refused calls; `health` and `ops` are
+//! do; [`refusal`] and `status` are how a call fails; `attempt`, `refusal_record` and `tally` are what is kept of refused calls; `room` and `look_ups` see
+//! to it that nobody has more than a share; `health` and `ops` are
 //! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`recovery`] is for who
 //! has lost every key; [`keyring_life`] adds and retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the
 //! audit log, and cuts it; `expiry_keeper` tells of tokens' ends and [`retention`] purges those that ended long ago, each at its `pace`,
@@ -44,6 +45,7 @@ mod ops;
 mod pace;
 mod paging;
 mod reflection;
+mod refusal_record;
 mod room;
 mod services;
 mod status;

@@ -16,6 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// installation can have one looked up.
 const REMEMBERED: usize = 1_024;
 
+/// How many look-ups of one credential may wait or be under way. Further ones are told at once to come again.
+const LONGEST_LINE: usize = 256;
+
 /// What is looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Presented {
@@ -34,24 +37,26 @@ pub(crate) struct LookUps {
 }
 
 impl LookUps {
-    pub(crate) fn new(at_once: usize) -> Self {
-        Self { at_once, turns: Mutex::default() }
+    /// So many look-ups of one credential at once, and at least one.
+    pub(crate) fn new(at_once: u32) -> Self {
+        Self { at_once: at_once.max(1) as usize, turns: Mutex::default() }
     }
 
-    /// Waits for a turn, which is over when dropped.
+    /// Waits for a turn, which is over when dropped; none where too many wait already.
     pub(crate) async fn turn(&self, presented: Presented) -> Option<OwnedSemaphorePermit> {
-        let turns = self.turns_of(presented);
+        let turns = self.turns_of(presented)?;
         // Never closed.
         turns.acquire_owned().await.ok()
     }
 
-    fn turns_of(&self, presented: Presented) -> Arc<Semaphore> {
+    fn turns_of(&self, presented: Presented) -> Option<Arc<Semaphore>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if turns.len() >= REMEMBERED {
             // Whoever waits or has a turn holds on to the semaphore.
             turns.retain(|_, turns| Arc::strong_count(turns) > 1);
         }
-        Arc::clone(turns.entry(presented).or_insert_with(|| Arc::new(Semaphore::new(self.at_once))))
+        let turns = turns.entry(presented).or_insert_with(|| Arc::new(Semaphore::new(self.at_once)));
+        (Arc::strong_count(turns) <= LONGEST_LINE).then(|| Arc::clone(turns))
     }
 }
 
@@ -73,6 +78,17 @@ mod tests {
         assert!(look_ups.turn(key(2)).now_or_never().is_some(), "another one has none");
         drop(turn);
         assert!(look_ups.turn(key(1)).now_or_never().is_some(), "it is over");
+    }
+
+    #[test]
+    fn a_line_has_its_end() {
+        let look_ups = LookUps::new(1);
+        let mut line: Vec<_> = (0..LONGEST_LINE).map(|_| Box::pin(look_ups.turn(key(1)))).collect();
+        let first = line[0].as_mut().now_or_never().expect("it is the first");
+        assert!(line[1..].iter_mut().all(|waits| waits.as_mut().now_or_never().is_none()));
+        assert!(matches!(look_ups.turn(key(1)).now_or_never(), Some(None)), "it is one too many");
+        drop((line, first));
+        assert!(matches!(look_ups.turn(key(1)).now_or_never(), Some(Some(_))));
     }
 
     #[test]

@@ -26,13 +26,14 @@ use crate::{
         hygiene::Hygiene,
         message::{Complete, Messages},
         panics::Panics,
-        refusals::{Recorder, Refusals},
+        refusals::Refusals,
         sensitive::Sensitive,
         telemetry::{Measured, Telemetry},
     },
     limits::Limits,
     ops,
     reflection::Reflection,
+    refusal_record::Recorder,
     retention::RetentionKeeper,
     revocations_file::{RevocationsFile, RevocationsFileError},
     services::{
@@ -156,7 +157,7 @@ impl Server {
             reflection,
             mut transport,
             limits,
-            store,
+            store: store_settings,
             audit,
             token_retention,
             keyring,
@@ -183,7 +184,7 @@ impl Server {
         let failures = FailedAuthentications::new(&limits, clock.clone());
         let usage = Arc::new(usage::Recorder::new(&telemetry));
         let way = webhook.map(|settings| webhook::Way::open(settings, clock.clone())).transpose()?;
-        let store = Store::open_alone(&store, roots, clock.clone()).await?;
+        let store = Store::open_alone(&store_settings, roots, clock.clone()).await?;
         let revocations_file = match revocations_file {
             Some(path) => Some(RevocationsFile::open(&path, &store).await?),
             None => None,
@@ -196,12 +197,13 @@ impl Server {
         Ok(Self {
             authenticator: Arc::new(Authenticator::new(
                 store.clone(),
+                &store_settings,
                 failures,
                 Arc::clone(&context.usage),
                 transport.max_connections,
             )),
             limits,
-            refusals: Arc::new(Recorder::new(store.clone(), refused)),
+            refusals: Arc::new(Recorder::new(store.clone(), refused, clock.clone())),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),
             expiry: ExpiryKeeper::new(store.clone(), clock.clone(), &telemetry, courier.is_some()),
             retention: RetentionKeeper::new(store, clock.clone(), token_retention, &telemetry),
@@ -276,7 +278,7 @@ impl Server {
         let service = Admitted { admission: Admission::new(&limits), inner: dispatch };
         let service = Complete { messages: Messages::new(Arc::clone(&authenticator), &limits), inner: service };
         let service = Bounded { limits, inner: Authenticate { authenticator, inner: service } };
-        let service = Hygiene(Refusals { recorder: refusals, inner: FrameworkErrors(Panics(service)) });
+        let service = Hygiene(Refusals { recorder: Arc::clone(&refusals), inner: FrameworkErrors(Panics(service)) });
         let service = Sensitive(Measured { telemetry: telemetry.clone(), inner: service });
 
         let following_files = tls.map(|tls| tokio::spawn(tls.follow(telemetry.of_tls_files())));
@@ -299,6 +301,7 @@ impl Server {
         let drained = CancellationToken::new();
         let exporting = revocations_file.map(|file| tokio::spawn(file.follow(store.clone(), drained.clone())));
         let gathering = tokio::spawn(usage.keep(drained.clone()));
+        let summing_up = tokio::spawn(refusals.keep(drained.clone()));
         let carrying = courier.map(|courier| tokio::spawn(courier.carry(draining.clone())));
         let report = transport::serve(listener, service, transport, draining.cancelled_owned()).await;
         following.abort();
@@ -311,7 +314,7 @@ impl Server {
         if let Some(exporting) = exporting {
             let _ = exporting.await;
         }
-        let _ = gathering.await;
+        let _ = (gathering.await, summing_up.await);
         if let Some(carrying) = carrying {
             let _ = carrying.await;
         }

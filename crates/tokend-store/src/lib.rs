@@ -40,14 +40,16 @@ pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use outbox::{Backlog, Claim};
 pub use read::{
-    Affected, CallerKeyPage, CallerNow, CallerPage, CallerRef, DuePlace, DueTokens, Edit, EndedBy, Governed, MAX_COUNTED, MAX_COUNTED_AMONG,
-    MAX_EXAMINED, MAX_EXAMINED_RECORDS, OrganizationPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage,
-    StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage, TokenPlace, WorkspacePage, unreadable_policy,
+    Affected, CallerKeyPage, CallerNow, CallerPage, CallerRef, DuePlace, DueTokens, Edit, EndedBy, Governed, MAX_COUNTED,
+    MAX_COUNTED_AMONG, MAX_EXAMINED, MAX_EXAMINED_RECORDS, OrganizationPage, PresentedCallerKey, PresentedCertificate,
+    PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage, TokenPlace, WorkspacePage,
+    unreadable_policy,
 };
 pub use schema::{SchemaStatus, migrate, schema_status};
 pub use settings::Settings;
 pub use store::Store;
 pub use verify::{AuditReport, Finding, RowProblem};
 pub use write::{
-    CallerHold, Duty, Insert, LiveCredentials, Locked, Noted, RecordedRequest, Renewed, RequestKey, RowPlace, SealedTable, Work, WriteTx,
+    CallerHold, Duty, Insert, LiveCredentials, Locked, Noted, RecordedRequest, Renewed, RequestKey, RowPlace, SealedTable, Work,
+    WriteTx,
 };

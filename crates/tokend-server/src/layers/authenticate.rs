@@ -46,11 +46,6 @@ pub(crate) struct Authenticator {
     connections: Arc<Room>,
 }
 
-/// Look-ups of one credential at once: as many as keep the connections to the database busy, since all others would only wait for these.
-const LOOK_UPS: usize = 16;
-/// Likewise by the reserved way into the database: so few that a revocation does not wait behind them.
-const RESERVED_LOOK_UPS: usize = 4;
-
 /// One way into the database, for look-ups.
 struct Way<'a> {
     store: Store,
@@ -89,14 +84,22 @@ where
 }
 
 impl Authenticator {
-    /// Where a server may have so many connections.
-    pub(crate) fn new(store: Store, failures: FailedAuthentications, usage: Arc<usage::Recorder>, max_connections: usize) -> Self {
+    /// For a server that may have so many connections.
+    pub(crate) fn new(
+        store: Store,
+        settings: &tokend_store::Settings,
+        failures: FailedAuthentications,
+        usage: Arc<usage::Recorder>,
+        max_connections: usize,
+    ) -> Self {
+        // As many as the database has connections: more would only wait for one, in front of others. By the reserved way one is left.
+        let (ordinary, reserved) = (settings.max_connections, settings.reserved_connections.saturating_sub(1));
         Self {
             store,
             failures,
             usage,
-            look_ups: LookUps::new(LOOK_UPS),
-            reserved_look_ups: LookUps::new(RESERVED_LOOK_UPS),
+            look_ups: LookUps::new(ordinary),
+            reserved_look_ups: LookUps::new(reserved),
             connections: Room::new(Sizes::shares_of(max_connections.div_ceil(4))),
         }
     }
@@ -185,7 +188,7 @@ impl Authenticator {
             NotAuthentic::Unrecognized => Refusal::InvalidCredential,
             NotAuthentic::KeyLacked(kid) => Refusal::KeyNotAtHand(kid),
         })?;
-        let _turn = way.look_ups.turn(Presented::Key(presented.id())).await;
+        let _turn = way.look_ups.turn(Presented::Key(presented.id())).await.ok_or(Refusal::Overloaded)?;
         let stored = way.store.presented_caller_key(presented.id()).await?.ok_or(Refusal::InvalidCredential)?;
         let key = keys.recognize(&presented, stored.key).map_err(|Unrecognized| Refusal::InvalidCredential)?;
         match key.state(stored.now) {
@@ -207,7 +210,7 @@ impl Authenticator {
 /// gone on open connections, too.
 async fn caller_by_certificate(way: &Way<'_>, certificate: &ClientCertificate) -> Result<Option<Caller>, Refusal> {
     let Some(name) = certificate.names().first() else { return Ok(None) };
-    let _turn = way.look_ups.turn(Presented::Certificate(name.clone())).await;
+    let _turn = way.look_ups.turn(Presented::Certificate(name.clone())).await.ok_or(Refusal::Overloaded)?;
     let Some(PresentedCertificate { mut callers, now }) = way.store.presented_certificate(certificate.names()).await? else {
         return Ok(None);
     };

@@ -91,7 +91,9 @@ mod tests {
         for good in ["application/grpc", "application/grpc+proto", "Application/GRPC", "application/grpc; charset=utf-8"] {
             assert!(is(good), "{good}");
         }
-        for bad in ["", "text/plain", "application/grpc-web", "application/grpc-web+proto", "application/grpc+json", "application/grpcx"] {
+        for bad in
+            ["", "text/plain", "application/grpc-web", "application/grpc-web+proto", "application/grpc+json", "application/grpcx"]
+        {
             assert!(!is(bad), "{bad}");
         }
         assert!(!is_grpc(&HeaderValue::from_bytes(b"application/grpc\xff").expect("a header")));

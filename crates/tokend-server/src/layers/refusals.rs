@@ -2,19 +2,19 @@
 //!
 //! It stands outside of [`FrameworkErrors`](super::framework_errors), so that what the framework refuses counts, too. Only calls of
 //! an authenticated caller are put on record: strangers can't fill the log, whose refusals are counted, and now and then logged.
-//! That a refusal could not be put on record is no reason to answer otherwise: it is logged and counted.
+//! That a refusal could not be put on record is no reason to answer otherwise: it is logged and counted. How much is recorded of a caller
+//! that is refused over and over, [`refusal_record`](crate::refusal_record) says.
 
 use std::{
     convert::Infallible,
     net::IpAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
 use http::{HeaderMap, Request, Response};
 use tokend_core::audit::{Actor, Chain, Event, EventType, Origin, Outcome, RowAfter};
-use tokend_store::{Store, StoreError, WriteTx};
 use tonic::{Code, Status, body::Body};
 use tonic_types::StatusExt;
 use tower::Service;
@@ -22,7 +22,7 @@ use tower::Service;
 use crate::{
     access::{actor, address},
     attempt::Attempt,
-    tally::RefusedCalls,
+    refusal_record::Recorder,
 };
 
 /// Wraps the service that answers.
@@ -31,18 +31,6 @@ pub(crate) struct Refusals<S> {
     pub(crate) recorder: Arc<Recorder>,
     pub(crate) inner: S,
 }
-
-/// Writes refused calls down, those together that came while others were being written: however many there are, they are one writer
-/// among all that write.
-pub(crate) struct Recorder {
-    store: Store,
-    tally: RefusedCalls,
-    waiting: Mutex<Vec<Event>>,
-    writing: tokio::sync::Mutex<()>,
-}
-
-/// Most refused calls that wait to be written. More are counted as not recorded: whoever makes so many has been seen.
-const MAX_WAITING: usize = 1_024;
 
 /// What a refused call looked like on its way in.
 struct Asked {
@@ -101,7 +89,7 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answer<F
         let this = self.project();
         if this.recording.is_none() {
             let response = ready!(this.answer.poll(cx))?;
-            match this.recorder.recording(&response, this.asked.take(), *this.address) {
+            match Self::recording(this.recorder, &response, this.asked.take(), *this.address) {
                 None => return Poll::Ready(Ok(response)),
                 Some(written) => *this.recording = Some(Recording { written, answer: Some(response) }),
             }
@@ -113,14 +101,10 @@ impl<F: Future<Output = Result<Response<Body>, Infallible>>> Future for Answer<F
     }
 }
 
-impl Recorder {
-    pub(crate) fn new(store: Store, tally: RefusedCalls) -> Self {
-        Self { store, tally, waiting: Mutex::default(), writing: tokio::sync::Mutex::default() }
-    }
-
+impl<F> Answer<F> {
     /// Counts a call of nobody who is known here. What puts any other refused call on record; none if it is not to be.
     fn recording(
-        self: &Arc<Self>,
+        recorder: &Arc<Recorder>,
         response: &Response<Body>,
         asked: Option<Asked>,
         address: Option<IpAddr>,
@@ -130,47 +114,11 @@ impl Recorder {
             return None;
         }
         let reason = reason(response.headers());
-        if self.tally.unauthenticated(&reason, address) || !is_a_refusal(code) {
+        if recorder.tally().unauthenticated(&reason, address) || !is_a_refusal(code) {
             return None;
         }
-        Some(Box::pin(Arc::clone(self).record(asked?, reason)))
-    }
-
-    /// Returns once the call is on record, or could not be put there.
-    async fn record(self: Arc<Self>, asked: Asked, reason: String) {
-        let Some(event) = asked.refused(reason) else { return };
-        {
-            let mut waiting = self.waiting();
-            if waiting.len() >= MAX_WAITING {
-                return self.tally.not_recorded(1, &"too many refused calls wait to be put on record");
-            }
-            waiting.push(event);
-        }
-        // In a task of its own: a client that hangs up is put on record, too.
-        let _ = tokio::spawn(async move { self.write_waiting().await }).await;
-    }
-
-    async fn write_waiting(&self) {
-        let _turn = self.writing.lock().await;
-        // None where whoever had the turn before has taken all.
-        let events = std::mem::take(&mut *self.waiting());
-        let count = events.len() as u64;
-        if count == 0 {
-            return;
-        }
-        let append = async move |tx: &WriteTx| {
-            for event in events {
-                tx.audit(event).await?;
-            }
-            Ok::<_, StoreError>(())
-        };
-        if let Err(error) = self.store.write(move |tx| Box::pin(async move { append(tx).await })).await {
-            self.tally.not_recorded(count, &error);
-        }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        let event = asked?.refused(reason)?;
+        Some(Box::pin(Arc::clone(recorder).record(event)))
     }
 }
 

@@ -25,7 +25,11 @@ pub(crate) async fn verify(context: &Context, caller: &Authenticated, question: 
 }
 
 /// Decides about several tokens, each on its own.
-pub(crate) async fn verify_each(context: &Context, caller: &Authenticated, questions: Vec<Verify>) -> Result<Vec<Verification>, Refusal> {
+pub(crate) async fn verify_each(
+    context: &Context,
+    caller: &Authenticated,
+    questions: Vec<Verify>,
+) -> Result<Vec<Verification>, Refusal> {
     let each = questions.into_iter().map(|question| decided(context, caller, question));
     let decided: Vec<_> = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
     // If one failed, none is answered.

@@ -72,8 +72,7 @@ pub(crate) async fn resume(context: &Context, act: Act, request: ResumeWorkspace
 /// Ends it and every token of it. One that was deleted before stays as it is.
 pub(crate) async fn delete(context: &Context, act: Act, request: DeleteWorkspace) -> Result<(StoredWorkspace, Revision), Refusal> {
     let DeleteWorkspace { id, no_wait: _ } = request;
-    let delete =
-        async move |tx: &Acting<'_>| change(tx, id, EventType::WorkspaceDeleted, |state, now| Ok(state.delete(now))).await;
+    let delete = async move |tx: &Acting<'_>| change(tx, id, EventType::WorkspaceDeleted, |state, now| Ok(state.delete(now))).await;
     act.write_advancing(&context.store.reserved(), move |tx| Box::pin(async move { delete(tx).await })).await
 }
 

@@ -1,15 +1,23 @@
 //! A database that lets nobody begin a change, for as long as a test likes.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
-use tokend_tests::Installation;
 
-/// Keeps every change waiting.
-pub(crate) enum Held {
+use crate::Installation;
+
+/// Keeps every change waiting, for a second at least: PostgreSQL's timeouts go on.
+#[derive(Debug)]
+pub enum Held {
+    /// By a transaction that writes.
     Sqlite(SqliteConnection),
+    /// By the lock that every change begins with.
     Postgres(PgConnection),
 }
 
-pub(crate) async fn hold(installation: &Installation) -> Held {
+/// Has every change wait from now on.
+///
+/// # Panics
+/// If the database can't be reached, like everything below.
+pub async fn hold(installation: &Installation) -> Held {
     if let Some(database) = installation.postgres() {
         let mut connection = PgConnection::connect(database.url()).await.expect("it can be reached");
         // The lock that every change begins with, shared.
@@ -25,12 +33,12 @@ pub(crate) async fn hold(installation: &Installation) -> Held {
 
 impl Held {
     /// Lets the changes go on.
-    pub(crate) async fn release(self) {
+    pub async fn release(self) {
         self.end("ROLLBACK").await;
     }
 
     /// Changes the database itself, and then lets the others go on.
-    pub(crate) async fn execute(self, statement: &str) {
+    pub async fn execute(self, statement: &str) {
         self.end(&format!("{statement}; COMMIT")).await;
     }
 

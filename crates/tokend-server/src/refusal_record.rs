@@ -1,0 +1,260 @@
+//! The record of refused calls, bounded for each caller.
+//!
+//! ```text
+//! a refused call --its caller has recorded few lately--> an event of its own, before the call is answered
+//!                --its caller has recorded many-------> a sum, written as one event a minute for each caller
+//! ```
+//!
+//! So a caller that is refused over and over fills neither the audit log nor the way of those that revoke: events are written a few at a
+//! time, one batch after the other, and whoever waits for the log's head or for the turn to write comes in between.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokend_core::{
+    audit::{Event, Origin},
+    clock::{BootTime, Clock},
+    name::CallerId,
+};
+use tokend_store::{Store, StoreError, WriteTx};
+use tokio_util::sync::CancellationToken;
+
+use crate::tally::RefusedCalls;
+
+/// Refused calls of one caller that get an event each, at once.
+const BURST: f64 = 100.0;
+/// How many more do in a second.
+const PER_SECOND: f64 = 1.0 / 6.0;
+/// Time between two sums of one caller.
+const SUM_INTERVAL: Duration = Duration::from_secs(60);
+/// Most events of one write: what others wait for at most.
+const IN_A_WRITE: usize = 16;
+/// Most refused calls that wait to be written. Further ones are summed up.
+const MAX_WAITING: usize = 256;
+/// Most kinds of refusals that a sum tells apart.
+const MAX_KINDS: usize = 16;
+
+/// Puts refused calls on record.
+pub(crate) struct Recorder {
+    store: Store,
+    tally: RefusedCalls,
+    clock: Clock,
+    noted: Mutex<Noted>,
+    writing: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Noted {
+    waiting: Vec<Event>,
+    callers: HashMap<CallerId, OfCaller>,
+}
+
+/// What was recorded of a caller lately.
+struct OfCaller {
+    /// A leaky bucket: how many events of its own it had.
+    level: f64,
+    seen: BootTime,
+    sum: Option<Sum>,
+}
+
+/// Refused calls of one caller that got no event each.
+struct Sum {
+    /// The last of them.
+    last: Event,
+    calls: u64,
+    /// By method and reason.
+    kinds: BTreeMap<(String, String), u64>,
+}
+
+impl Recorder {
+    pub(crate) fn new(store: Store, tally: RefusedCalls, clock: Clock) -> Self {
+        Self { store, tally, clock, noted: Mutex::default(), writing: tokio::sync::Mutex::default() }
+    }
+
+    pub(crate) const fn tally(&self) -> &RefusedCalls {
+        &self.tally
+    }
+
+    /// Returns once the event of a refused call is on record, is summed up, or could not be put on record.
+    pub(crate) async fn record(self: Arc<Self>, event: Event) {
+        if self.noted().note(event, self.clock.boot_time()) {
+            // In a task of its own: a client that hangs up is put on record, too.
+            let _ = tokio::spawn(async move { self.write_some().await }).await;
+        }
+    }
+
+    /// Writes the sums every minute until `stop`, and then the last ones.
+    pub(crate) async fn keep(self: Arc<Self>, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(SUM_INTERVAL)).await.is_some() {
+            self.write_sums().await;
+        }
+        self.write_sums().await;
+    }
+
+    /// Writes what has waited for longest. Each that waits calls this once, so that its own event is written when it returns.
+    async fn write_some(&self) {
+        let _turn = self.writing.lock().await;
+        let events: Vec<_> = {
+            let waiting = &mut self.noted().waiting;
+            let count = waiting.len().min(IN_A_WRITE);
+            waiting.drain(..count).collect()
+        };
+        self.write(events).await;
+    }
+
+    async fn write_sums(&self) {
+        let sums = self.noted().take_sums(self.clock.boot_time());
+        for some in sums.chunks(IN_A_WRITE) {
+            let _turn = self.writing.lock().await;
+            self.write(some.to_vec()).await;
+        }
+    }
+
+    async fn write(&self, events: Vec<Event>) {
+        let count = events.len() as u64;
+        if count == 0 {
+            return;
+        }
+        let append = async move |tx: &WriteTx| {
+            for event in events {
+                tx.audit(event).await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        if let Err(error) = self.store.write(move |tx| Box::pin(async move { append(tx).await })).await {
+            self.tally.not_recorded(count, &error);
+        }
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Noted {
+    /// Has an event wait to be written, or adds it to its caller's sum; whether it waits.
+    fn note(&mut self, event: Event, now: BootTime) -> bool {
+        // Nobody else's calls are put on record.
+        let Some(caller) = event.origin.caller.clone() else { return false };
+        let of_caller = self.callers.entry(caller).or_insert(OfCaller { level: 0.0, seen: now, sum: None });
+        of_caller.leak(now);
+        if of_caller.level + 1.0 > BURST || self.waiting.len() >= MAX_WAITING {
+            of_caller.add(event);
+            return false;
+        }
+        of_caller.level += 1.0;
+        self.waiting.push(event);
+        true
+    }
+
+    /// An event for each caller that has a sum. Forgets who was not refused lately.
+    fn take_sums(&mut self, now: BootTime) -> Vec<Event> {
+        let sums = self.callers.values_mut().filter_map(|of_caller| of_caller.sum.take()).map(Sum::into_event).collect();
+        self.callers.retain(|_, of_caller| {
+            of_caller.leak(now);
+            of_caller.level > 0.0
+        });
+        sums
+    }
+}
+
+impl OfCaller {
+    fn leak(&mut self, now: BootTime) {
+        self.level = (self.level - now.saturating_since(self.seen).as_secs_f64() * PER_SECOND).max(0.0);
+        self.seen = now;
+    }
+
+    fn add(&mut self, event: Event) {
+        let kind = (event.detail.clone(), event.reason.clone());
+        let sum = self.sum.get_or_insert_with(|| Sum { last: event.clone(), calls: 0, kinds: BTreeMap::new() });
+        sum.calls += 1;
+        sum.last = event;
+        if sum.kinds.len() < MAX_KINDS || sum.kinds.contains_key(&kind) {
+            *sum.kinds.entry(kind).or_default() += 1;
+        }
+    }
+}
+
+impl Sum {
+    /// The event: its reason is the most frequent one, its detail counts the calls by method and reason.
+    fn into_event(self) -> Event {
+        let Self { last, calls, kinds } = self;
+        let mut kinds: Vec<_> = kinds.into_iter().collect();
+        kinds.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        let told: u64 = kinds.iter().map(|(_, count)| count).sum();
+        let counts: Vec<_> = kinds.iter().map(|((method, reason), count)| format!("{count} {method} {reason}")).collect();
+        let others = if told < calls { format!(", {} others", calls - told) } else { String::new() };
+        let reason = kinds.into_iter().next().map(|((_, reason), _)| reason).unwrap_or_default();
+        let origin = Origin { actor: None, ..last.origin };
+        let detail = format!("{calls} more calls were refused: {}{others}", counts.join(", "));
+        Event { origin, resource: String::new(), reason, detail, ..last }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokend_core::audit::{Chain, EventType, Outcome, RowAfter};
+
+    use super::*;
+
+    fn refused(caller: &str, method: &str) -> Event {
+        Event {
+            chain: Chain::Installation,
+            kind: EventType::CallRefused,
+            origin: Origin { caller: Some(caller.parse().expect("an id")), ..Default::default() },
+            resource: "workspaces/acme".to_owned(),
+            outcome: Outcome::Refused,
+            reason: "TOKEN_NOT_FOUND".to_owned(),
+            detail: method.to_owned(),
+            row: RowAfter::None,
+        }
+    }
+
+    #[test]
+    fn a_caller_has_so_many_events_and_the_others_are_summed_up() {
+        let now = Clock::system().boot_time();
+        let mut noted = Noted::default();
+        let mut events = 0;
+        for _ in 0..1_000 {
+            events += usize::from(noted.note(refused("loud", "TokenAdmin/GetToken"), now));
+            noted.waiting.clear();
+        }
+        assert!(!noted.note(refused("loud", "TokenAdmin/RevokeToken"), now));
+        assert_eq!(events, 100);
+        assert!(noted.note(refused("quiet", "TokenAdmin/GetToken"), now), "another caller has its own");
+        let sums = noted.take_sums(now);
+        let [sum] = sums.as_slice() else { panic!("{sums:?}") };
+        assert_eq!((sum.reason.as_str(), sum.resource.as_str()), ("TOKEN_NOT_FOUND", ""));
+        let told = "901 more calls were refused: 900 TokenAdmin/GetToken TOKEN_NOT_FOUND, 1 TokenAdmin/RevokeToken TOKEN_NOT_FOUND";
+        assert_eq!(sum.detail, told);
+        assert!(noted.take_sums(now).is_empty(), "they were told");
+    }
+
+    #[test]
+    fn what_too_many_wait_in_front_of_is_summed_up() {
+        let now = Clock::system().boot_time();
+        let mut noted = Noted::default();
+        for number in 0..2 * MAX_WAITING {
+            noted.note(refused(&format!("caller-{}", number % 50), "TokenAdmin/GetToken"), now);
+        }
+        assert_eq!(noted.waiting.len(), MAX_WAITING);
+        let told: usize = noted.take_sums(now).iter().filter_map(|sum| sum.detail.split(' ').next()?.parse::<usize>().ok()).sum();
+        assert_eq!(told, MAX_WAITING, "none is lost");
+    }
+
+    #[test]
+    fn a_sum_tells_a_bounded_number_of_kinds_apart() {
+        let now = Clock::system().boot_time();
+        let mut noted = Noted::default();
+        for number in 0..1_000 {
+            noted.note(refused("loud", &format!("Method/{}", number % 40)), now);
+            noted.waiting.clear();
+        }
+        let sums = noted.take_sums(now);
+        assert!(sums[0].detail.starts_with("900 more") && sums[0].detail.ends_with(" others"), "{}", sums[0].detail);
+        assert_eq!(sums[0].detail.matches("Method/").count(), MAX_KINDS);
+    }
+}
