@@ -4,6 +4,8 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
+use tokend_core::text_file;
+use zeroize::Zeroizing;
 
 use super::{
     limits,
@@ -53,8 +55,9 @@ impl ConfigArgs {
     /// Reads the file, if one is named.
     pub(super) fn read(&self) -> Result<File, Failure> {
         let Some(path) = &self.config else { return Ok(File::default()) };
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Failure::Other(format!("can't read {}: {error}", path.display())))?;
+        let unreadable = |error: &dyn std::fmt::Display| Failure::Other(format!("can't read {}: {error}", path.display()));
+        let bytes = Zeroizing::new(std::fs::read(path).map_err(|error| unreadable(&error))?);
+        let text = text_file::decode(&bytes).map_err(|error| unreadable(&error))?;
         parse(&text).map_err(|error| Failure::Other(format!("{}: {error}", path.display())))
     }
 }
