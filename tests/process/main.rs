@@ -5,6 +5,7 @@ mod bulk;
 mod cli;
 mod core_dumps;
 mod dev;
+mod helpful;
 mod init;
 mod keyring;
 mod migrate;
