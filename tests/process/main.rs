@@ -6,6 +6,7 @@ mod cli;
 mod core_dumps;
 mod dev;
 mod full_disk;
+mod helpful;
 mod init;
 mod keyring;
 mod migrate;

@@ -1,10 +1,18 @@
 //! Where settings come from: flags go before the environment, the environment before the file, the file before defaults.
 
-use std::fs;
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+};
 
-use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, on_sqlite};
+use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, on_sqlite, token_in};
 
-on_sqlite!(a_variable_turns_off_what_the_file_turns_on, a_flag_beats_the_variable, an_empty_variable_is_as_good_as_none);
+on_sqlite!(
+    a_variable_turns_off_what_the_file_turns_on,
+    a_flag_beats_the_variable,
+    an_empty_variable_is_as_good_as_none,
+    files_may_come_from_windows,
+);
 
 /// The variables that `serve --help` names, with the name of the flag's value.
 async fn variables(installation: &Installation) -> Vec<(String, bool)> {
@@ -79,4 +87,46 @@ async fn an_empty_variable_is_as_good_as_none(installation: Installation) {
     }
     let finished = Process::spawn(list, "").finish().await;
     assert!(finished.code() == 4 && finished.stderr.contains("no caller key"), "{finished:#?}");
+}
+
+/// A text as programs on Windows may write it: its lines end in CRLF, and it has a byte order mark.
+fn from_windows(text: &str) -> [Vec<u8>; 2] {
+    let text = format!("\u{feff}{}", text.replace('\n', "\r\n"));
+    let utf_16 = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    [text.into_bytes(), utf_16]
+}
+
+async fn files_may_come_from_windows(installation: Installation) {
+    let key = installation.init().await;
+    let keyring = installation.data_dir().join("keyring");
+    let [ring, settings] = [fs::read_to_string(&keyring).expect("it can be read"), "reflection = true\n[webhook]\n".to_owned()];
+    let secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";
+    let path = |name: &str| installation.directory().join(name).to_str().expect("text").to_owned();
+    for encoding in 0..2 {
+        for (path, text) in [
+            (keyring.to_str().expect("text"), ring.as_str()),
+            (&path("settings.toml"), &settings),
+            (&path("secrets"), secret),
+            (&path("admin.key"), &format!("{key}\n")),
+        ] {
+            fs::write(path, &from_windows(text)[encoding]).expect("it can be written");
+        }
+        fs::set_permissions(path("secrets"), Permissions::from_mode(0o600)).expect("its mode is set");
+        let secrets = path("secrets");
+        let webhook = ["--webhook-url", "https://127.0.0.1:9/", "--webhook-secret-file", &secrets];
+        let settings = path("settings.toml");
+        let arguments = [&["--config", &settings], &webhook[..]].concat();
+        let server = installation.serve_with(&key, arguments).await;
+        let key_file = path("admin.key");
+        let list = ["workspace", "list", "--address", server.grpc_address(), "--caller-key-file", &key_file];
+        Process::spawn(installation.command(list), "").finish().await.succeeded();
+        let token = {
+            server.workspace(&format!("acme-{encoding}")).await;
+            server.token(token_in(&format!("workspaces/acme-{encoding}"))).await
+        };
+        let mut identify = installation.command(["token", "identify", "--address", server.grpc_address()]);
+        identify.env("TOKEND_CALLER_KEY", format!("\u{feff}{key}\r\n"));
+        let identified = Process::spawn(identify, &format!("\u{feff}{}\r\n", token.secret)).finish().await.succeeded();
+        assert!(identified.contains(&token.public.name), "{identified}");
+    }
 }

@@ -252,6 +252,14 @@ async fn a_predecessor_is_not_rotated_again(installation: Installation) {
     // A successor can be; the chain is read both ways.
     let (newest, middle) = rotate(&server, request(&new.public.name)).await;
     assert_eq!((&middle.rotated_from, &middle.rotated_to), (&old.public.name, &newest.public.name));
+    // The one to rotate is the last of the chain, unless it was revoked.
+    let told = call(&server, request(&old.public.name)).await.refused(Code::FailedPrecondition, ErrorReason::TokenAlreadyRotated);
+    assert!(told.message.contains(&format!("{}: rotate that one", newest.public.name)), "{}", told.message);
+    server.revoke(&newest.public.name).await;
+    let told = call(&server, request(&old.public.name)).await.refused(Code::FailedPrecondition, ErrorReason::TokenAlreadyRotated);
+    assert!(told.message.contains("revoked") && !told.message.contains("rotate that one"), "{}", told.message);
+    assert_eq!(told.preconditions[0].subject, newest.public.name);
+    assert!(told.preconditions[0].description.contains("new token"), "{told:?}");
 }
 
 async fn where_no_token_is_made_none_is_rotated(installation: Installation) {

@@ -2,12 +2,22 @@
 
 use std::process::Command;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa};
 use tokend_client::v1::{CreateCallerRequest, Role, Selection};
 use tokend_tests::{Finished, Installation, Process, on_sqlite};
 
-use crate::{authority::Authority, files::Files};
+use crate::{
+    authority::{Authority, Pair},
+    files::Files,
+};
 
-on_sqlite!(flags_and_environment_say_whom_to_trust_and_who_one_is, what_is_wrong_is_said);
+on_sqlite!(
+    flags_and_environment_say_whom_to_trust_and_who_one_is,
+    what_is_wrong_is_said,
+    files_may_come_from_windows,
+    a_certificate_that_is_a_ca_is_explained,
+    a_client_that_speaks_in_clear_is_told_to_use_https,
+);
 
 async fn run(command: Command) -> Finished {
     Process::spawn(command, "").finish().await
@@ -94,5 +104,57 @@ async fn what_is_wrong_is_said(installation: Installation) {
         }
         let sentence = run(list).await.failed_with_a_sentence();
         assert!(words.iter().all(|word| sentence.contains(word)), "{arguments:?}: {sentence}");
+    }
+}
+
+/// With a byte order mark, and lines that end in CRLF.
+fn from_windows(text: &str) -> String {
+    format!("\u{feff}{}", text.replace('\n', "\r\n"))
+}
+
+async fn files_may_come_from_windows(installation: Installation) {
+    let authority = Authority::new();
+    let Pair { certificate, key } = authority.server();
+    let files = Files::new(&installation, &Pair { certificate: from_windows(&certificate), key: from_windows(&key) });
+    files.put("ca.crt", &from_windows(authority.pem()));
+    let server = files.serve(&installation, &authority.trusted()).await;
+    let client = authority.client(&["a.example.org"]);
+    files.put("client.crt", &from_windows(&client.certificate));
+    files.put("client.key", &from_windows(&client.key));
+    files.put("admin.key", &from_windows(&format!("{}\n", server.admin_key())));
+    let address = format!("https://{}", server.grpc_address());
+    let mut by_key = installation.command(["workspace", "list", "--address", &address]);
+    by_key.args(["--ca-file", &files.path("ca.crt"), "--caller-key-file", &files.path("admin.key")]);
+    run(by_key).await.succeeded();
+    let mut by_certificate = installation.command(["workspace", "list", "--address", &address]);
+    by_certificate.args(["--ca-file", &files.path("ca.crt"), "--client-cert", &files.path("client.crt")]);
+    by_certificate.args(["--client-key", &files.path("client.key")]);
+    let finished = run(by_certificate).await;
+    assert_eq!(finished.code(), 4, "it is a certificate, if nobody's: {finished:#?}");
+}
+
+async fn a_certificate_that_is_a_ca_is_explained(installation: Installation) {
+    let change = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = Authority::new();
+    let files = Files::new(&installation, &authority.issue(&["localhost", "127.0.0.1"], change));
+    files.put("trusted.crt", authority.pem());
+    installation.init().await;
+    let (process, address) = files.serve_bare(&installation, &["--listen", "127.0.0.1:0"]).await;
+    assert!(process.stderr().contains("CA:FALSE") && process.stderr().contains("WARN"), "{}", process.stderr());
+    let mut list = installation.command(["workspace", "list", "--address", &format!("https://{address}")]);
+    list.args(["--ca-file", &files.path("trusted.crt")]).env("TOKEND_CALLER_KEY", "key");
+    let sentence = run(list).await.failed_with_a_sentence();
+    assert!(sentence.contains("CA:TRUE") && sentence.contains("CA:FALSE"), "{sentence}");
+}
+
+async fn a_client_that_speaks_in_clear_is_told_to_use_https(installation: Installation) {
+    let authority = Authority::new();
+    let files = Files::new(&installation, &authority.server());
+    let server = files.serve(&installation, &authority.trusted()).await;
+    for scheme in ["", "http://"] {
+        let mut list = installation.command(["workspace", "list", "--address", &format!("{scheme}{}", server.grpc_address())]);
+        list.env("TOKEND_CALLER_KEY", server.admin_key());
+        let sentence = run(list).await.failed_with_a_sentence();
+        assert!(sentence.contains("https://"), "{sentence}");
     }
 }

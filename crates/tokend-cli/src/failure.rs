@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tokend_client::ConnectError;
 use tonic::Code;
 
-use crate::terminal::note;
+use crate::{client::commands::in_commands, terminal::note};
 
 /// Exit code of any error that has no code of its own.
 const ERROR: u8 = 1;
@@ -21,6 +21,8 @@ const NOT_ALLOWED: u8 = 4;
 pub(crate) enum Failure {
     /// The service refused the call or failed.
     Call(tokend_client::Failure),
+    /// The service can't be reached.
+    Unreachable(String),
     /// The command line makes no sense.
     Usage(String),
     /// Anything else.
@@ -40,11 +42,11 @@ impl Failure {
     pub(crate) fn report(&self) -> ExitCode {
         let (sentence, code) = match self {
             Self::Call(failure) if matches!(failure.code, Code::Unauthenticated | Code::PermissionDenied) => {
-                (failure.to_string(), NOT_ALLOWED)
+                (in_commands(&failure.to_string()), NOT_ALLOWED)
             }
-            Self::Call(failure) => (failure.to_string(), ERROR),
+            Self::Call(failure) => (in_commands(&failure.to_string()), ERROR),
             Self::Usage(sentence) => (sentence.clone(), USAGE),
-            Self::Other(sentence) => (sentence.clone(), ERROR),
+            Self::Unreachable(sentence) | Self::Other(sentence) => (sentence.clone(), ERROR),
         };
         // A line at a time: what the service says may not reach the terminal unescaped.
         format!("error: {sentence}").lines().for_each(note);
@@ -64,6 +66,15 @@ impl From<tonic::Status> for Failure {
     }
 }
 
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Unreachable { .. } => Self::Unreachable(error.to_string()),
+            _ => Self::Other(error.to_string()),
+        }
+    }
+}
+
 /// Errors whose text is the sentence.
 macro_rules! sentences {
     ($($error:ty),+ $(,)?) => {
@@ -76,7 +87,6 @@ macro_rules! sentences {
 }
 
 sentences!(
-    ConnectError,
     std::io::Error,
     tokend_client::MalformedCallerKey,
     tokend_server::keyring_file::KeyRingError,

@@ -17,12 +17,13 @@ pub struct CallerKey(MetadataValue<Ascii>);
 pub struct MalformedCallerKey;
 
 impl CallerKey {
-    /// Takes a key in clear; white space around it is ignored.
+    /// Takes a key in clear; white space around it, and a byte order mark, are ignored.
     ///
     /// # Errors
     /// [`MalformedCallerKey`] for text that no header can carry. Whether it is a good key only the service can tell.
     pub fn new(clear: &str) -> Result<Self, MalformedCallerKey> {
-        let header = Zeroizing::new(format!("Bearer {}", clear.trim()));
+        let header =
+            Zeroizing::new(format!("Bearer {}", clear.trim_matches(|char: char| char.is_whitespace() || char == '\u{feff}')));
         let mut value: MetadataValue<Ascii> = header.parse().map_err(|_| MalformedCallerKey)?;
         value.set_sensitive(true);
         Ok(Self(value))

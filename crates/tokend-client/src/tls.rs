@@ -3,7 +3,7 @@
 use std::{error::Error, fmt, io};
 
 use rustls::{
-    AlertDescription, CertificateError, InconsistentKeys, RootCertStore,
+    AlertDescription, CertificateError, InconsistentKeys, OtherError, RootCertStore,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
     sign::CertifiedKey,
@@ -48,7 +48,7 @@ impl TlsMaterialError {
 }
 
 /// What is told of a peer that hangs up without a word.
-const CLOSED: &str = "it closed the connection; is it TLS that is spoken there, and is this client welcome?";
+const CLOSED: &str = "it closed the connection; write its address as https://HOST:PORT if it serves TLS, and without https:// if it does not; if that is right, this client is not welcome";
 
 const CA: &str = "CA certificate";
 const CERTIFICATE: &str = "client certificate";
@@ -162,6 +162,9 @@ fn sentence(error: &rustls::Error) -> String {
             C::NotValidYet | C::NotValidYetContext { .. } => "its certificate is not valid yet; is a clock wrong?".to_owned(),
             C::NotValidForName | C::NotValidForNameContext { .. } => {
                 format!("its certificate is for another name than that of the address ({problem})")
+            }
+            C::Other(OtherError(problem)) if problem.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) => {
+                "its certificate is a CA's own (basicConstraints CA:TRUE) and can't be a server's; issue one with CA:FALSE, as `openssl req -x509 -addext basicConstraints=critical,CA:FALSE ...` does".to_owned()
             }
             problem => format!("its certificate is no good: {problem}"),
         },

@@ -13,6 +13,7 @@
 //! - [`ending`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
 //! - [`leak`]: what is said of secrets that were found where they do not belong.
+//! - [`text_file`]: how files spell text.
 //! - [`page_token`]: where the next page of a list starts.
 //! - [`row_mac`]: why a stored row can be believed.
 //! - [`audit`]: who did what, in chains that can't be edited.
@@ -44,6 +45,7 @@ pub mod rotation;
 pub mod row_mac;
 pub mod scope;
 pub mod text;
+pub mod text_file;
 pub mod time;
 pub mod token;
 pub mod usage;

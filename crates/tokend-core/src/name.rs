@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::credential::CredentialId;
+use crate::credential::{CredentialId, MalformedId};
 
 /// An id that a person chose: `[a-z][a-z0-9-]{1,62}`.
 macro_rules! chosen_id {
@@ -32,8 +32,10 @@ macro_rules! chosen_id {
             /// # Errors
             /// [`MalformedName`] for anything else.
             pub fn from_name(name: &str) -> Result<Self, MalformedName> {
+                let form = concat!($collection, "/{id}");
                 let id = name.strip_prefix(Self::COLLECTION).and_then(|rest| rest.strip_prefix('/'));
-                id.and_then(|id| id.parse().ok()).ok_or(MalformedName(concat!($collection, "/{id}")))
+                let id = id.filter(|id| !id.is_empty() && !id.contains('/')).ok_or(MalformedName::Form(form))?;
+                id.parse().map_err(|MalformedChosenId| MalformedName::ChosenId { form })
             }
         }
 
@@ -77,10 +79,25 @@ chosen_id!(
 #[error("must be 2 to 63 lower-case letters, digits and hyphens, a letter first")]
 pub struct MalformedChosenId;
 
-/// Text that is not a resource name of the wanted pattern, which it tells.
+/// Text that is not a resource name of the wanted pattern.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be a name of the form {0}")]
-pub struct MalformedName(pub(crate) &'static str);
+pub enum MalformedName {
+    /// It is put together in another way.
+    #[error("must be a name of the form {0}")]
+    Form(&'static str),
+    /// It is put together in the right way, but the id that a person chose can't be one.
+    #[error("has the form {form}, but the id in it {MalformedChosenId}")]
+    ChosenId {
+        /// The pattern.
+        form: &'static str,
+    },
+    /// It is put together in the right way, but the id that the service gave out can't be one.
+    #[error("has the form {form}, but the id at its end can't be right: {MalformedId}")]
+    Id {
+        /// The pattern.
+        form: &'static str,
+    },
+}
 
 /// A token's resource name, `workspaces/{workspace}/tokens/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -104,9 +121,8 @@ impl FromStr for TokenName {
     type Err = MalformedName;
 
     fn from_str(name: &str) -> Result<Self, MalformedName> {
-        let malformed = MalformedName("workspaces/{workspace}/tokens/{token}");
-        let (workspace, id) = name.split_once("/tokens/").ok_or(malformed)?;
-        Ok(Self { workspace: WorkspaceId::from_name(workspace).map_err(|_| malformed)?, id: id.parse().map_err(|_| malformed)? })
+        let (workspace, id) = parts(name, "/tokens/", "workspaces/{workspace}/tokens/{token}", WorkspaceId::from_name)?;
+        Ok(Self { workspace, id })
     }
 }
 
@@ -120,9 +136,8 @@ impl FromStr for CallerKeyName {
     type Err = MalformedName;
 
     fn from_str(name: &str) -> Result<Self, MalformedName> {
-        let malformed = MalformedName("callers/{caller}/keys/{key}");
-        let (caller, id) = name.split_once("/keys/").ok_or(malformed)?;
-        Ok(Self { caller: CallerId::from_name(caller).map_err(|_| malformed)?, id: id.parse().map_err(|_| malformed)? })
+        let (caller, id) = parts(name, "/keys/", "callers/{caller}/keys/{key}", CallerId::from_name)?;
+        Ok(Self { caller, id })
     }
 }
 
@@ -130,6 +145,25 @@ impl fmt::Display for CallerKeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}/keys/{}", CallerId::COLLECTION, self.caller, self.id)
     }
+}
+
+/// Takes a name of two parts apart, which has this form: the name of the owner, and an id that the service gave out.
+fn parts<T>(
+    name: &str,
+    collection: &str,
+    form: &'static str,
+    owner: impl Fn(&str) -> Result<T, MalformedName>,
+) -> Result<(T, CredentialId), MalformedName> {
+    let (parent, id) = name.split_once(collection).ok_or(MalformedName::Form(form))?;
+    let owner = owner(parent).map_err(|malformed| match malformed {
+        MalformedName::Form(_) | MalformedName::Id { .. } => MalformedName::Form(form),
+        MalformedName::ChosenId { .. } => MalformedName::ChosenId { form },
+    })?;
+    if id.is_empty() || id.contains('/') {
+        return Err(MalformedName::Form(form));
+    }
+    let id = id.parse().map_err(|MalformedId| MalformedName::Id { form })?;
+    Ok((owner, id))
 }
 
 /// Whether `text` is an id that people may choose: `[a-z][a-z0-9-]{1,62}`.
@@ -160,6 +194,20 @@ mod tests {
         let key = "callers/ci/keys/00000000001000002";
         assert_eq!(key.parse::<CallerKeyName>().map(|name| name.to_string()).as_deref(), Ok(key));
         assert_eq!(WorkspaceId::from_name("workspaces/acme").map(|id| id.name()).as_deref(), Ok("workspaces/acme"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_name_is_its_form_or_an_id_in_it() {
+        let token = |name: &str| name.parse::<TokenName>().map_err(|malformed| malformed.to_string()).expect_err("malformed");
+        let form = "workspaces/{workspace}/tokens/{token}";
+        assert_eq!(token("workspaces/acme/tokens"), format!("must be a name of the form {form}"));
+        assert_eq!(token("workspaces/acme/tokens/x/y"), format!("must be a name of the form {form}"));
+        let of_id = token("workspaces/acme/tokens/x");
+        assert!(of_id.starts_with(&format!("has the form {form}, but")) && of_id.contains("17 letters or digits"), "{of_id}");
+        let of_workspace = token("workspaces/ACME/tokens/00000000001000002");
+        assert!(of_workspace.contains("lower-case") && !of_workspace.contains("must be a name"), "{of_workspace}");
+        let caller = CallerId::from_name("callers/x").map_err(|malformed| malformed.to_string());
+        assert_eq!(caller, Err(format!("has the form callers/{{id}}, but the id in it {MalformedChosenId}")));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::{
 
 use rustix::fs::OFlags;
 use tempfile::{Builder, NamedTempFile};
+use tokend_core::text_file;
 use zeroize::Zeroizing;
 
 /// Permission bits that others than the owner must not have. The group may read: a mounted secret belongs to root and a group.
@@ -30,7 +31,7 @@ pub(crate) enum Unreadable {
     Permissions(u32),
 }
 
-/// Reads the file's text, at most `max_bytes` of it.
+/// Reads the file's text, at most `max_bytes` of it, in whichever encoding [`text_file`] knows.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, Unreadable> {
     let (file, metadata) = open(path).map_err(Unreadable::Io)?;
     let mode = metadata.mode() & 0o777;
@@ -38,9 +39,9 @@ pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, Unr
         return Err(Unreadable::Permissions(mode));
     }
     // Sized up front: a buffer that grew would leave copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(usize::try_from(metadata.len().min(max_bytes)).unwrap_or(0) + 1));
-    file.take(max_bytes).read_to_string(&mut text).map_err(Unreadable::Io)?;
-    Ok(text)
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len().min(max_bytes)).unwrap_or(0) + 1));
+    file.take(max_bytes).read_to_end(&mut bytes).map_err(Unreadable::Io)?;
+    text_file::decode(&bytes).map_err(|error| Unreadable::Io(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
 /// Opens a regular file to be read. Opening a FIFO would otherwise wait for whoever writes to it.

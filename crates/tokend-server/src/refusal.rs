@@ -104,6 +104,14 @@ pub enum Refusal {
         /// The token that replaces it.
         successor: TokenName,
     },
+    /// A token has one successor, and that one is of no use any more.
+    #[error("{name} was rotated before, and its successor {successor} was revoked; create a new token")]
+    SuccessorRevoked {
+        /// Which.
+        name: TokenName,
+        /// The last token that replaced it.
+        successor: TokenName,
+    },
     /// A secret belongs to no token that the caller may see.
     #[error("the secret is not that of a token of this installation")]
     SecretUnknown,

@@ -51,6 +51,11 @@ impl From<Refusal> for Status {
                 details.add_precondition_failure_violation("ROTATED_TO", successor.to_string(), "rotate this token instead");
                 Self::with_error_details(code, refusal.to_string(), details)
             }
+            Refusal::SuccessorRevoked { name: _, successor } => {
+                let mut details = details;
+                details.add_precondition_failure_violation("ROTATED_TO", successor.to_string(), "create a new token instead");
+                Self::with_error_details(code, refusal.to_string(), details)
+            }
             Refusal::PolicyViolated(broken) => {
                 let mut details = details;
                 for BrokenRule { rule, policy, remedy } in broken {
@@ -97,7 +102,9 @@ const fn classify(refusal: &Refusal) -> (Code, ErrorReason) {
         Refusal::WorkspaceNotFound(_) => (Code::NotFound, R::WorkspaceNotFound),
         Refusal::TokenNotFound(_) | Refusal::SecretUnknown => (Code::NotFound, R::TokenNotFound),
         Refusal::TokenRevoked(_) => (Code::FailedPrecondition, R::TokenRevoked),
-        Refusal::TokenAlreadyRotated { .. } => (Code::FailedPrecondition, R::TokenAlreadyRotated),
+        Refusal::TokenAlreadyRotated { .. } | Refusal::SuccessorRevoked { .. } => {
+            (Code::FailedPrecondition, R::TokenAlreadyRotated)
+        }
         Refusal::SecretIsACallerKey => (Code::InvalidArgument, R::SecretIsACallerKey),
         Refusal::CallerNotFound(_) => (Code::NotFound, R::CallerNotFound),
         Refusal::CallerKeyNotFound(_) => (Code::NotFound, R::CallerKeyNotFound),

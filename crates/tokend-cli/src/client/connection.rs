@@ -5,8 +5,9 @@ use std::{
 };
 
 use tokend_client::{CallerKey, Client};
-use tokend_core::credential::Secret;
+use tokend_core::{credential::Secret, text_file};
 use tonic::Code;
+use zeroize::Zeroizing;
 
 use super::tls::TlsArgs;
 use crate::failure::Failure;
@@ -72,9 +73,11 @@ fn caller_key(file: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) 
 }
 
 fn read_key(file: &Path) -> Result<Secret, Failure> {
-    let clear = fs::read_to_string(file)
-        .map_err(|error| Failure::Other(format!("can't read the caller key from {}: {error}", file.display())))?;
-    let key = Secret::new(clear);
+    let fault =
+        |error: &dyn std::fmt::Display| Failure::Other(format!("can't read the caller key from {}: {error}", file.display()));
+    let bytes = Zeroizing::new(fs::read(file).map_err(|error| fault(&error))?);
+    let mut clear = text_file::decode(&bytes).map_err(|error| fault(&error))?;
+    let key = Secret::new(std::mem::take(&mut *clear));
     if key.expose().trim().is_empty() {
         return Err(Failure::Other(format!("there is no caller key in {}: it is empty", file.display())));
     }

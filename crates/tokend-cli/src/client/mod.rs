@@ -17,6 +17,7 @@ mod token;
 mod verify;
 mod workspace;
 
+pub(crate) mod commands;
 mod connection;
 mod names;
 pub(crate) mod output;

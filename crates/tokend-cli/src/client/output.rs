@@ -39,8 +39,16 @@ impl Output {
     /// # Errors
     /// Stdout can't be written to.
     pub(super) fn print<A: Answer>(self, answer: &A) -> Result<(), Failure> {
+        self.print_as(&answer.view(), answer)
+    }
+
+    /// Prints an answer that looks to people like `view`.
+    ///
+    /// # Errors
+    /// Stdout can't be written to.
+    pub(super) fn print_as<A: Answer>(self, view: &View, answer: &A) -> Result<(), Failure> {
         match self.format {
-            Format::Table => print_view(&answer.view()),
+            Format::Table => print_view(view),
             Format::Json => print(&json(answer)?),
         }
     }

@@ -2,7 +2,8 @@
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
-use tokend_core::credential::Secret;
+use tokend_core::{credential::Secret, text_file};
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::stdout;
@@ -76,16 +77,15 @@ fn next_line(source: &mut impl BufRead) -> io::Result<Option<Secret>> {
 }
 
 fn read(source: impl Read) -> Result<Secret, Failure> {
-    // Sized up front: a string that grew would leave copies of the secret behind.
-    let mut clear = String::with_capacity(2 * MAX_BYTES);
-    let outcome = source.take(MAX_BYTES as u64 + 1).read_to_string(&mut clear);
-    let too_long = clear.len() > MAX_BYTES;
-    let secret = trimmed(clear);
-    match outcome {
-        Ok(_) if too_long => Err(Failure::Other(format!("stdin holds more than {MAX_BYTES} bytes: that is no token"))),
-        Ok(_) => Ok(secret),
-        Err(error) => Err(Failure::Other(format!("can't read the token from stdin: {error}"))),
+    let unreadable = |error: &dyn std::fmt::Display| Failure::Other(format!("can't read the token from stdin: {error}"));
+    // Sized up front: a buffer that grew would leave copies of the secret behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_BYTES));
+    source.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    if bytes.len() > MAX_BYTES {
+        return Err(Failure::Other(format!("stdin holds more than {MAX_BYTES} bytes: that is no token")));
     }
+    let mut clear = text_file::decode(&bytes).map_err(|error| unreadable(&error))?;
+    Ok(trimmed(std::mem::take(&mut *clear)))
 }
 
 /// In place, so that no copy is left behind.
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn white_space_around_a_secret_is_ignored() {
-        for text in ["tkdw_x", "tkdw_x\n", "\t tkdw_x\r\n\n"] {
+        for text in ["tkdw_x", "tkdw_x\n", "\t tkdw_x\r\n\n", "\u{feff}tkdw_x\r\n"] {
             assert_eq!(read(text.as_bytes()).expect("read").expose(), "tkdw_x");
         }
         assert_eq!(read("a b\nc\n".as_bytes()).expect("read").expose(), "a b\nc");
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn what_is_no_text_or_endless_is_refused() {
-        assert!(read(&b"\xff\xfe"[..]).is_err());
+        assert!(read(&b"\xff\xfe!"[..]).is_err());
         assert!(read(io::repeat(b'a')).is_err());
         assert!(read(vec![b'a'; MAX_BYTES].as_slice()).is_ok());
     }

@@ -6,7 +6,8 @@ use std::{
 };
 
 use tokend_client::{Tls, TlsMaterialError};
-use tokend_core::credential::Secret;
+use tokend_core::text_file;
+use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 
@@ -33,11 +34,11 @@ impl TlsArgs {
         let Self { ca_file, client_cert, client_key } = self;
         let mut tls = Tls::default();
         if let Some(path) = given(ca_file) {
-            tls = tls.trust_only(&read(path)?).map_err(|error| of(path, &error))?;
+            tls = tls.trust_only(read(path)?.as_bytes()).map_err(|error| of(path, &error))?;
         }
         match (given(client_cert), given(client_key)) {
             (Some(certificate), Some(path)) => {
-                let key = fs::read_to_string(path).map(Secret::new).map_err(|error| unreadable(path, &error))?;
+                let key = read(path)?;
                 let culprit = |error: TlsMaterialError| match error {
                     TlsMaterialError::Mismatch => {
                         let (key, certificate) = (path.display(), certificate.display());
@@ -48,7 +49,7 @@ impl TlsArgs {
                     error if error.is_about_the_key() => of(path, &error),
                     error => of(certificate, &error),
                 };
-                tls.identity(&read(certificate)?, key.expose().as_bytes()).map_err(culprit)
+                tls.identity(read(certificate)?.as_bytes(), key.as_bytes()).map_err(culprit)
             }
             (None, None) => Ok(tls),
             (Some(_), None) => Err(Failure::Other("--client-cert needs --client-key, its private key".to_owned())),
@@ -62,12 +63,10 @@ fn given(path: &Option<PathBuf>) -> Option<&Path> {
     path.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    fs::read(path).map_err(|error| unreadable(path, &error))
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Other(format!("can't read {}: {error}", path.display()))
+fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
+    let unreadable = |error: &dyn std::fmt::Display| Failure::Other(format!("can't read {}: {error}", path.display()));
+    let bytes = Zeroizing::new(fs::read(path).map_err(|error| unreadable(&error))?);
+    text_file::decode(&bytes).map_err(|error| unreadable(&error))
 }
 
 fn of(path: &Path, error: &TlsMaterialError) -> Failure {

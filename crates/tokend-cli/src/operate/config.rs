@@ -4,6 +4,8 @@ use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
+use tokend_core::text_file;
+use zeroize::Zeroizing;
 
 use super::{
     limits,
@@ -53,8 +55,9 @@ impl ConfigArgs {
     /// Reads the file, if one is named.
     pub(super) fn read(&self) -> Result<File, Failure> {
         let Some(path) = &self.config else { return Ok(File::default()) };
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Failure::Other(format!("can't read {}: {error}", path.display())))?;
+        let unreadable = |error: &dyn std::fmt::Display| Failure::Other(format!("can't read {}: {error}", path.display()));
+        let bytes = Zeroizing::new(std::fs::read(path).map_err(|error| unreadable(&error))?);
+        let text = text_file::decode(&bytes).map_err(|error| unreadable(&error))?;
         parse(&text).map_err(|error| Failure::Other(format!("{}: {error}", path.display())))
     }
 }
@@ -88,5 +91,51 @@ mod tests {
     fn values_are_not_quoted() {
         let error = parse("database_url = \"postgres://u:hush@h/d\"\nlisten = \"hush\"\n").expect_err("no address");
         assert!(!error.contains("hush@"), "{error}");
+    }
+
+    const EXAMPLE: &str = include_str!("../../../../deploy/tokend.toml");
+
+    /// The lines of the example file before its first table that set something, without their comment marks.
+    fn example() -> toml::Table {
+        let (settings, _) = EXAMPLE.split_once("\n[").expect("it has tables");
+        let lines = settings
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')));
+        toml::from_str(&lines.collect::<Vec<_>>().join("\n")).expect("TOML")
+    }
+
+    #[test]
+    fn the_example_file_shows_every_setting() {
+        // A key that is unknown is told with all that are known.
+        let error = parse("no_such_setting = 1").expect_err("unknown");
+        let known: Vec<_> = error.split('`').skip(3).step_by(2).filter(|key| !["limits", "webhook"].contains(key)).collect();
+        assert!(known.len() > 15, "{known:?}");
+        let example = example();
+        for setting in known {
+            assert!(example.contains_key(setting), "{setting}");
+        }
+        parse(&toml::to_string(&example).expect("TOML")).expect("it can be read");
+    }
+
+    #[test]
+    fn the_service_unit_can_write_where_the_example_file_says() {
+        let unit = include_str!("../../../../deploy/systemd/tokend.service");
+        let directories = |setting: &str, root: &str| {
+            let line = unit.lines().find_map(|line| line.strip_prefix(setting)).unwrap_or_else(|| panic!("no {setting}"));
+            line.split(' ').map(|name| format!("{root}/{name}/")).collect::<Vec<_>>()
+        };
+        let writable = [
+            directories("StateDirectory=", "/var/lib"),
+            directories("LogsDirectory=", "/var/log"),
+            directories("RuntimeDirectory=", "/run"),
+        ]
+        .concat();
+        for setting in ["keyring", "database_url", "revocations_file", "audit_checkpoint_file", "ready_file"] {
+            let example = example();
+            let path = example[setting].as_str().expect("a path");
+            let path = path.strip_prefix("sqlite://").unwrap_or(path);
+            assert!(writable.iter().any(|directory| path.starts_with(directory)), "{setting}: {path}");
+        }
     }
 }

@@ -26,11 +26,14 @@ impl FromStr for PolicyName {
     type Err = MalformedName;
 
     fn from_str(name: &str) -> Result<Self, MalformedName> {
-        let malformed = MalformedName("workspaces/{workspace}/tokenPolicy or organizations/{organization}/tokenPolicy");
+        let malformed = MalformedName::Form("workspaces/{workspace}/tokenPolicy or organizations/{organization}/tokenPolicy");
         let owner = name.strip_suffix("/tokenPolicy").ok_or(malformed)?;
         match (OrganizationId::from_name(owner), WorkspaceId::from_name(owner)) {
             (Ok(id), _) => Ok(Self::Organization(id)),
             (_, Ok(id)) => Ok(Self::Workspace(id)),
+            (Err(MalformedName::ChosenId { .. }), _) | (_, Err(MalformedName::ChosenId { .. })) => Err(MalformedName::ChosenId {
+                form: "workspaces/{workspace}/tokenPolicy or organizations/{organization}/tokenPolicy",
+            }),
             _ => Err(malformed),
         }
     }

@@ -393,3 +393,23 @@ fn no_secret_is_repeated() {
         assert!(!refusal(&text).contains("ssss"), "{}", refusal(&text));
     }
 }
+
+/// The filters that the contract shows: what stands in backquotes in the comment of the field, and compares something.
+fn documented(proto: &str) -> Vec<String> {
+    let (before, _) = proto.split_once("  string filter = ").expect("the field");
+    let comment = before.lines().rev().map_while(|line| line.trim().strip_prefix("//")).collect::<Vec<_>>();
+    let comment = comment.into_iter().rev().map(str::trim).collect::<Vec<_>>().join(" ");
+    let quoted = comment.split('`').skip(1).step_by(2).map(str::to_owned);
+    quoted.filter(|text| text.contains(' ') && text.contains(['=', '<', '>', ':'])).collect()
+}
+
+#[test]
+fn every_example_in_the_contract_is_a_filter() {
+    let examples = documented(include_str!("../../../../proto/tokend/v1/token_admin.proto"));
+    assert!(examples.len() > 10, "{examples:?}");
+    for example in &examples {
+        let parsed: Result<TokenFilter, _> = example.parse();
+        assert!(parsed.is_ok(), "{example}: {parsed:?}");
+    }
+    assert!(examples.iter().any(|example| example.contains(r#"\"mobile\""#)), "{examples:?}");
+}

@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use tokend_core::text_file;
 use tokio_rustls::rustls::pki_types::pem;
 use zeroize::Zeroizing;
 
@@ -180,5 +181,9 @@ fn read(part: Part, path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
     if bytes.len() as u64 > MAX_BYTES {
         return Err(TlsError::TooLarge { part, path: path.to_owned() });
     }
-    Ok(bytes)
+    // What is no text holds no PEM, which is found out later.
+    Ok(match text_file::decode(&bytes) {
+        Ok(mut text) => Zeroizing::new(std::mem::take(&mut *text).into_bytes()),
+        Err(text_file::NotText) => bytes,
+    })
 }

@@ -52,7 +52,7 @@ impl Follower {
     pub(crate) fn start(files: TlsFiles, clock: Clock) -> Result<Self, TlsError> {
         let contents = files.look()?;
         let generation = Generation::build(&files, &contents, &clock)?;
-        warn_if_expired(&files, &generation, &clock);
+        warn_about(&files, &generation, &clock);
         let client_ca = contents.client_ca.clone();
         let seen = Ok(contents);
         Ok(Self { files, clock, current: watch::Sender::new(generation), client_ca, judged: seen.clone(), seen })
@@ -112,7 +112,7 @@ impl Follower {
             generation.client_ca_replaced = before.clone();
         }
         self.client_ca.clone_from(&contents.client_ca);
-        warn_if_expired(&self.files, &generation, &self.clock);
+        warn_about(&self.files, &generation, &self.clock);
         let days_left = days_left(&generation, &self.clock);
         tracing::info!(
             days_left,
@@ -127,10 +127,17 @@ impl Follower {
     }
 }
 
-fn warn_if_expired(files: &TlsFiles, generation: &Generation, clock: &Clock) {
+fn warn_about(files: &TlsFiles, generation: &Generation, clock: &Clock) {
     if clock.wall_time() >= generation.expire_time {
         let certificate = files.certificate.display();
         tracing::warn!(%certificate, "the certificate has expired: clients will refuse it");
+    }
+    if generation.is_ca {
+        let certificate = files.certificate.display();
+        tracing::warn!(
+            %certificate,
+            "the certificate is a CA's own (basicConstraints CA:TRUE): many clients, tokend's among them, refuse it as a server's; issue one with CA:FALSE"
+        );
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Generation {
     config: Arc<ServerConfig>,
     /// The first moment at which the server's certificate is no longer valid.
     pub(super) expire_time: Timestamp,
+    /// Whether the server's certificate is a CA's own.
+    pub(super) is_ca: bool,
     /// Cancelled when another client CA has taken the place of this one.
     pub(super) client_ca_replaced: CancellationToken,
 }
@@ -42,7 +44,7 @@ pub struct Acceptor(pub(super) watch::Receiver<Generation>);
 impl Acceptor {
     /// The handshake. Has no deadline of its own.
     pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
-        let Generation { config, expire_time: _, client_ca_replaced } = self.0.borrow().clone();
+        let Generation { config, client_ca_replaced, .. } = self.0.borrow().clone();
         let stream = TlsAcceptor::from(config).accept(socket).await?;
         let (_, session) = stream.get_ref();
         // A client that offers protocols, but not this one, was refused by the handshake.
@@ -64,6 +66,7 @@ impl Generation {
         let expire_time =
             identity::expire_time(&chain[0]).ok_or_else(|| unusable(Part::Certificate, files, "it is no X.509 certificate"))?;
 
+        let is_ca = identity::is_ca(&chain[0], expire_time);
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_details(Arc::clone(&provider), Arc::new(Wall(clock.clone())))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -89,7 +92,7 @@ impl Generation {
         config.alpn_protocols = vec![H2.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), expire_time, client_ca_replaced: CancellationToken::new() })
+        Ok(Self { config: Arc::new(config), expire_time, is_ca, client_ca_replaced: CancellationToken::new() })
     }
 }
 

@@ -53,6 +53,17 @@ impl ClientCertificate {
     }
 }
 
+/// Whether the certificate is a CA's own (RFC 5280 section 4.2.1.9), which many clients accept of no server.
+pub(super) fn is_ca(certificate: &CertificateDer<'_>, expire_time: Timestamp) -> bool {
+    // webpki says so of a certificate that is valid at the time, before it looks for an issuer.
+    let (last_second, _) = expire_time.saturating_add_micros(-1_000_000).unix_seconds();
+    let last_second = UnixTime::since_unix_epoch(Duration::from_secs(last_second.max(0).unsigned_abs()));
+    let outcome = EndEntityCert::try_from(certificate).and_then(|certificate| {
+        certificate.verify_for_usage(&[], &[], &[], last_second, KeyUsage::server_auth(), None, None).map(drop)
+    });
+    outcome.err() == Some(webpki::Error::CaUsedAsEndEntity)
+}
+
 /// The first moment at which a certificate is no longer valid. `None` for what is no certificate.
 ///
 /// RFC 5280 section 4.1.2.5: it is valid through notAfter, a whole second.

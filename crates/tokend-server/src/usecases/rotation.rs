@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokend_core::{
     audit::{Chain, Event, EventType},
-    credential::{Kind, Minted, Secret, SecretDigest},
+    credential::{CredentialId, Kind, Minted, Secret, SecretDigest},
     name::TokenName,
     policy::{Admitted, Asked},
     revision::Revision,
@@ -29,6 +29,8 @@ use crate::{
 
 /// The RPC's name in the record of requests.
 const ROTATE: &str = "RotateToken";
+/// Most rotations that are followed to name the token to rotate instead; where there were more, the one found by then is named.
+const MAX_SUCCESSORS: usize = 100;
 
 /// A token that was just replaced, or found to be replaced by the same request before.
 pub(crate) struct Replaced {
@@ -90,7 +92,10 @@ async fn find_or_rotate(
     takes_tokens(&workspace)?;
     let expiry = expiry.map(|chosen| expiry_from(chosen, now)).transpose()?;
     let successor = Successor { id: new.id, digest, creator: tx.acting_caller().id.clone(), expiry };
-    let rotated = read.rotate(successor, overlap, now).map_err(|reason| refusal(&read, reason))?;
+    let rotated = match read.rotate(successor, overlap, now) {
+        Ok(rotated) => rotated,
+        Err(reason) => return Err(refusal(tx, &read, reason).await?),
+    };
     let binding = Binding::of(&workspace, catalog)?;
     let rotated = admitted(&binding, rotated, now)?;
     // One that works makes room for its successor.
@@ -132,14 +137,30 @@ async fn store(tx: &Acting<'_>, read: &Locked<Token>, rotated: Rotated) -> Resul
     Ok((predecessor, successor))
 }
 
-fn refusal(token: &Token, reason: NotRotatable) -> Refusal {
+async fn refusal(tx: &WriteTx, token: &Token, reason: NotRotatable) -> Result<Refusal, Refusal> {
     let name = token.name.clone();
-    match reason {
+    Ok(match reason {
         NotRotatable::Revoked => Refusal::TokenRevoked(name),
         NotRotatable::Rotated { to } => {
-            let successor = TokenName { workspace: name.workspace.clone(), id: to };
-            Refusal::TokenAlreadyRotated { name, successor }
+            let (successor, is_revoked) = last_successor(tx, &name, to).await?;
+            match is_revoked {
+                false => Refusal::TokenAlreadyRotated { name, successor },
+                true => Refusal::SuccessorRevoked { name, successor },
+            }
         }
         NotRotatable::Overlap(_) => FieldViolations::one("overlap", "must end before the year 10000").into(),
+    })
+}
+
+/// Follows a chain of rotations to its end: the token that can be rotated now, or that was revoked.
+async fn last_successor(tx: &WriteTx, name: &TokenName, to: CredentialId) -> Result<(TokenName, bool), Refusal> {
+    let mut last = TokenName { workspace: name.workspace.clone(), id: to };
+    for _ in 0..MAX_SUCCESSORS {
+        let Some(successor) = tx.token(&last).await? else { break };
+        match successor.rotated_to {
+            Some(next) if successor.revocation.is_none() => last.id = next,
+            _ => return Ok((last, successor.revocation.is_some())),
+        }
     }
+    Ok((last, false))
 }

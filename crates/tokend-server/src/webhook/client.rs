@@ -8,7 +8,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use tokend_core::clock::Clock;
+use tokend_core::{clock::Clock, text_file};
 use tokend_store::Claim;
 use tokio::time::timeout;
 use tokio_rustls::rustls::{
@@ -123,8 +123,9 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn cas_in(path: &Path) -> Result<RootCertStore, String> {
     let pem = fs::read(path).map_err(|error| error.to_string())?;
+    let pem = text_file::decode(&pem).map_err(|error| error.to_string())?;
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         roots.add(certificate.map_err(|error| error.to_string())?).map_err(|error| error.to_string())?;
     }
     if roots.is_empty() { Err("it holds no certificate in PEM".to_owned()) } else { Ok(roots) }

@@ -3,7 +3,10 @@ use tokend_client::v1::{
     RevokeCallerKeyResponse, Selection,
 };
 
-use crate::client::output::{Answer, time, word};
+use crate::client::{
+    output::{Answer, time, word},
+    token::NOT_USED,
+};
 use crate::terminal::View;
 
 impl Answer for ListCallersResponse {
@@ -31,7 +34,7 @@ impl Answer for ListCallerKeysResponse {
                 state(key),
                 time(key.create_time.as_ref(), ""),
                 time(key.expire_time.as_ref(), "never"),
-                time(key.last_used_time.as_ref(), "never"),
+                time(key.last_used_time.as_ref(), NOT_USED),
                 key.hint.clone(),
             ]
         };
@@ -53,7 +56,7 @@ impl Answer for RevokeCallerKeyResponse {
                 ("STATE", state(key)),
                 ("CREATED", time(key.create_time.as_ref(), "")),
                 ("EXPIRES", time(key.expire_time.as_ref(), "never")),
-                ("LAST USED", time(key.last_used_time.as_ref(), "never")),
+                ("LAST USED", time(key.last_used_time.as_ref(), NOT_USED)),
                 ("HINT", key.hint.clone()),
             ]
         };
@@ -77,7 +80,16 @@ macro_rules! shows_its_caller {
 shows_its_caller! {
     CreateCallerResponse "tokend.v1.CreateCallerResponse",
     GetCallerResponse "tokend.v1.GetCallerResponse",
-    DeleteCallerResponse "tokend.v1.DeleteCallerResponse",
+}
+
+impl Answer for DeleteCallerResponse {
+    const MESSAGE: &'static str = "tokend.v1.DeleteCallerResponse";
+
+    fn view(&self) -> View {
+        let mut shown = self.caller.as_ref().map(fields).unwrap_or_default();
+        shown.push(("STATE", "DELETED, with its keys".to_owned()));
+        View::Details(shown)
+    }
 }
 
 fn fields(caller: &Caller) -> Vec<(&'static str, String)> {

@@ -4,6 +4,7 @@ use tokend_client::v1::{
     GetTokenPolicyRequest, Selection, TokenPolicy, UpdateTokenPolicyRequest, UpdateTokenPolicyResponse, token_policy,
 };
 
+use super::view;
 use crate::{
     client::{connection::Connection, names, output::Output, parse},
     failure::Failure,
@@ -95,7 +96,7 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let answer = admin.update_token_policy(request).await?.into_inner();
     note(&outcome(&answer, dry_run));
     match dry_run {
-        true => output.print(&answer),
+        true => output.print_as(&view::proposed(&answer), &answer),
         false => output.print_done(&answer, &format!("{done} is updated")),
     }
 }

@@ -13,7 +13,7 @@ impl Answer for TokenPolicy {
     const MESSAGE: &'static str = "tokend.v1.TokenPolicy";
 
     fn view(&self) -> View {
-        rules(Some(self), None)
+        rules(Some(self), None, Saved::Yes)
     }
 }
 
@@ -21,7 +21,7 @@ impl Answer for GetTokenPolicyResponse {
     const MESSAGE: &'static str = "tokend.v1.GetTokenPolicyResponse";
 
     fn view(&self) -> View {
-        rules(self.policy.as_ref(), self.effective.as_ref())
+        rules(self.policy.as_ref(), self.effective.as_ref(), Saved::Yes)
     }
 }
 
@@ -29,10 +29,26 @@ impl Answer for UpdateTokenPolicyResponse {
     const MESSAGE: &'static str = "tokend.v1.UpdateTokenPolicyResponse";
 
     fn view(&self) -> View {
-        let row = |affected: &AffectedToken| vec![affected.token.clone(), time(affected.expire_time.as_ref(), "never")];
-        let affected = View::List { header: &["TOKEN", "ENDS"], rows: self.affected.iter().map(row).collect(), none: "" };
-        View::Parts(vec![rules(self.policy.as_ref(), self.effective.as_ref()), affected])
+        View::Parts(vec![rules(self.policy.as_ref(), self.effective.as_ref(), Saved::Yes), affected(self)])
     }
+}
+
+/// What a dry run answered: a policy that is not saved.
+pub(super) fn proposed(answer: &UpdateTokenPolicyResponse) -> View {
+    View::Parts(vec![rules(answer.policy.as_ref(), answer.effective.as_ref(), Saved::No), affected(answer)])
+}
+
+/// The tokens that end earlier.
+fn affected(answer: &UpdateTokenPolicyResponse) -> View {
+    let row = |affected: &AffectedToken| vec![affected.token.clone(), time(affected.expire_time.as_ref(), "never")];
+    View::List { header: &["TOKEN", "ENDS"], rows: answer.affected.iter().map(row).collect(), none: "" }
+}
+
+/// Whether a policy is the one that is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Saved {
+    Yes,
+    No,
 }
 
 /// A line for each policy.
@@ -49,7 +65,7 @@ pub(super) fn list(policies: &[TokenPolicy]) -> View {
 }
 
 /// A line for each rule: as it was set, and of a workspace what binds its tokens in the end.
-fn rules(policy: Option<&TokenPolicy>, effective: Option<&TokenPolicy>) -> View {
+fn rules(policy: Option<&TokenPolicy>, effective: Option<&TokenPolicy>, saved: Saved) -> View {
     const RULES: [&str; 6] =
         ["require expiry", "max lifetime", "default lifetime", "allowed scopes", "allowed cidrs", "max active tokens"];
     let Some(policy) = policy else { return View::Details(Vec::new()) };
@@ -63,9 +79,16 @@ fn rules(policy: Option<&TokenPolicy>, effective: Option<&TokenPolicy>) -> View 
         rows.push(line(rule, set, effective_cells.as_ref().map(|cells| cells[index].clone())));
     }
     rows.push(line("existing tokens", existing_tokens(policy), none()));
-    rows.push(line("set", time(policy.update_time.as_ref(), "never"), none()));
-    rows.push(line("etag", policy.etag.clone(), none()));
-    let header: &[&str] = if effective.is_some() { &["RULE", "POLICY", "EFFECTIVE"] } else { &["RULE", "POLICY"] };
+    if saved == Saved::Yes {
+        rows.push(line("set", time(policy.update_time.as_ref(), "never"), none()));
+        rows.push(line("etag", policy.etag.clone(), none()));
+    }
+    let header: &[&str] = match (saved, effective.is_some()) {
+        (Saved::Yes, true) => &["RULE", "POLICY", "EFFECTIVE"],
+        (Saved::Yes, false) => &["RULE", "POLICY"],
+        (Saved::No, true) => &["RULE", "NOT SAVED", "EFFECTIVE IF SAVED"],
+        (Saved::No, false) => &["RULE", "NOT SAVED"],
+    };
     View::List { header, rows, none: "" }
 }
 
@@ -144,6 +167,15 @@ mod tests {
              set                never\n\
              etag               x\n"
         );
+    }
+
+    #[test]
+    fn a_policy_of_a_dry_run_is_not_shown_as_if_it_were_stored() {
+        let answer = UpdateTokenPolicyResponse { policy: Some(policy()), effective: Some(policy()), ..Default::default() };
+        let shown = proposed(&answer).lines();
+        assert!(shown.starts_with("RULE               NOT SAVED                    EFFECTIVE IF SAVED\n"), "{shown}");
+        assert!(!shown.contains("etag") && !shown.contains("set  "), "{shown}");
+        assert!(answer.view().lines().contains("etag"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use tokend_client::v1::{BatchRevokeTokensRequest, BatchRevokeTokensResponse};
+use tokend_core::quote::quoted;
 use tonic::{Code, Response, Status};
 
 use crate::{client::patience::call_patiently, failure::Failure, progress::Progress, terminal::note};
@@ -59,7 +60,8 @@ async fn repeat(
     let mut pending = VecDeque::from(requests);
     while let Some(request) = pending.front() {
         let on_failure = |failure: &tokend_client::Failure| progress.tell(&format!("Trying again after: {failure}"));
-        let answer = call_patiently(async || call(request.clone()).await, on_failure).await?;
+        let answer = call_patiently(async || call(request.clone()).await, on_failure).await;
+        let answer = answer.map_err(|failure| naming(failure, &request.names))?;
         let (ended, left, is_rehearsal) = (answer.revoked_count, answer.remaining_count, request.validate_only);
         add(total, answer, is_rehearsal);
         if is_rehearsal || left == 0 {
@@ -76,6 +78,18 @@ async fn repeat(
         }
     }
     Ok(())
+}
+
+/// Says which name does not fit instead of its number in the call, which is none of the number on the command line.
+fn naming(mut failure: tokend_client::Failure, names: &[String]) -> tokend_client::Failure {
+    for (index, name) in names.iter().enumerate() {
+        let (field, name) = (format!("names[{index}]"), quoted(name).to_string());
+        failure.message = failure.message.replace(&field, &name);
+        for violation in failure.fields.iter_mut().filter(|violation| violation.field == field) {
+            violation.field.clone_from(&name);
+        }
+    }
+    failure
 }
 
 /// What was ended adds up. What is left is what the last answer says; of a rehearsal, which ends nothing, that adds up, too.
@@ -96,6 +110,7 @@ fn may_have_ended_some(failure: &Failure) -> bool {
     use Code::{InvalidArgument, NotFound, PermissionDenied, Unauthenticated};
     match failure {
         Failure::Call(failure) => !matches!(failure.code, InvalidArgument | NotFound | PermissionDenied | Unauthenticated),
+        Failure::Unreachable(_) => false,
         Failure::Usage(_) | Failure::Other(_) => true,
     }
 }
@@ -172,6 +187,22 @@ mod tests {
         };
         assert!(matches!(revoke(vec![request(false)], stuck).await, Err(Failure::Other(_))));
         assert_eq!(calls, 2);
+    }
+
+    #[test]
+    fn a_name_that_does_not_fit_is_quoted_instead_of_counted() {
+        let violation = |field: &str| tokend_client::FieldFailure { field: field.to_owned(), description: "is wrong".to_owned() };
+        let failure = tokend_client::Failure {
+            code: Code::InvalidArgument,
+            reason: "INVALID_FIELD".to_owned(),
+            message: "names[1] is wrong".to_owned(),
+            fields: vec![violation("names[1]"), violation("names[10]")],
+            preconditions: Vec::new(),
+            retry_after: None,
+        };
+        let names: Vec<_> = (0..11).map(|number| format!("name-{number}")).collect();
+        let told = naming(failure, &names).to_string();
+        assert_eq!(told, "\"name-1\" is wrong (INVALID_FIELD)\n  \"name-10\" is wrong");
     }
 
     #[test]

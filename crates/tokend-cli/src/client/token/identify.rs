@@ -1,8 +1,9 @@
 use std::process::ExitCode;
 
 use serde::Serialize;
-use tokend_client::v1::IdentifyTokenRequest;
+use tokend_client::v1::{IdentifyTokenRequest, IdentifyTokenResponse};
 use tokend_core::credential::{Kind, Malformed, Unverified};
+use tonic::Code;
 
 use crate::terminal::{View, note};
 use crate::{
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     connection: Connection,
 }
 
-/// Tells which token a secret belongs to; without a server, what its spelling tells.
+/// Tells which token a secret belongs to; without a server that answers, what its spelling tells.
 pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
     let Args { output, connection } = args;
     let secret = secret::from_stdin()?;
@@ -31,10 +32,32 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         note("No server is named (--address, TOKEND_ADDRESS): this is what the spelling tells, not whether such a token exists.");
         return offline(secret.expose(), output);
     }
-    let request = IdentifyTokenRequest { secret: secret.expose().to_owned() };
-    let answer = connection.open().await?.token_admin().identify_token(request).await?;
-    output.print(answer.get_ref())?;
-    Ok(ExitCode::SUCCESS)
+    match ask(&connection, secret.expose()).await {
+        Ok(answer) => output.print(&answer).map(|()| ExitCode::SUCCESS),
+        Err(failure) => match unanswered(&failure) {
+            Some(problem) => {
+                note(&format!("{problem}. This is what the spelling tells, not whether such a token exists."));
+                offline(secret.expose(), output)
+            }
+            None => Err(failure),
+        },
+    }
+}
+
+async fn ask(connection: &Connection, secret: &str) -> Result<IdentifyTokenResponse, Failure> {
+    let request = IdentifyTokenRequest { secret: secret.to_owned() };
+    Ok(connection.open().await?.token_admin().identify_token(request).await?.into_inner())
+}
+
+/// Why no server has answered, if none has.
+fn unanswered(failure: &Failure) -> Option<String> {
+    match failure {
+        Failure::Unreachable(sentence) => Some(sentence.clone()),
+        Failure::Call(failure) if failure.code == Code::Unavailable => Some(failure.to_string()),
+        // Something on the way has answered instead.
+        Failure::Call(failure) if failure.reason.is_empty() => Some(failure.to_string()),
+        Failure::Call(_) | Failure::Usage(_) | Failure::Other(_) => None,
+    }
 }
 
 /// What a secret's spelling tells.

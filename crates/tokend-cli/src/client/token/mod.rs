@@ -20,7 +20,7 @@ use tokend_core::clock::Clock;
 use super::{connection::Connection, names::TokenName, output::Output};
 use crate::failure::Failure;
 
-pub(super) use view::labels;
+pub(super) use view::{NOT_USED, labels};
 
 /// What can be done with tokens.
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,9 @@ use tokend_client::v1::{
 use crate::client::output::{Answer, time, word};
 use crate::terminal::View;
 
+/// What stands for the time of a use that there was none of: a use is recorded within a minute.
+pub(in crate::client) const NOT_USED: &str = "never (up to a minute late)";
+
 /// Answers with a list of tokens, and what to say if there are none.
 macro_rules! lists_its_tokens {
     ($($answer:ident $name:literal $none:literal),+ $(,)?) => {
@@ -54,7 +57,7 @@ fn row(token: &Token) -> Vec<String> {
         token.display_name.clone(),
         state(token),
         time(token.expire_time.as_ref(), "never"),
-        time(token.last_used_time.as_ref(), "never"),
+        time(token.last_used_time.as_ref(), NOT_USED),
         token.scopes.join(" "),
     ]
 }
@@ -82,7 +85,7 @@ fn fields(token: &Token) -> Vec<(&'static str, String)> {
         ("CREATOR", token.creator.clone()),
         ("EXPIRES", time(token.expire_time.as_ref(), "never")),
         ("EXPIRY ASKED FOR", time(requested, "")),
-        ("LAST USED", time(token.last_used_time.as_ref(), "never")),
+        ("LAST USED", time(token.last_used_time.as_ref(), NOT_USED)),
         ("LAST USED FROM", token.last_used_addresses.join(" ")),
         ("UNUSED SCOPES", token.unused_scopes.join(" ")),
         ("REPLACES", token.rotated_from.clone()),
@@ -115,7 +118,7 @@ mod tests {
         assert_eq!(
             GetTokenResponse { token: Some(token) }.view().lines(),
             "NAME          workspaces/acme/tokens/x\nSTATE         ACTIVE\nALLOWED FROM  anywhere\nLABELS        a=1 b=\n\
-             EXPIRES       never\nLAST USED     never\n"
+             EXPIRES       never\nLAST USED     never (up to a minute late)\n"
         );
     }
 }
