@@ -11,6 +11,7 @@ mod migrate;
 mod policy;
 mod recover;
 mod restore;
+mod restore_guards;
 mod revocations_file;
 mod serve;
 mod shutdown;

@@ -208,7 +208,7 @@ async fn renewing_leaves_nothing_but_what_was_tampered_with(fixture: Fixture) {
             SealedTable::Organizations => (1, 0),
             SealedTable::Workspaces => (4, 3),
             SealedTable::Tokens => (7, 0),
-            SealedTable::Callers | SealedTable::CallerKeys => (1, 0),
+            SealedTable::Callers | SealedTable::CallerKeys | SealedTable::Feed => (1, 0),
             SealedTable::Messages => (1, 1),
         };
         assert_eq!((renewed, refused), expected, "{table:?}");
@@ -296,6 +296,7 @@ async fn a_schema_from_before_states(fixture: Fixture) {
     assert_eq!(insert_workspace(&store, &acme).await, Insert::Done);
     assert_eq!(insert_token(&store, &fixture.token(&acme.id, now)).await, Insert::Done);
     store.close().await;
+    fixture.forget_seal().await;
     let forget = "DROP INDEX keyring_keys_one_active; ALTER TABLE keyring_keys DROP COLUMN state; \
                   ALTER TABLE keyring_keys DROP COLUMN activate_time; ALTER TABLE keyring_keys DROP COLUMN retire_time; \
                   DROP TABLE endings; DROP TABLE organizations; DROP TABLE webhook_outbox; DROP TABLE token_notices; \
@@ -305,6 +306,8 @@ async fn a_schema_from_before_states(fixture: Fixture) {
                   ALTER TABLE tokens DROP COLUMN rotated_from; ALTER TABLE tokens DROP COLUMN rotated_to; \
                   DROP INDEX workspaces_by_organization; ALTER TABLE workspaces DROP COLUMN policy; \
                   ALTER TABLE workspaces DROP COLUMN policy_update_time; ALTER TABLE workspaces DROP COLUMN policy_deadlines; \
+                  ALTER TABLE feed DROP COLUMN last_ending; ALTER TABLE feed DROP COLUMN restoring; \
+                  ALTER TABLE feed DROP COLUMN mac; ALTER TABLE audit_chains DROP COLUMN is_feed_sealed; \
                   DELETE FROM tokend_migrations WHERE version >= 4";
     fixture.sql(forget).await;
     assert!(!migrate(&fixture.settings).await.expect("it can be migrated").is_behind());

@@ -8,6 +8,7 @@ mod audit_filters;
 mod audit_tampering;
 mod closing;
 mod concurrency;
+mod feed;
 mod filters;
 mod keys;
 mod lanes;

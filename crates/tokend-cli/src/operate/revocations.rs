@@ -78,7 +78,7 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
     if tokend_store::is_in_use(&settings).await? {
         return Err(Failure::Other("other processes use the database; stop every server first, and try again".to_owned()));
     }
-    let store = Store::open(&settings, roots, clock).await?;
+    let store = Store::open_to_restore(&settings, roots, clock).await?;
     let restored = match (&revocations, revoke_all) {
         (Some(path), _) => restore::from_export(&store, path).await,
         (None, true) => restore::revoking_all(&store).await,
