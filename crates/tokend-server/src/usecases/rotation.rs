@@ -8,10 +8,10 @@ use tokend_core::{
     name::TokenName,
     policy::{Admitted, Asked},
     revision::Revision,
-    rotation::{NotRotatable, Rotated, Successor},
+    rotation::{self, NotRotatable, Rotated, Successor},
     scope::ScopeCatalog,
     time::Timestamp,
-    token::{Token, TokenState},
+    token::{Circumstances, Token, TokenState},
 };
 use tokend_proto::{field::FieldViolations, request::rotate_token::RotateToken};
 use tokend_store::{Insert, Locked, StoredToken, WriteTx};
@@ -87,15 +87,22 @@ async fn find_or_rotate(
     let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
     takes_tokens(&workspace)?;
     let expiry = expiry.map(|chosen| expiry_from(chosen, now)).transpose()?;
-    let successor = Successor { id: new.id, digest, creator: act.caller.id.clone(), expiry };
-    let rotated = read.rotate(successor, overlap, now).map_err(|reason| refusal(&read, reason))?;
     let binding = Binding::of(&workspace, catalog)?;
+    let successor = Successor { id: new.id, digest, creator: act.caller.id.clone(), expiry };
+    let rotated = match rotation::overlap(overlap, binding.max_lifetime()) {
+        Ok(overlap) => read.rotate(successor, overlap, now).map_err(|reason| refusal(&read, reason))?,
+        Err(too_long) => return Err(FieldViolations::one("overlap", too_long.to_string()).into()),
+    };
     let rotated = admitted(&binding, rotated, now)?;
+    let superseded = supersede(tx, act, &read, workspace.circumstances(), now).await?;
     // One that works makes room for its successor.
     if read.state(workspace.circumstances(), now) != TokenState::Active {
         binding.has_room(tx, now).await?;
     }
     let (predecessor, successor) = store(tx, act, &read, rotated).await?;
+    for event in superseded {
+        tx.audit(event).await?;
+    }
     if let Some((key, retry)) = retry {
         record(tx, key, &retry, &successor, now).await?;
     }
@@ -108,6 +115,30 @@ fn admitted(binding: &Binding<'_>, rotated: Rotated, now: Timestamp) -> Result<R
     let asked = Asked { expiry: Some(*own_expiry), scopes, allowed_addresses };
     let Admitted { expiry: _, allowed_addresses } = binding.admit(&asked, now)?;
     Ok(Rotated { successor: Token { allowed_addresses, ..rotated.successor }, ..rotated })
+}
+
+/// Ends what the token itself had replaced and still works, and returns the events of that: of one chain no more than two tokens ever work
+/// at once.
+async fn supersede(
+    tx: &WriteTx,
+    act: &Act,
+    read: &Locked<Token>,
+    circumstances: &Circumstances,
+    now: Timestamp,
+) -> Result<Vec<Event>, Refusal> {
+    let mut events = Vec::new();
+    let (mut older, mut newer) = (read.rotated_from, read.name.clone());
+    while let Some(id) = older {
+        // What was purged had ended.
+        let Some(read) = tx.token(&TokenName { workspace: newer.workspace.clone(), id }).await? else { break };
+        let Some(ended) = read.superseded(circumstances, now) else { break };
+        let ended = tx.supersede_token(&read, ended).await?.ok_or_else(|| tampered(&read))?;
+        let chain = Chain::Workspace(ended.name.workspace.clone());
+        let event = act.event(chain, EventType::TokenRotated, ended.name.to_string(), tx.row_is(&*ended).await?);
+        events.push(Event { detail: format!("ends now: {newer}, which replaced it, is replaced"), ..event });
+        (older, newer) = (ended.rotated_from, ended.name.clone());
+    }
+    Ok(events)
 }
 
 /// Stores both tokens and puts both changes on record.
