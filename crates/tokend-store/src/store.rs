@@ -66,7 +66,7 @@ pub(crate) struct Shared {
 
 impl Store {
     /// Opens an initialized database, after bringing its schema up to date (unless [`Settings::migrate`] is off). `roots` must have
-    /// every key that the database knows and that is not retired.
+    /// every key that the database knows, that has ever signed, and that is not retired.
     ///
     /// # Errors
     /// [`OpenError`], one sentence for the operator.
