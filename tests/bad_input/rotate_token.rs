@@ -25,6 +25,8 @@ const VICTIMS: usize = 160;
 const YEAR_10000: i64 = 253_402_300_800;
 const TOO_LONG: i64 = 300_000_000_000;
 const TEN_THOUSAND_YEARS: i64 = 315_576_000_000;
+/// The longest overlap.
+const THIRTY_DAYS: i64 = 30 * 24 * 3_600;
 /// Shorter than from now to the year 10000 for a while to come.
 const LONG: i64 = 251_000_000_000;
 
@@ -81,11 +83,13 @@ fn request_ids(rows: &mut Rows<'_, RotateTokenRequest>, values: &Values) {
 fn spans(rows: &mut Rows<'_, RotateTokenRequest>) {
     let set_overlap = |request: &mut RotateTokenRequest, span| request.overlap = span;
     let set_ttl = |request: &mut RotateTokenRequest, span: Option<Duration>| request.expiry = span.map(Expiry::Ttl);
-    for (field, may_be_zero, set) in
-        [("overlap", true, set_overlap as fn(&mut RotateTokenRequest, Option<Duration>)), ("ttl", false, set_ttl)]
-    {
+    for (field, may_be_zero, most, set) in [
+        ("overlap", true, THIRTY_DAYS, set_overlap as fn(&mut RotateTokenRequest, Option<Duration>)),
+        ("ttl", false, LONG, set_ttl),
+    ] {
         let of_zero = || if may_be_zero { Expect::Accepted } else { fields(&[field]) };
         let bad = || fields(&[field]);
+        let of_long = |field| if field == "overlap" { fields(&[field]) } else { Expect::Accepted };
         let (seconds, nanos) = (format!("{field}.seconds"), format!("{field}.nanos"));
         rows.row(field, Aspect::Empty, "not chosen", |request| set(request, None), Expect::Accepted);
         for (part, aspect, what, span, expect) in [
@@ -93,7 +97,9 @@ fn spans(rows: &mut Rows<'_, RotateTokenRequest>) {
             (&seconds, Aspect::Smallest, "one", (1, 0), Expect::Accepted),
             (&seconds, Aspect::Smallest, "less than zero", (-1, 0), bad()),
             (&seconds, Aspect::Smallest, "the least number", (i64::MIN, i32::MIN), bad()),
-            (&seconds, Aspect::Largest, "almost to the year 10000", (LONG, 0), Expect::Accepted),
+            (&seconds, Aspect::Largest, "as long as it may be", (most, 0), Expect::Accepted),
+            (&seconds, Aspect::TooLarge, "longer than any overlap", (THIRTY_DAYS + 1, 0), of_long(field)),
+            (&nanos, Aspect::TooLarge, "a microsecond longer than any overlap", (THIRTY_DAYS, 1_000), of_long(field)),
             (&seconds, Aspect::TooLarge, "past the year 10000", (TOO_LONG, 0), bad()),
             (&seconds, Aspect::TooLarge, "past ten thousand years", (TEN_THOUSAND_YEARS + 1, 0), bad()),
             (&seconds, Aspect::TooLarge, "the largest number", (i64::MAX, 999_999_999), bad()),

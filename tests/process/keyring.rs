@@ -26,7 +26,37 @@ on_both_databases!(
 mod replicas {
     use super::*;
 
-    on_postgres!(a_server_without_the_active_key_is_not_ready);
+    on_postgres!(a_server_without_the_active_key_is_not_ready, a_server_without_an_added_key_restarts);
+
+    async fn a_server_without_an_added_key_restarts(installation: Installation) {
+        let server = installation.start().await;
+        let copy = installation.directory().join("keyring-of-the-replica");
+        fs::copy(file(&installation), &copy).expect("it can be copied");
+        let before = fs::read(&copy).expect("it can be read");
+        let path = copy.to_string_lossy().into_owned();
+        let acme = server.workspace("acme").await;
+        keyring(&installation, &["add"]).await.succeeded();
+        // It is restarted before the new file has come to its machine.
+        let replica = installation.serve_with(server.admin_key(), ["--keyring", &path]).await;
+        let token = replica.token(token_in(&acme)).await.secret;
+        assert!(token.starts_with("tkdw_0"));
+        assert_eq!(replica.verdict(question(&token, &acme, &[])).await.decision(), Decision::Allow);
+        assert_eq!(http::get(replica.ops_address(), "/readyz").0, 200);
+        let told = || replica.process().stderr().contains("does not have yet");
+        eventually("the log tells", async || told().then_some(())).await;
+        // By the time that the key signs, the file has come.
+        fs::copy(file(&installation), &copy).expect("it can be copied");
+        eventually("it has the key", async || replica.process().stderr().contains("every key again").then_some(())).await;
+        keyring(&installation, &["activate", "1", "--force"]).await.succeeded();
+        let new = signs_with(&replica, &acme, "1").await;
+        assert_eq!(server.verdict(question(&new, &acme, &[])).await.decision(), Decision::Allow);
+        // A key that has signed is needed, even if it does so no longer.
+        keyring(&installation, &["activate", "0", "--force"]).await.succeeded();
+        fs::write(&copy, before).expect("it can be written");
+        let third = installation.command_on_data(["serve", "--keyring", &path]);
+        let sentence = tokend_tests::Process::spawn(third, "").finish().await.failed_with_a_sentence();
+        assert!(sentence.contains("lacks key 1"), "{sentence}");
+    }
 
     async fn a_server_without_the_active_key_is_not_ready(installation: Installation) {
         let server = installation.start().await;

@@ -15,6 +15,7 @@ mod policy;
 mod private_files;
 mod recover;
 mod restore;
+mod restore_guards;
 mod revocations_file;
 mod serve;
 mod settings;

@@ -22,22 +22,21 @@ async fn it_works_until_its_last_moment_and_not_in_it(installation: Installation
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await;
+    installation.clock().set_ahead(HOUR / 2);
+    assert_eq!(verdict(&server, &token).await.decision(), Decision::Allow, "it is seen alive");
     // A moment before the end; the rest passes by itself.
     installation.clock().set_ahead(HOUR - Duration::from_millis(1_500));
-    let mut allowed = 0;
     loop {
         let verdict = verdict(&server, &token).await;
         let left = verdict.token.as_ref().and_then(|token| token.expires_in).expect("it ends");
         if verdict.decision() == Decision::Allow {
             assert!((left.seconds, left.nanos) > (0, 0), "allowed with nothing left: {verdict:?}");
-            allowed += 1;
         } else {
             assert_eq!(verdict.deny_reason(), DenyReason::Expired);
             assert_eq!((left.seconds, left.nanos), (0, 0), "expired with something left: {verdict:?}");
             break;
         }
     }
-    assert!(allowed > 0, "it was seen alive");
     assert_eq!(verdict(&server, &token).await.deny_reason(), DenyReason::Expired, "and stays dead");
 }
 

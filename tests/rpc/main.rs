@@ -37,6 +37,7 @@ mod policy_deadlines;
 mod policy_expiry_events;
 mod policy_races;
 mod reflection;
+mod repeats;
 mod replicas;
 mod resume_workspace;
 mod retention;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tokend_client::v1::{
-    CreateTokenRequest, CreateTokenResponse, ErrorReason, ListTokensRequest, RotateTokenRequest, RotateTokenResponse, Token,
-    TokenPolicy, token::State, token_policy::ExistingTokens,
+    CreateTokenRequest, CreateTokenResponse, Decision, ErrorReason, ListTokensRequest, RotateTokenRequest, RotateTokenResponse,
+    Token, TokenPolicy, rotate_token_request::Expiry, token::State, token_policy::ExistingTokens,
 };
-use tokend_tests::{Installation, Refused, Server, after, on_both_databases, token_in};
+use tokend_tests::{Installation, Refused, Server, after, on_both_databases, question, token_in};
 use tonic::{Code, Response, Status};
 use tonic_types::StatusExt;
 
@@ -16,6 +16,9 @@ on_both_databases!(
     what_a_deadline_has_ended_does_not_count,
     the_smaller_cap_counts_and_for_each_workspace,
     a_rotation_at_the_cap_works,
+    rotations_add_up_to_nothing,
+    a_predecessor_counts_once_its_successor_has_ended,
+    an_overlap_is_not_longer_than_any_token_may_live,
     an_expired_token_is_rotated_where_one_can_be_made,
     a_retry_at_the_cap_is_answered,
 );
@@ -196,6 +199,80 @@ async fn a_rotation_at_the_cap_works(installation: Installation) {
     server.revoke(&fourth).await;
     server.token(token_in(&acme)).await;
     is_full(&server, &acme, &policy).await;
+}
+
+/// However often a token is rotated, and with whatever overlap, two secrets of it work.
+async fn rotations_add_up_to_nothing(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let policy = set(&server, cap(&acme, 1)).await;
+    let first = server.token(CreateTokenRequest { expiry: after(10_000 * HOUR), ..token_in(&acme) }).await;
+    let (mut name, mut secrets) = (first.public.name, vec![first.secret]);
+    rotate(&server, rotation(&name, 365 * 24 * HOUR)).await.refused_field("overlap");
+    for _ in 0..20 {
+        let answer = rotate(&server, rotation(&name, 30 * 24 * HOUR)).await.expect("it is rotated").into_inner();
+        name = answer.token.expect("told").name;
+        secrets.push(answer.secret);
+    }
+    let mut working = Vec::new();
+    for (index, secret) in secrets.iter().enumerate() {
+        if server.verdict(question(secret, &acme, &[])).await.decision() == Decision::Allow {
+            working.push(index);
+        }
+    }
+    assert_eq!(working, [19, 20]);
+    assert_eq!(server.get_workspace(&acme).await.active_token_count, 2);
+    is_full(&server, &acme, &policy).await;
+}
+
+/// Else each token that is rotated and whose successor is revoked would leave one more that works.
+async fn a_predecessor_counts_once_its_successor_has_ended(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let policy = set(&server, cap(&acme, 1)).await;
+    let long = || CreateTokenRequest { expiry: after(1_000 * HOUR), ..token_in(&acme) };
+    let first = server.token(long()).await.public.name;
+    let second = successor(&server, rotation(&first, 100 * HOUR)).await.name;
+    is_full(&server, &acme, &policy).await;
+    server.revoke(&second).await;
+    is_full(&server, &acme, &policy).await;
+    server.revoke(&first).await;
+    let third = server.token(long()).await.public.name;
+    // Likewise where it has expired. It can be rotated at the cap nevertheless: what it had replaced ends by that.
+    let short = RotateTokenRequest { expiry: ttl(HOUR), ..rotation(&third, 100 * HOUR) };
+    let fourth = successor(&server, short).await.name;
+    installation.clock().set_ahead(2 * HOUR);
+    assert_eq!((server.get_token(&third).await.state(), server.get_token(&fourth).await.state()), (State::Active, State::Expired));
+    is_full(&server, &acme, &policy).await;
+    let fifth = successor(&server, rotation(&fourth, HOUR)).await.name;
+    assert_eq!((server.get_token(&third).await.state(), server.get_token(&fifth).await.state()), (State::Expired, State::Active));
+    is_full(&server, &acme, &policy).await;
+}
+
+fn ttl(ttl: Duration) -> Option<Expiry> {
+    Some(Expiry::Ttl(ttl.try_into().expect("a span")))
+}
+
+async fn an_overlap_is_not_longer_than_any_token_may_live(installation: Installation) {
+    let server = installation.start().await;
+    let initech = server.organization("initech").await;
+    let acme = server.workspace_in("acme", &initech).await;
+    let tokens = [server.token(token_in(&acme)).await.public.name, server.token(token_in(&acme)).await.public.name];
+    server.set_policy(TokenPolicy { max_lifetime: span(HOUR / 3), ..cap(&initech, 5) }).await;
+    let rotation = |name: &str, overlap| RotateTokenRequest { expiry: ttl(HOUR / 6), ..rotation(name, overlap) };
+    rotate(&server, rotation(&tokens[0], HOUR / 3 + Duration::from_micros(1))).await.refused_field("overlap");
+    assert_eq!(server.get_token(&tokens[0]).await.rotated_to, "");
+    let span_of = async |request: RotateTokenRequest| {
+        let answer = rotate(&server, request).await.expect("it is rotated").into_inner();
+        let (new, old) = (answer.token.expect("told"), answer.predecessor.expect("told"));
+        let time = |time: Option<prost_types::Timestamp>| time.expect("told");
+        let (made, end) = (time(new.create_time), time(old.expire_time));
+        assert_eq!(made.nanos, end.nanos);
+        end.seconds - made.seconds
+    };
+    assert_eq!(span_of(rotation(&tokens[0], HOUR / 3)).await, 20 * 60);
+    // Half an hour would be too long: where nothing is chosen, what the policies let be is.
+    assert_eq!(span_of(RotateTokenRequest { overlap: None, ..rotation(&tokens[1], HOUR) }).await, 20 * 60);
 }
 
 /// It makes no room: nothing of it works.

@@ -23,7 +23,8 @@ impl Backup {
         if let Some(database) = installation.postgres() {
             return Self(Kept::Database(database.copy()));
         }
-        let copy = installation.directory().join("backup.db");
+        let name = |number: u32| installation.directory().join(format!("backup-{number}.db"));
+        let copy = (0..).map(name).find(|copy| !copy.exists()).expect("a name is free");
         // Whole in one file, whatever stands in the log beside it.
         installation.sql(&format!("VACUUM INTO '{}'", copy.display())).await;
         Self(Kept::File(copy))

@@ -1,7 +1,9 @@
 //! The audit log's place in the database: begun with the installation, or late; one chain for each workspace; all or nothing.
 
+use std::sync::Arc;
+
 use tokend_core::audit::{Chain, Event, EventType, Origin, Outcome, RowAfter};
-use tokend_store::{Insert, Store, StoreError};
+use tokend_store::{Insert, OpenError, Store, StoreError};
 
 use crate::support::{Fixture, insert_token, insert_workspace, on_both, workspace, workspace_id};
 
@@ -65,8 +67,20 @@ async fn an_older_installation_gets_a_log(fixture: Fixture) {
     let now = store.now().await.expect("time");
     assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
     store.close().await;
+    // A log that was deleted is not begun again: the feed was sealed when there was one.
+    const TABLES: [&str; 2] = ["audit_events", "audit_chains"];
+    for table in TABLES {
+        fixture.sql(&format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}; DELETE FROM {table}")).await;
+    }
+    let refused = Store::open(&fixture.settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect_err("it is gone");
+    assert!(matches!(refused, OpenError::Store(StoreError::Tampered { table: "audit_chains", .. })), "{refused:?}");
+    for table in TABLES {
+        fixture.sql(&format!("INSERT INTO {table} SELECT * FROM kept_{table}; DROP TABLE kept_{table}")).await;
+    }
+
     // As the migration that brings the log leaves them.
-    for table in ["audit_events", "audit_chains"] {
+    fixture.forget_seal().await;
+    for table in TABLES {
         fixture.sql(&format!("DELETE FROM {table}")).await;
     }
 

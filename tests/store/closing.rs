@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokend_core::workspace::Workspace;
 use tokend_store::{Insert, Store, StoreError};
 use tokend_tests::eventually;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::timeout};
 
 use crate::support::{Fixture, insert_workspace, on_both, only_on, workspace, workspace_id};
 
@@ -23,14 +23,17 @@ async fn start_write(store: Store) -> (tokio::task::JoinHandle<Result<(), StoreE
     let now = store.now().await.expect("time");
     let acme = Workspace { organization: None, ..workspace("acme", now) };
     let (has_begun, begun) = oneshot::channel();
-    let (go_on, told) = oneshot::channel::<()>();
+    let (go_on, mut told) = oneshot::channel::<()>();
     let caller = tokio::spawn(async move {
         store
             .write(move |tx| {
                 Box::pin(async move {
                     assert_eq!(tx.insert_workspace(&acme).await?, Insert::Done);
                     has_begun.send(()).expect("the test waits");
-                    told.await.expect("the test tells");
+                    // PostgreSQL would end a transaction in which nothing happens.
+                    while timeout(Duration::from_millis(100), &mut told).await.is_err() {
+                        tx.now().await?;
+                    }
                     Ok(())
                 })
             })
@@ -127,11 +130,14 @@ async fn a_cut_connection_is_replaced(fixture: Fixture) {
     .await;
 }
 
-async fn a_stuck_write_does_not_stop_the_others(fixture: Fixture) {
+async fn a_stuck_write_does_not_stop_the_others(mut fixture: Fixture) {
+    // However late a busy PostgreSQL ends the stuck one.
+    fixture.settings.lock_timeout = Duration::from_secs(30);
+    fixture.settings.statement_timeout = Duration::from_secs(30);
     let store = fixture.initialized().await;
     let now = store.now().await.expect("time");
     assert_eq!(insert_workspace(&store, &workspace("acme", now)).await, Insert::Done);
-    let (has_begun, begun) = oneshot::channel();
+    let ((has_begun, begun), (go_on, told)) = (oneshot::channel(), oneshot::channel::<()>());
     let stuck = store.clone();
     let stuck = tokio::spawn(async move {
         stuck
@@ -140,7 +146,7 @@ async fn a_stuck_write_does_not_stop_the_others(fixture: Fixture) {
                     tx.lock_workspace(&workspace_id("acme")).await?.expect("it is there");
                     has_begun.send(()).expect("the test waits");
                     // As a paused process would.
-                    tokio::time::sleep(Duration::from_secs(3)).await;
+                    told.await.expect("the test tells");
                     Ok(())
                 })
             })
@@ -152,6 +158,7 @@ async fn a_stuck_write_does_not_stop_the_others(fixture: Fixture) {
     let (found, revision) = other.await.expect("the lock is taken from the stuck one");
     assert!(found.is_some() && !stuck.is_finished());
     assert_eq!(revision.number, 1);
+    go_on.send(()).expect("it waits");
     let lost = stuck.await.expect("it ends");
     assert!(matches!(lost, Err(StoreError::Unavailable { .. })), "{lost:?}");
 }

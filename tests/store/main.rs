@@ -9,6 +9,7 @@ mod audit_filters;
 mod audit_tampering;
 mod closing;
 mod concurrency;
+mod feed;
 mod filters;
 mod keys;
 mod lanes;

@@ -102,6 +102,11 @@ async fn a_ring_without_a_key(fixture: Fixture) {
     fixture.initialized().await.close().await;
     let key = fixture.bytes(&[7; 16]);
     fixture.sql(&format!("INSERT INTO keyring_keys (kid, fingerprint, create_time) VALUES ('Z', {key}, 0)")).await;
+    // It was only added: nothing was made with it.
+    let store = open(&fixture.settings, &fixture.roots, &fixture).await.expect("nothing needs it");
+    assert_eq!((store.keys().lacked(), store.wrong_keys()), (&["Z".parse().expect("a kid")][..], None));
+    store.close().await;
+    fixture.sql("UPDATE keyring_keys SET activate_time = 1 WHERE kid = 'Z'").await;
     let error = refusal(&fixture).await;
     let OpenError::WrongKeyRing { problem, .. } = &error else { panic!("{error:?}") };
     assert_eq!(*problem, WrongKeys::Lacks("Z".parse().expect("a kid")));

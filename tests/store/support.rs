@@ -15,6 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 use tempfile::TempDir;
 use tokend_core::{
     address::{AllowedAddresses, Networks, parse_network},
+    audit::{Chain, Head},
     caller::{Caller, CallerKey, Role, WorkspaceAccess},
     clock::Clock,
     credential::{CredentialId, Kind, Minted},
@@ -185,6 +186,17 @@ impl Fixture {
             expire_time: after(caller.create_time, 3_600),
             revoke_time: None,
         }
+    }
+
+    /// Makes the database one that an older tokend made, whose feed was never sealed. No store is to be open.
+    pub(crate) async fn forget_seal(&self) {
+        let store = self.open().await;
+        let head = store.audit_head(&Chain::Installation).await.expect("it works").expect("it was begun");
+        store.close().await;
+        let mac = Head { is_feed_sealed: false, ..head }.mac(&self.ring).expect("its own key");
+        let mac = self.bytes(mac.as_bytes());
+        self.sql(&format!("UPDATE audit_chains SET is_feed_sealed = 0, mac = {mac} WHERE chain = '-'")).await;
+        self.sql("UPDATE feed SET mac = NULL").await;
     }
 
     /// Runs a statement behind the store's back; how many rows it touched.

@@ -10,7 +10,7 @@
 //! - [`verdict`]: may this token do this, here, now? [`usage`]: what is known of the times that it did.
 //! - [`expiry_notice`]: what is told of a token's end, and when.
 //! - [`retention`]: which tokens are taken away after they have ended.
-//! - [`ending`]: what a restored backup must not revive.
+//! - [`ending`], [`ending_chain`]: what a restored backup must not revive.
 //! - [`filter`]: which tokens of a list are wanted.
 //! - [`leak`]: what is said of secrets that were found where they do not belong.
 //! - [`text_file`]: how files spell text.
@@ -18,7 +18,7 @@
 //! - [`row_mac`]: why a stored row can be believed.
 //! - [`audit`]: who did what, in chains that can't be edited.
 //! - [`webhook`]: what a receiver outside is told.
-//! - [`time`], [`clock`], [`revision`]: when.
+//! - [`time`], [`clock`], [`revision`], [`feed`]: when.
 
 pub mod address;
 pub mod audit;
@@ -27,7 +27,9 @@ pub mod certificate_san;
 pub mod clock;
 pub mod credential;
 pub mod ending;
+pub mod ending_chain;
 pub mod expiry_notice;
+pub mod feed;
 pub mod filter;
 pub mod keyring;
 pub mod labels;

@@ -1,16 +1,24 @@
 //! Rotation: a token is replaced by another one that permits the same, and has an overlap left to work in.
 //!
 //! The end of the overlap is an expiry, the earlier of it and the token's own: no overlap makes a token last longer, and none revives
-//! one whose time is over.
+//! one whose time is over. An overlap has a longest span, and of a chain of rotations only the newest token and its predecessor work at once:
+//! so rotations never add up to more working secrets than two for each token that may work.
 
 use std::time::Duration;
 
 use crate::{
     credential::{CredentialId, SecretDigest},
     name::{CallerId, TokenName},
+    policy::Lifetime,
     time::{TimeOutOfRange, Timestamp},
-    token::{Expiry, Token},
+    token::{Circumstances, Expiry, Token, TokenState},
 };
+
+/// The longest overlap.
+pub const MAX_OVERLAP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// How long an old secret works beside the new one if nothing is chosen and no policy demands less.
+pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(30 * 60);
 
 /// Why a token is not rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +35,24 @@ pub enum NotRotatable {
     /// The overlap ends after the year 9999.
     #[error("the overlap {0}")]
     Overlap(TimeOutOfRange),
+}
+
+/// The overlap asked for is longer than a policy lets any token live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must not be longer than the `max_lifetime` of the policies, {} s", .0.span().as_secs())]
+pub struct OverlapTooLong(pub Lifetime);
+
+/// How long the old secret works on, where the policies have that longest lifetime: as chosen, or the default as far as they let it be.
+///
+/// # Errors
+/// [`OverlapTooLong`] if the overlap that was chosen is longer than that.
+pub fn overlap(chosen: Option<Duration>, max_lifetime: Option<Lifetime>) -> Result<Duration, OverlapTooLong> {
+    match (chosen, max_lifetime) {
+        (Some(chosen), Some(max)) if chosen > max.span() => Err(OverlapTooLong(max)),
+        (Some(chosen), _) => Ok(chosen),
+        (None, Some(max)) => Ok(DEFAULT_OVERLAP.min(max.span())),
+        (None, None) => Ok(DEFAULT_OVERLAP),
+    }
 }
 
 /// What is new about a successor; all else is its predecessor's.
@@ -78,6 +104,15 @@ impl Token {
         };
         let own_expiry = self.own_expiry.earlier(Expiry::At(overlap_end));
         Ok(Rotated { predecessor: Self { own_expiry, rotated_to: Some(id), ..self.clone() }, successor })
+    }
+
+    /// The token when what replaced it is replaced in its turn at `now`: it ends then. `None` if it does not work any more.
+    #[must_use]
+    pub fn superseded(&self, circumstances: &Circumstances, now: Timestamp) -> Option<Self> {
+        match self.state(circumstances, now) {
+            TokenState::Active | TokenState::Suspended => Some(Self { own_expiry: Expiry::At(now), ..self.clone() }),
+            TokenState::Expired | TokenState::Revoked => None,
+        }
     }
 
     /// The end that lies as far from `now` as the one that was chosen lay from the token's making, and not past the year 9999.

@@ -46,9 +46,9 @@ pub enum RevocationsFileError {
         /// What is wrong with it.
         problem: NotAnEnding,
     },
-    /// The file has seen more than the database.
+    /// The database does not have the file's last line: it knows less than the file, or other things.
     #[error(
-        "the database is older than {path}: it was restored from a backup, and what was revoked since would work again; run `tokend restore --revocations {path}` first",
+        "the database does not have the last line of {path}: it was restored from a backup, and what was revoked since would work again; run `tokend restore --revocations {path}` on it, or on the backup in its place if it has changed since. Move the file away only if you know that it is not needed",
         path = .0.display()
     )]
     DatabaseIsOlder(PathBuf),
@@ -62,8 +62,8 @@ pub enum RevocationsFileError {
 pub(crate) struct RevocationsFile {
     file: File,
     path: PathBuf,
-    /// What ended up to this position is in the file. None: what the database tells begins with its current epoch.
-    position: Option<u64>,
+    /// What ended up to this position is in the file.
+    position: u64,
 }
 
 impl RevocationsFile {
@@ -77,18 +77,13 @@ impl RevocationsFile {
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
         let position = match last_line(&mut file).map_err(io)? {
-            None => Some(0),
+            None => 0,
             Some(line) => {
                 let read = store.keys().read_ending(&line);
                 let (place, _) = read.map_err(|problem| RevocationsFileError::LastLine { path: path.to_owned(), problem })?;
-                let of_epoch = store.endings_of_epoch(place.epoch).await?;
-                let current = store.epoch().await?;
-                match of_epoch {
-                    Some((first, last)) if (first..=last).contains(&place.position) => Some(place.position),
-                    // The epoch goes on, and not as far as the file knows.
-                    _ if place.epoch == current => return Err(RevocationsFileError::DatabaseIsOlder(path.to_owned())),
-                    // The database was restored, and what it tells since begins another epoch.
-                    _ => None,
+                match store.ending_at(place.position).await? {
+                    Some(ours) if ours.place == place && ours.line == line => place.position,
+                    _ => return Err(RevocationsFileError::DatabaseIsOlder(path.to_owned())),
                 }
             }
         };
@@ -120,19 +115,11 @@ impl RevocationsFile {
 
     /// Appends what the file lacks.
     pub(crate) async fn catch_up(&mut self, store: &Store) -> Result<(), RevocationsFileError> {
-        let mut position = match self.position {
-            Some(position) => position,
-            None => match store.endings_of_epoch(store.epoch().await?).await? {
-                Some((first, _)) => first - 1,
-                None => return Ok(()),
-            },
-        };
         loop {
-            let endings = store.endings_after(position, LINES_AT_ONCE).await?;
+            let endings = store.endings_after(self.position, LINES_AT_ONCE).await?;
             let Some(last) = endings.last().map(|ending| ending.place.position) else { return Ok(()) };
             self.append(&endings).map_err(|source| RevocationsFileError::Io { path: self.path.clone(), source })?;
-            position = last;
-            self.position = Some(last);
+            self.position = last;
         }
     }
 

@@ -1,12 +1,14 @@
 //! Making a database an installation, once, and telling whose it is ever after.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use rand::TryCryptoRng;
 use sea_orm::{ActiveValue::Set, EntityTrait};
 use tokend_core::{
     audit::{Chain, Event, EventType, Origin, Outcome, RowAfter},
     caller::{Caller, CallerKey},
+    feed::FeedHead,
+    revision::Revision,
 };
 
 use crate::{
@@ -14,6 +16,7 @@ use crate::{
     error::StoreError,
     keys,
     open_error::OpenError,
+    row,
     store::{Shared, Store},
     write::{Insert, WriteTx, audit::log_begun},
 };
@@ -22,7 +25,7 @@ use crate::{
 const ONE: i16 = 1;
 
 /// How long a replica may answer from memory after it asked for news, and how long a revocation waits for that.
-const GRANT_MICROS: i64 = 1_000_000;
+pub(crate) const GRANT: Duration = Duration::from_secs(1);
 
 const INSTALLATION: &str = "installation";
 
@@ -31,7 +34,7 @@ const INSTALLATION: &str = "installation";
 pub struct NewInstallation {
     caller: Caller,
     key: CallerKey,
-    epoch: i64,
+    epoch: u64,
 }
 
 /// There is an installation already.
@@ -57,7 +60,7 @@ impl NewInstallation {
     /// The random source's.
     pub fn new<R: TryCryptoRng>(caller: Caller, key: CallerKey, random: &mut R) -> Result<Self, R::Error> {
         // PostgreSQL and SQLite have no unsigned numbers.
-        let epoch = (random.try_next_u64()? >> 1).cast_signed();
+        let epoch = random.try_next_u64()? >> 1;
         Ok(Self { caller, key, epoch })
     }
 }
@@ -87,18 +90,14 @@ async fn initialize(tx: &WriteTx, NewInstallation { caller, key, epoch }: NewIns
     if tx.insert(installation::Entity::insert(row)).await? != Insert::Done {
         return Err(AlreadyInitialized.into());
     }
-    let row = feed::ActiveModel {
-        one: Set(ONE),
-        epoch: Set(epoch),
-        revision: Set(0),
-        grant_micros: Set(GRANT_MICROS),
-        wait_micros: Set(GRANT_MICROS),
-        time_floor: Set(0),
-    };
-    let mut done = vec![tx.insert(feed::Entity::insert(row)).await?];
+    let mut done = Vec::new();
     for key in tx.keys_at_first() {
         done.push(tx.insert_key(&key).await?);
     }
+    let head = FeedHead { revision: Revision { epoch, number: 0 }, last_ending: 0, is_restoring: false, grant: GRANT, wait: GRANT };
+    let row = row::feed_to_model(&head, &tx.seal(&head).await?);
+    let row = feed::ActiveModel { one: Set(ONE), time_floor: Set(0), ..row };
+    done.push(tx.insert(feed::Entity::insert(row)).await?);
     done.push(tx.insert_caller(&caller).await?);
     done.push(tx.insert_caller_key(&key).await?);
     if done.iter().any(|insert| *insert != Insert::Done) {
@@ -117,23 +116,30 @@ async fn initialize(tx: &WriteTx, NewInstallation { caller, key, epoch }: NewIns
     if !tx.begin_log(event(EventType::InstallationCreated, String::new(), RowAfter::None)).await? {
         return Err(AlreadyInitialized.into());
     }
+    tx.note_seal().await?;
     tx.audit(event(EventType::CallerCreated, caller.id.name(), tx.row_is(&caller).await?)).await?;
     tx.audit(event(EventType::CallerKeyCreated, key.name.to_string(), tx.row_is(&key).await?)).await?;
     Ok(())
 }
 
-/// Begins the audit log of an installation that was made before there was one.
-pub(crate) async fn begin_log(store: &Store) -> Result<(), StoreError> {
-    let is_begun = |shared: Arc<Shared>| async move {
-        let head = audit_chains::Entity::find_by_id(Chain::INSTALLATION).one(&shared.connection).await?;
-        Ok::<_, StoreError>(head.is_some())
+/// Brings an installation that an older tokend made up to date: begins its audit log, and seals its feed's row.
+pub(crate) async fn complete(store: &Store) -> Result<(), StoreError> {
+    let is_complete = |shared: Arc<Shared>| async move {
+        let log = audit_chains::Entity::find_by_id(Chain::INSTALLATION).one(&shared.connection).await?;
+        let feed = feed::Entity::find_by_id(ONE).one(&shared.connection).await?;
+        Ok::<_, StoreError>(log.is_some() && feed.is_none_or(|feed| feed.mac.is_some()))
     };
-    if store.run(is_begun).await? {
+    if store.run(is_complete).await? {
         return Ok(());
     }
-    tracing::warn!("this installation has no audit log: it is begun now, and what was done before is not on record");
-    // Of two servers at once, one begins it.
-    store.write(|tx: &WriteTx| Box::pin(async move { tx.begin_log(log_begun(Chain::Installation)).await.map(|_| ()) })).await
+    // Of two servers at once, one does it.
+    let complete = async |tx: &WriteTx| {
+        if tx.begin_log(log_begun(Chain::Installation)).await? {
+            tracing::warn!("this installation has no audit log: it is begun now, and what was done before is not on record");
+        }
+        tx.seal_feed_once().await
+    };
+    store.write(move |tx: &WriteTx| Box::pin(async move { complete(tx).await })).await
 }
 
 /// Whether the database is initialized, and with this key ring.

@@ -37,6 +37,13 @@ pub struct StoredKey {
     pub retire_time: Option<Timestamp>,
 }
 
+impl StoredKey {
+    /// Whether it was added and nothing else: nothing can have been made with it.
+    fn is_new(&self) -> bool {
+        self.key.state == KeyState::Verifies && self.activate_time.is_none() && self.retire_time.is_none()
+    }
+}
+
 /// The snapshot that reads use.
 pub(crate) struct Keys(ArcSwap<Snapshot>);
 
@@ -132,11 +139,14 @@ impl Keys {
     }
 }
 
-/// Reads what the database knows, and refuses a start with the wrong ring.
+/// Reads what the database knows, and refuses a start with the wrong ring. A key that has never signed may be lacking: it was just added,
+/// nothing was made with it, and [`Store::use_roots`] takes it up as soon as the file has it.
 pub(crate) async fn check(shared: &Shared) -> Result<Option<WrongKeys>, StoreError> {
-    shared.keys.replace(None, Some(known(&shared.connection).await?));
-    let lacked = shared.keys.ring().lacked().first().copied();
-    Ok(shared.keys.problem().or(lacked.map(WrongKeys::Lacks)))
+    let stored = stored(&shared.connection).await?;
+    shared.keys.replace(None, Some(stored.iter().map(|stored| stored.key).collect()));
+    let ring = shared.keys.ring();
+    let lacked = stored.iter().find(|stored| ring.lacks(stored.key.kid) && !stored.is_new());
+    Ok(shared.keys.problem().or(lacked.map(|stored| WrongKeys::Lacks(stored.key.kid))))
 }
 
 /// What the database knows.

@@ -10,13 +10,14 @@
 //!   the last time stored.
 //!
 //! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `pool`, `read`, `narrowing`, `write`, `row`, `entity`, `keys`, `checkpoint`,
-//! `outbox`, `verify`, `installation`, `database`, `schema`.
+//! `outbox`, `verify`, `installation`, `feed`, `database`, `schema`.
 
 mod checkpoint;
 mod database;
 mod entity;
 mod error;
 mod event_narrowing;
+mod feed;
 mod home;
 mod installation;
 mod keys;
@@ -35,6 +36,7 @@ mod write;
 
 pub use database::{is_in_use, leftover_log};
 pub use error::StoreError;
+pub use feed::FeedProblem;
 pub use installation::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use keys::StoredKey;
 pub use open_error::OpenError;

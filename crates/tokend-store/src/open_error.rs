@@ -2,7 +2,7 @@ use std::{error::Error, path::PathBuf};
 
 use tokend_core::keyring::WrongKeys;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, feed::FeedProblem};
 
 /// Why a database can't be used. Each is one sentence that says what to do; none quotes a password.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +80,16 @@ pub enum OpenError {
         database: String,
         /// Which key, and how.
         problem: WrongKeys,
+    },
+    /// What was revoked may work again.
+    #[error(
+        "{database} can't be relied on: {problem}; revoked tokens may work in it. Run `tokend restore` on it, or on a backup in its place, to its end"
+    )]
+    Untrusted {
+        /// The file, or the server and database.
+        database: String,
+        /// What is wrong with it.
+        problem: FeedProblem,
     },
     /// PostgreSQL may forget what it has acknowledged: a revoked token could come back.
     #[error(

@@ -73,7 +73,7 @@ pub(crate) struct Shared {
 
 impl Store {
     /// Opens an initialized database, after bringing its schema up to date (unless [`Settings::migrate`] is off). `roots` must have
-    /// every key that the database knows and that is not retired.
+    /// every key that the database knows, that has ever signed, and that is not retired.
     ///
     /// # Errors
     /// [`OpenError`], one sentence for the operator.
@@ -142,9 +142,29 @@ impl Store {
         }
     }
 
+    /// Opens an initialized database as [`open_alone`](Self::open_alone) does, also one that no server may start on: to restore it.
+    ///
+    /// # Errors
+    /// [`OpenError`], one sentence for the operator.
+    pub async fn open_to_restore(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
+        let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
+        match store.reserved().check_installation().await {
+            Ok(()) => Ok(store),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
     async fn check(&self) -> Result<(), OpenError> {
+        self.check_installation().await?;
+        self.run(|shared| async move { crate::feed::check(&shared).await }).await
+    }
+
+    async fn check_installation(&self) -> Result<(), OpenError> {
         self.run(crate::installation::check).await?;
-        Ok(crate::installation::begin_log(self).await?)
+        Ok(crate::installation::complete(self).await?)
     }
 
     async fn connect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {

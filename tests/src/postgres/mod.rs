@@ -97,7 +97,8 @@ impl Database {
 
     /// Another database with what is in this one. Nobody may be connected to it.
     pub(crate) fn copy(&self) -> Self {
-        let name = format!("{}_copy", self.name);
+        static COPIES: AtomicU32 = AtomicU32::new(0);
+        let name = format!("{}_copy_{}", self.name, COPIES.fetch_add(1, Ordering::Relaxed));
         let copy = Self { url: with_database(&self.url, &name), name };
         copy.become_copy_of(self);
         copy

@@ -86,7 +86,7 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
             log.display()
         ));
     }
-    let store = Store::open_alone(&settings, roots, clock).await?;
+    let store = Store::open_to_restore(&settings, roots, clock).await?;
     let restored = match (&revocations, revoke_all) {
         (Some(path), _) => restore::from_export(&store, path).await,
         (None, true) => restore::revoking_all(&store).await,

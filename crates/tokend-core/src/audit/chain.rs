@@ -83,6 +83,8 @@ pub struct Head {
     pub begin_time: Timestamp,
     /// Of the installation's chain: how many chains were ever begun, itself included. 0 in the others.
     pub chains: u64,
+    /// Of the installation's chain: whether the feed's head was ever sealed. One that has no seal although this says so has lost it.
+    pub is_feed_sealed: bool,
     /// The key whose audit subkey made the MAC.
     pub kid: Kid,
 }
@@ -93,7 +95,17 @@ impl Head {
     pub fn new(chain: Chain, begin_time: Timestamp, ring: &KeyRing) -> Self {
         let chains = u64::from(chain == Chain::Installation);
         let (hash, base_hash) = (ChainHash::NOTHING, ChainHash::NOTHING);
-        Self { chain, sequence: 0, hash, base_sequence: 0, base_hash, begin_time, chains, kid: ring.active_kid() }
+        Self {
+            chain,
+            sequence: 0,
+            hash,
+            base_sequence: 0,
+            base_hash,
+            begin_time,
+            chains,
+            is_feed_sealed: false,
+            kid: ring.active_kid(),
+        }
     }
 
     /// The head after `record`.
@@ -119,7 +131,7 @@ impl Head {
     #[must_use]
     pub fn mac(&self, ring: &KeyRing) -> Option<ChainHash> {
         let mut input = ring.audit_input(self.kid, "audit_chains", 1)?;
-        let Self { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, kid: _ } = self;
+        let Self { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, is_feed_sealed, kid: _ } = self;
         input.text(chain.as_str());
         input.count(*sequence);
         input.bytes(hash.as_bytes());
@@ -127,6 +139,10 @@ impl Head {
         input.bytes(base_hash.as_bytes());
         input.time(*begin_time);
         input.count(*chains);
+        // Heads from before the feed was sealed stay valid.
+        if *is_feed_sealed {
+            input.text("the feed is sealed");
+        }
         Some(ChainHash::of(input.finish().0))
     }
 }

@@ -22,14 +22,18 @@ impl PolicyState {
         if self.text.is_empty() { Ok(Policy::default()) } else { self.text.parse() }
     }
 
-    /// The state after `policy` is set at `now` in place of the one that it `says`.
+    /// The state after `policy` is set at `now` in place of the one that it `says`. Setting what it says already changes nothing, unless
+    /// none was ever set.
     #[must_use]
     pub fn set(&self, says: &Policy, policy: &Policy, now: Timestamp) -> Self {
+        if says == policy && self.update_time.is_some() {
+            return self.clone();
+        }
         let deadlines = self.deadlines.after_edit(says.applied_lifetime(), policy.applied_lifetime(), now);
         Self { text: policy.to_string(), update_time: Some(now), deadlines }
     }
 
-    /// Changes whenever the policy is set: what a client hands back to say which one it has seen.
+    /// Changes whenever the policy is set to another one: what a client hands back to say which one it has seen.
     #[must_use]
     pub fn etag(&self) -> String {
         let Self { text, update_time, deadlines: _ } = self;

@@ -5,6 +5,7 @@ mod audit;
 mod credential;
 mod deadlines;
 mod ending;
+mod ending_chain;
 mod event_filter;
 mod expiry_notice;
 mod filter;

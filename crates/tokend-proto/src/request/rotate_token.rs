@@ -6,6 +6,7 @@ use prost::Message;
 use tokend_core::{
     name::TokenName,
     request_id::{BodyDigest, Retryable},
+    rotation::MAX_OVERLAP,
 };
 
 use super::token_admin::{ChosenExpiry, chosen};
@@ -14,16 +15,18 @@ use crate::{
     v1,
 };
 
-/// How long an old secret works beside the new one if nothing else is asked for.
-const DEFAULT_OVERLAP: Duration = Duration::from_secs(30 * 60);
+/// A span that is longer than any overlap.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("must be at most {} days", MAX_OVERLAP.as_secs() / 86_400)]
+struct OverlapTooLong;
 
 /// A `RotateTokenRequest` whose fields fit.
 #[derive(Clone, Debug)]
 pub struct RotateToken {
     /// Which.
     pub name: TokenName,
-    /// How long its secret still works; zero for not at all.
-    pub overlap: Duration,
+    /// How long its secret still works, if that was chosen; zero for not at all.
+    pub overlap: Option<Duration>,
     /// When the successor ends, if that was chosen.
     pub expiry: Option<ChosenExpiry>,
     /// What makes the call safe to retry, if the client wants that.
@@ -42,7 +45,11 @@ impl RotateToken {
         let retry = retryable(&mut fields, &message);
         let v1::RotateTokenRequest { name, overlap, expiry, request_id: _, no_wait } = message;
         let name = fields.check("name", name.parse());
-        let overlap = overlap.map_or(Some(DEFAULT_OVERLAP), |overlap| fields.check("overlap", span(&overlap)));
+        let overlap = overlap.map_or(Some(None), |overlap| {
+            let overlap = fields.check("overlap", span(&overlap))?;
+            let overlap = if overlap <= MAX_OVERLAP { Ok(overlap) } else { Err(OverlapTooLong) };
+            fields.check("overlap", overlap).map(Some)
+        });
         let expiry = expiry.map_or(Some(None), |expiry| chosen(&mut fields, as_of_creation(expiry)).map(Some));
         fields.finish((|| Some(Self { name: name?, overlap: overlap?, expiry: expiry?, retry: retry?, no_wait }))())
     }

@@ -1,7 +1,7 @@
 //! Whether a token may be made: what the policies of workspace and organization say of it, and how many tokens work already.
 
 use tokend_core::{
-    policy::{Admitted, Asked, Cap, NotAdmitted, Policies, Policy, PolicyName, Source, Violation},
+    policy::{Admitted, Asked, Cap, Lifetime, NotAdmitted, Policies, Policy, PolicyName, Source, Violation},
     scope::ScopeCatalog,
     time::Timestamp,
 };
@@ -33,6 +33,11 @@ impl<'a> Binding<'a> {
                 Refusal::PolicyViolated(violations.into_iter().map(broken).collect())
             }
         })
+    }
+
+    /// How far the end of a token may lie from its making, if they say.
+    pub(super) fn max_lifetime(&self) -> Option<Lifetime> {
+        self.policies().strictest().max_lifetime
     }
 
     /// Refuses to add a token that works where as many do as may. The lock on the workspace lets nobody else add one meanwhile.

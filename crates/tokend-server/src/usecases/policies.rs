@@ -58,6 +58,12 @@ struct Edited {
     organizations: Option<Policy>,
 }
 
+impl Edited {
+    fn is_change(&self) -> bool {
+        self.before != self.after
+    }
+}
+
 /// Shows a policy.
 pub(crate) async fn get(context: &Context, request: GetTokenPolicy) -> Result<Shown, Refusal> {
     let GetTokenPolicy { name } = request;
@@ -108,13 +114,16 @@ async fn rehearse(context: &Context, request: &UpdateTokenPolicy) -> Result<Edit
     }
 }
 
-/// Sets a policy under the lock of its row, and puts on record what changed.
+/// Sets a policy under the lock of its row, and records what changed. A policy that is set already is neither stored nor recorded again.
 async fn set(tx: &Acting<'_>, request: UpdateTokenPolicy) -> Result<Edited, Refusal> {
     match &request.name {
         PolicyName::Organization(id) => {
             let read = tx.lock_organization(id).await?.ok_or_else(|| Refusal::OrganizationNotFound(id.clone()))?;
             let said = said(Organization::TABLE, id.as_str(), &read.policy)?;
             let edited = edit(&request, read.policy.clone(), said, None, tx.now().await?)?;
+            if !edited.is_change() {
+                return Ok(edited);
+            }
             let changed = Organization { policy: edited.after.clone(), ..(*read).clone() };
             // Read under its lock: only a change behind our back can come in between.
             let changed =
@@ -125,6 +134,9 @@ async fn set(tx: &Acting<'_>, request: UpdateTokenPolicy) -> Result<Edited, Refu
         PolicyName::Workspace(id) => {
             let read = tx.lock_workspace(id).await?.ok_or_else(|| Refusal::WorkspaceNotFound(id.clone()))?;
             let edited = edit_of_workspace(&request, &read, tx.now().await?)?;
+            if !edited.is_change() {
+                return Ok(edited);
+            }
             let changed = Workspace { policy: edited.after.clone(), ..(**read).clone() };
             let changed = tx.update_workspace(&read, changed).await?.ok_or_else(|| tampered(Workspace::TABLE, id.as_str()))?;
             record(tx, &request, &edited, (Chain::Workspace(id.clone()), tx.row_is(&*changed).await?)).await?;

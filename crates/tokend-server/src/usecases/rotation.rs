@@ -8,10 +8,10 @@ use tokend_core::{
     name::TokenName,
     policy::{Admitted, Asked},
     revision::Revision,
-    rotation::{NotRotatable, Rotated, Successor},
+    rotation::{self, NotRotatable, Rotated, Successor},
     scope::ScopeCatalog,
     time::Timestamp,
-    token::{Token, TokenState},
+    token::{Circumstances, Token, TokenState},
 };
 use tokend_proto::{field::FieldViolations, request::rotate_token::RotateToken};
 use tokend_store::{Insert, Locked, StoredToken};
@@ -91,18 +91,24 @@ async fn find_or_rotate(
     let read = tx.token(&name).await?.ok_or(Refusal::TokenNotFound(name))?;
     takes_tokens(&workspace)?;
     let expiry = expiry.map(|chosen| expiry_from(chosen, now)).transpose()?;
+    let binding = Binding::of(&workspace, catalog)?;
     let successor = Successor { id: new.id, digest, creator: tx.acting_caller().id.clone(), expiry };
+    let overlap = rotation::overlap(overlap, binding.max_lifetime());
+    let overlap = overlap.map_err(|too_long| FieldViolations::one("overlap", too_long.to_string()))?;
     let rotated = match read.rotate(successor, overlap, now) {
         Ok(rotated) => rotated,
         Err(reason) => return Err(refusal(tx, &read, reason).await?),
     };
-    let binding = Binding::of(&workspace, catalog)?;
     let rotated = admitted(&binding, rotated, now)?;
+    let superseded = supersede(tx, &read, workspace.circumstances(), now).await?;
     // One that works makes room for its successor.
     if read.state(workspace.circumstances(), now) != TokenState::Active {
         binding.has_room(tx, now).await?;
     }
     let (predecessor, successor) = store(tx, &read, rotated).await?;
+    for event in superseded {
+        tx.audit(event).await?;
+    }
     if let Some((key, retry)) = retry {
         record(tx, key, &retry, &successor, now).await?;
     }
@@ -115,6 +121,29 @@ fn admitted(binding: &Binding<'_>, rotated: Rotated, now: Timestamp) -> Result<R
     let asked = Asked { expiry: Some(*own_expiry), scopes, allowed_addresses };
     let Admitted { expiry: _, allowed_addresses } = binding.admit(&asked, now)?;
     Ok(Rotated { successor: Token { allowed_addresses, ..rotated.successor }, ..rotated })
+}
+
+/// Ends what the token itself had replaced and still works, and returns the events of that: of one chain no more than two tokens ever work
+/// at once.
+async fn supersede(
+    tx: &Acting<'_>,
+    read: &Locked<Token>,
+    circumstances: &Circumstances,
+    now: Timestamp,
+) -> Result<Vec<Event>, Refusal> {
+    let mut events = Vec::new();
+    let (mut older, mut newer) = (read.rotated_from, read.name.clone());
+    while let Some(id) = older {
+        // What was purged had ended.
+        let Some(read) = tx.token(&TokenName { workspace: newer.workspace.clone(), id }).await? else { break };
+        let Some(ended) = read.superseded(circumstances, now) else { break };
+        let ended = tx.supersede_token(&read, ended).await?.ok_or_else(|| tampered(&read))?;
+        let chain = Chain::Workspace(ended.name.workspace.clone());
+        let event = tx.event(chain, EventType::TokenRotated, ended.name.to_string(), tx.row_is(&*ended).await?);
+        events.push(Event { detail: format!("ends now: {newer}, which replaced it, is replaced"), ..event });
+        (older, newer) = (ended.rotated_from, ended.name.clone());
+    }
+    Ok(events)
 }
 
 /// Stores both tokens and puts both changes on record.
@@ -137,7 +166,7 @@ async fn store(tx: &Acting<'_>, read: &Locked<Token>, rotated: Rotated) -> Resul
     Ok((predecessor, successor))
 }
 
-async fn refusal(tx: &WriteTx, token: &Token, reason: NotRotatable) -> Result<Refusal, Refusal> {
+async fn refusal(tx: &Acting<'_>, token: &Token, reason: NotRotatable) -> Result<Refusal, Refusal> {
     let name = token.name.clone();
     Ok(match reason {
         NotRotatable::Revoked => Refusal::TokenRevoked(name),
@@ -153,7 +182,7 @@ async fn refusal(tx: &WriteTx, token: &Token, reason: NotRotatable) -> Result<Re
 }
 
 /// Follows a chain of rotations to its end: the token that can be rotated now, or that was revoked.
-async fn last_successor(tx: &WriteTx, name: &TokenName, to: CredentialId) -> Result<(TokenName, bool), Refusal> {
+async fn last_successor(tx: &Acting<'_>, name: &TokenName, to: CredentialId) -> Result<(TokenName, bool), Refusal> {
     let mut last = TokenName { workspace: name.workspace.clone(), id: to };
     for _ in 0..MAX_SUCCESSORS {
         let Some(successor) = tx.token(&last).await? else { break };

@@ -14,6 +14,8 @@ pub struct Model {
     pub base_hash: Vec<u8>,
     pub begin_time: i64,
     pub chains: i64,
+    /// 0 or 1.
+    pub is_feed_sealed: i16,
     pub kid: String,
     pub mac: Vec<u8>,
 }

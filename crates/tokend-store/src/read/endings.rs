@@ -1,19 +1,13 @@
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-    sea_query::{Expr, Query},
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{credential::CredentialId, ending::Place, name::TokenName};
 
 use super::token_name;
 use crate::{
-    entity::{endings, feed, tokens},
+    entity::{endings, tokens},
     error::StoreError,
     row,
     store::Store,
 };
-
-/// The key of the feed's one row.
-const ONE: i16 = 1;
 
 /// What ended, as it is exported.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,19 +19,6 @@ pub struct StoredEnding {
 }
 
 impl Store {
-    /// The epoch in which revisions are counted now.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn epoch(&self) -> Result<u64, StoreError> {
-        self.run(|shared| async move {
-            let corrupt = |problem: &str| StoreError::corrupt("feed", "1".to_owned(), problem.to_owned());
-            let feed = feed::Entity::find_by_id(ONE).one(&shared.connection).await?.ok_or_else(|| corrupt("the row is missing"))?;
-            u64::try_from(feed.epoch).map_err(|_| corrupt("column epoch is negative"))
-        })
-        .await
-    }
-
     /// What ended behind `position`, at most `limit` of it, in the order of commits.
     ///
     /// # Errors
@@ -54,33 +35,26 @@ impl Store {
         .await
     }
 
-    /// The first and the last position of an epoch; nothing if nothing ended in it.
+    /// What ended at `position`, if the database knows of it.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn endings_of_epoch(&self, epoch: u64) -> Result<Option<(u64, u64)>, StoreError> {
+    pub async fn ending_at(&self, position: u64) -> Result<Option<StoredEnding>, StoreError> {
         self.run(move |shared| async move {
-            let mut query = Query::select();
-            query
-                .expr_as(Expr::cust("min(position)"), "first")
-                .expr_as(Expr::cust("max(position)"), "last")
-                .from(endings::Entity)
-                .and_where(endings::Column::Epoch.eq(epoch.cast_signed()));
-            let Some(found) = shared.connection.query_one(&query).await? else { return Ok(None) };
-            let (first, last): (Option<i64>, Option<i64>) = (found.try_get("", "first")?, found.try_get("", "last")?);
-            Ok(first.zip(last).map(|(first, last)| (first.unsigned_abs(), last.unsigned_abs())))
+            let Ok(position) = i64::try_from(position) else { return Ok(None) };
+            Ok(endings::Entity::find_by_id(position).one(&shared.connection).await?.map(read))
         })
         .await
     }
 
-    /// The last position of all; 0 if nothing ever ended.
+    /// What ended last of all; nothing if nothing ever ended.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn last_ending(&self) -> Result<u64, StoreError> {
+    pub async fn last_ending(&self) -> Result<Option<StoredEnding>, StoreError> {
         self.run(|shared| async move {
             let query = endings::Entity::find().order_by_desc(endings::Column::Position);
-            Ok(query.one(&shared.connection).await?.map_or(0, |last| last.position.unsigned_abs()))
+            Ok(query.one(&shared.connection).await?.map(read))
         })
         .await
     }

@@ -7,7 +7,7 @@ use tokend_core::{
     keyring::{KeyRing, WrongKeys},
 };
 
-use super::{column, time};
+use super::{column, flag, time};
 use crate::{
     entity::{audit_chains, audit_checkpoints, audit_events},
     error::StoreError,
@@ -38,7 +38,8 @@ pub(crate) fn unverified_head(ring: &KeyRing, model: audit_chains::Model) -> Res
 }
 
 fn head_from_model(model: audit_chains::Model) -> Result<Head, String> {
-    let audit_chains::Model { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, kid, mac: _ } = model;
+    let audit_chains::Model { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, is_feed_sealed, kid, mac: _ } =
+        model;
     Ok(Head {
         chain: Chain::from_key(&chain).ok_or(NO_CHAIN)?,
         sequence: column("sequence", u64::try_from(sequence))?,
@@ -47,6 +48,7 @@ fn head_from_model(model: audit_chains::Model) -> Result<Head, String> {
         base_hash: hash_of("base_hash", &base_hash)?,
         begin_time: time("begin_time", begin_time)?,
         chains: column("chains", u64::try_from(chains))?,
+        is_feed_sealed: flag("is_feed_sealed", is_feed_sealed)?,
         kid: column("kid", kid.parse())?,
     })
 }
@@ -54,7 +56,7 @@ fn head_from_model(model: audit_chains::Model) -> Result<Head, String> {
 /// The row of a head. Fails only if the ring lost the key that it signs with.
 pub(crate) fn head_to_model(head: &Head, ring: &KeyRing) -> Result<audit_chains::ActiveModel, StoreError> {
     let mac = head.mac(ring).ok_or_else(|| StoreError::tampered(CHAINS, head.chain.to_string()))?;
-    let Head { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, kid } = head;
+    let Head { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, is_feed_sealed, kid } = head;
     Ok(audit_chains::ActiveModel {
         chain: Set(chain.as_str().to_owned()),
         sequence: Set(sequence.cast_signed()),
@@ -63,6 +65,7 @@ pub(crate) fn head_to_model(head: &Head, ring: &KeyRing) -> Result<audit_chains:
         base_hash: Set(base_hash.as_bytes().to_vec()),
         begin_time: Set(begin_time.unix_micros()),
         chains: Set(chains.cast_signed()),
+        is_feed_sealed: Set((*is_feed_sealed).into()),
         kid: Set(kid.to_string()),
         mac: Set(mac.as_bytes().to_vec()),
     })

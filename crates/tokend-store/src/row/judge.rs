@@ -8,6 +8,7 @@ use std::sync::{
 use sea_orm::{FromQueryResult, QueryResult};
 use tokend_core::{
     caller::{Caller, CallerKey},
+    feed::FeedHead,
     keyring::{KeyRing, WrongKeys},
     organization::Organization,
     row_mac::{RowMac, Sealed},
@@ -53,7 +54,7 @@ impl Judge {
 
     /// Likewise, where a join need not have found a row.
     pub(crate) fn read_joined<T: Row>(&self, columns: &QueryResult, prefix: &str) -> Result<Option<Locked<T>>, StoreError> {
-        match columns.try_get::<Option<T::Id>>(prefix, "id") {
+        match columns.try_get::<Option<T::Id>>(prefix, T::KEY) {
             Ok(None) => Ok(None),
             _ => self.read(columns, prefix).map(Some),
         }
@@ -100,8 +101,8 @@ pub(crate) fn judged<T>(read: Result<T, StoreError>) -> Result<Result<T, StoreEr
 }
 
 impl RefusedRows {
-    const TABLES: [&'static str; 6] =
-        [Token::TABLE, Workspace::TABLE, Organization::TABLE, Caller::TABLE, CallerKey::TABLE, Message::TABLE];
+    const TABLES: [&'static str; 7] =
+        [Token::TABLE, Workspace::TABLE, Organization::TABLE, Caller::TABLE, CallerKey::TABLE, Message::TABLE, FeedHead::TABLE];
 
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
         Self::TABLES.into_iter().zip(&self.0).map(|(table, count)| (table, count.load(Ordering::Relaxed)))

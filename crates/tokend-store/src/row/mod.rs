@@ -6,6 +6,7 @@
 pub(crate) mod audit;
 mod caller;
 mod caller_key;
+mod feed;
 mod judge;
 mod list;
 mod message;
@@ -17,6 +18,7 @@ mod workspace;
 
 pub(crate) use caller::to_model as caller_to_model;
 pub(crate) use caller_key::to_model as caller_key_to_model;
+pub(crate) use feed::to_model as feed_to_model;
 pub(crate) use judge::{Judge, RefusedRows, judged};
 pub(crate) use list::map_entry;
 pub(crate) use message::to_model as message_to_model;
@@ -40,10 +42,13 @@ use crate::{entity::tokens, error::StoreError};
 
 /// A table whose rows are sealed.
 pub(crate) trait Row: Sealed + Sized {
-    /// What its column `id`, the key, holds.
+    /// What the column of its key holds.
     type Id: TryGetable + Into<Value>;
     /// Its columns.
     type Model: FromQueryResult + Send;
+
+    /// The column of its key.
+    const KEY: &'static str = "id";
 
     /// The row's key, for people.
     fn key(model: &Self::Model) -> String;
@@ -96,6 +101,15 @@ pub(crate) fn time(name: &str, micros: i64) -> Result<Timestamp, String> {
 
 pub(crate) fn optional_time(name: &str, micros: Option<i64>) -> Result<Option<Timestamp>, String> {
     micros.map(|micros| time(name, micros)).transpose()
+}
+
+/// Reads a column that holds 0 or 1.
+pub(crate) fn flag(name: &str, value: i16) -> Result<bool, String> {
+    match value {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(format!("column {name} must be 0 or 1, it is {other}")),
+    }
 }
 
 pub(crate) fn credential_id(id: &[u8]) -> Result<CredentialId, String> {

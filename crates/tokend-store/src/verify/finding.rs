@@ -1,6 +1,6 @@
 use tokend_core::audit::Break;
 
-use crate::error::StoreError;
+use crate::{error::StoreError, feed::FeedProblem};
 
 /// What a verification of the audit log looked at and found.
 #[derive(Debug, Default)]
@@ -84,6 +84,9 @@ pub enum Finding {
         /// The record that the checkpoint tells of.
         sequence: u64,
     },
+    /// The feed's row is not what tokend wrote, or says that something revoked may work again.
+    #[error(transparent)]
+    Feed(FeedProblem),
     /// A row is not what the log tells.
     #[error("{row} {problem}")]
     Row {

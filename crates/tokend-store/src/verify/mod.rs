@@ -21,6 +21,7 @@ use tokend_core::{
 use crate::{
     entity::{audit_chains, audit_checkpoints, audit_events, workspaces},
     error::StoreError,
+    feed,
     pool::{Begin, Transaction},
     row::{Judge, audit},
     store::Store,
@@ -69,6 +70,7 @@ impl Verification<'_> {
         let mut told = self.checkpoints(kept).await?;
         let heads = self.heads().await?;
         self.every_chain_is_there(&heads).await?;
+        self.feed(&heads).await?;
         for (key, found) in &heads {
             self.chain(found, told.remove(key).unwrap_or_default(), &heads).await?;
         }
@@ -150,6 +152,15 @@ impl Verification<'_> {
             if !heads.contains_key(&chain) {
                 self.report.find(Finding::Headless { chain });
             }
+        }
+        Ok(())
+    }
+
+    /// Whether the feed's row is the one that was sealed. In an installation that was never served since the feed is sealed, none was.
+    async fn feed(&mut self, heads: &BTreeMap<String, Found>) -> Result<(), StoreError> {
+        let is_sealed = heads.get(Chain::INSTALLATION).is_none_or(|found| found.head.is_feed_sealed);
+        if is_sealed && let Some(problem) = feed::problem(self.snapshot, self.judge.ring()).await? {
+            self.report.find(Finding::Feed(problem));
         }
         Ok(())
     }

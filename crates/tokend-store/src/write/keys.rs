@@ -8,6 +8,7 @@ use sea_orm::{
 use tokend_core::{
     caller::{Caller, CallerKey},
     credential::{Credential, Kid},
+    feed::FeedHead,
     keyring::{KeyState, KnownKey, WrongKeys},
     organization::Organization,
     row_mac::{RowMac, Sealed},
@@ -52,6 +53,8 @@ pub enum SealedTable {
     CallerKeys,
     /// Messages that wait for the webhook.
     Messages,
+    /// The head of the feed, one row.
+    Feed,
 }
 
 /// A row's place in its table, to go on after.
@@ -71,8 +74,8 @@ pub struct Renewed {
 
 impl SealedTable {
     /// Every one.
-    pub const ALL: [Self; 6] =
-        [Self::Organizations, Self::Workspaces, Self::Tokens, Self::Callers, Self::CallerKeys, Self::Messages];
+    pub const ALL: [Self; 7] =
+        [Self::Organizations, Self::Workspaces, Self::Tokens, Self::Callers, Self::CallerKeys, Self::Messages, Self::Feed];
 
     /// Its name in the database.
     #[must_use]
@@ -84,6 +87,7 @@ impl SealedTable {
             Self::Callers => Caller::TABLE,
             Self::CallerKeys => CallerKey::TABLE,
             Self::Messages => Message::TABLE,
+            Self::Feed => FeedHead::TABLE,
         }
     }
 }
@@ -206,6 +210,7 @@ impl WriteTx {
             SealedTable::Callers => self.renew::<Caller>(kid, after, limit).await,
             SealedTable::CallerKeys => self.renew::<CallerKey>(kid, after, limit).await,
             SealedTable::Messages => self.renew::<Message>(kid, after, limit).await,
+            SealedTable::Feed => self.renew::<FeedHead>(kid, after, limit).await,
         }
     }
 
@@ -227,14 +232,14 @@ impl WriteTx {
             .column(Asterisk)
             .from(Alias::new(T::TABLE))
             .and_where(sealed_with(kid))
-            .and_where_option(after.map(|RowPlace(id)| Expr::col(ID).gt(id)))
-            .order_by(ID, Order::Asc)
+            .and_where_option(after.map(|RowPlace(id)| Expr::col(T::KEY).gt(id)))
+            .order_by(T::KEY, Order::Asc)
             .limit(limit)
             .lock(LockType::Update);
         let rows = self.noting_failure(self.tx.query_all(&query).await)?;
         let mut done = Renewed { renewed: 0, refused: 0, next: None };
         for columns in &rows {
-            let id: Value = self.noting_failure(columns.try_get::<T::Id>("", ID))?.into();
+            let id: Value = self.noting_failure(columns.try_get::<T::Id>("", T::KEY))?.into();
             let read: Result<Locked<T>, _> = self.judge().await?.read(columns, "");
             match read {
                 Ok(row) => {
@@ -243,7 +248,7 @@ impl WriteTx {
                     update
                         .table(Alias::new(T::TABLE))
                         .value(MAC, mac.to_bytes().to_vec())
-                        .and_where(Expr::col(ID).eq(id.clone()))
+                        .and_where(Expr::col(T::KEY).eq(id.clone()))
                         .and_where(Expr::col(MAC).eq(row.mac.to_bytes().to_vec()));
                     self.change(&update).await?;
                     done.renewed += 1;
@@ -260,7 +265,6 @@ impl WriteTx {
     }
 }
 
-const ID: &str = "id";
 const MAC: &str = "mac";
 
 fn from_verifying(kid: Kid, key: keyring_keys::ActiveModel) -> sea_orm::sea_query::UpdateStatement {

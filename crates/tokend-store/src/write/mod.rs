@@ -14,14 +14,15 @@
 //! Locks are taken in one order, so that no two writes wait for each other: the key ring, shared, with BEGIN; the caller that makes the
 //! change, or the one that loses by it (`acting`); workspaces (by id), then
 //! organizations, which only who changes one's policy locks alone, then tokens and what is noted of them, then callers, then heads of
-//! the audit log, and the feed's row last. The last is [`Store::write_advancing`]'s own doing: it
-//! appends `UPDATE feed .. RETURNING` to the closure's statements, just before COMMIT, so that the row's lock makes the order of
-//! revisions the order of commits, without gaps.
+//! the audit log, and the feed's row last. [`Store::write_advancing`] does the last itself, just before COMMIT: it
+//! locks the feed's row and stores its next revision, so that the row's lock makes the order of revisions the order of commits, without
+//! gaps.
 
 mod acting;
 pub(crate) mod audit;
 mod callers;
 mod endings;
+mod feed;
 mod keys;
 mod locked;
 mod notice_plans;
@@ -48,9 +49,8 @@ use std::{
 };
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, FromQueryResult, Insert as InsertQuery, QueryResult, QueryTrait,
-    StatementBuilder,
-    sea_query::{Expr, ExprTrait, OnConflict, Query, SelectStatement, UpdateStatement},
+    ActiveModelTrait, ConnectionTrait, Insert as InsertQuery, QueryResult, QueryTrait, StatementBuilder,
+    sea_query::{OnConflict, SelectStatement},
 };
 use tokend_core::{
     ending::Ending,
@@ -62,12 +62,11 @@ use tokend_core::{
 use tokio::{sync::OnceCell, time::sleep};
 
 use crate::{
-    entity::feed,
     error::{StoreError, is_locked},
     keys as known_keys,
     lane::Turn,
     pool::{Begin, Transaction},
-    row::{self, Judge, Row},
+    row::{Judge, Row},
     settings::KeysLock,
     store::{Shared, Store},
 };
@@ -141,10 +140,8 @@ impl Store {
     {
         self.run(|shared| async move {
             let (value, tx) = WriteTx::perform(shared, KeysLock::Shared, work).await?;
-            let done = tx.advance_revision().await;
+            let done = tx.advance().await;
             let (revision, tx) = tx.unless_failed(done).await?;
-            let done = tx.store_endings(revision.epoch).await;
-            let (_, tx) = tx.unless_failed(done).await?;
             tx.commit().await?;
             Ok((value, revision))
         })
@@ -237,41 +234,6 @@ impl WriteTx {
     /// SQLite: has the transaction store `floor`, if it is later than now.
     pub(crate) fn raise_time_floor(&self, floor: Timestamp) {
         self.floor.fetch_max(floor.unix_micros(), Ordering::Relaxed);
-    }
-
-    /// Takes the next revision: the row's lock, held until COMMIT, makes the order of revisions the order of commits.
-    async fn advance_revision(&self) -> Result<Revision, StoreError> {
-        let mut update = self.update_feed().await?;
-        update.value(feed::Column::Revision, Expr::col(feed::Column::Revision).add(1));
-        self.execute_on_feed(&update).await
-    }
-
-    /// SQLite: stores the time of this transaction, so that time never falls below it again.
-    async fn store_time(&self) -> Result<(), StoreError> {
-        if self.shared.is_sqlite() {
-            let update = self.update_feed().await?;
-            self.execute_on_feed(&update).await?;
-        }
-        Ok(())
-    }
-
-    async fn update_feed(&self) -> Result<UpdateStatement, StoreError> {
-        let mut update = Query::update();
-        update.table(feed::Entity).and_where(feed::Column::One.eq(1)).returning_all();
-        if self.shared.is_sqlite() {
-            self.raise_time_floor(self.now().await?);
-            let floor = self.floor.load(Ordering::Relaxed);
-            update.value(feed::Column::TimeFloor, Expr::cust_with_values("max(time_floor, ?)", [floor]));
-        }
-        Ok(update)
-    }
-
-    async fn execute_on_feed(&self, update: &UpdateStatement) -> Result<Revision, StoreError> {
-        const TABLE: &str = "feed";
-        let row = self.noting_failure(self.tx.query_one(update).await)?;
-        let row = row.ok_or_else(|| StoreError::corrupt(TABLE, "1".to_owned(), "the row is missing".to_owned()))?;
-        let feed::Model { epoch, revision, .. } = feed::Model::from_query_result(&row, "")?;
-        row::revision(epoch, revision).map_err(|problem| StoreError::corrupt(TABLE, "1".to_owned(), problem))
     }
 
     async fn commit(self) -> Result<(), StoreError> {

@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 
 use sea_orm::{
     ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::{Expr, ExprTrait, Query},
+    sea_query::{Alias, Expr, ExprTrait, Query, SelectStatement},
 };
 use tokend_core::{
     ending::Ending,
@@ -34,16 +34,18 @@ impl WriteTx {
         self.read_one(&query.into_query()).await
     }
 
-    /// How many of a workspace's tokens work and have no successor, counted to `most`: the end of a token that is being replaced is set.
-    /// Lock the workspace first: then no other write changes the number meanwhile.
+    /// How many of a workspace's tokens work, counted to `most`. A token that works beside its successor is not counted, since its end is set
+    /// and only one of a chain does; once the successor has ended, it is. Lock the workspace first: then no other write changes the
+    /// number meanwhile.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn working_tokens(&self, circumstances: &Circumstances, now: Timestamp, most: NonZeroU32) -> Result<u64, StoreError> {
+        let made_until_ended = circumstances.deadlines.made_until_ended(now);
         let working = tokens::Entity::find()
             .filter(tokens::Column::Workspace.eq(circumstances.workspace.as_str()))
-            .filter(row::not_ended(circumstances.deadlines.made_until_ended(now), now))
-            .filter(tokens::Column::RotatedTo.is_null());
+            .filter(row::not_ended(made_until_ended, now))
+            .filter(tokens::Column::RotatedTo.is_null().or(Expr::not_exists(working_successor(made_until_ended, now))));
         let working = working.select_only().column(tokens::Column::Id).limit(u64::from(most.get()));
         let mut query = Query::select();
         query.expr_as(Expr::cust("count(*)"), row::COUNT).from_subquery(working.into_query(), "working");
@@ -84,6 +86,22 @@ impl WriteTx {
         if read.revocation.is_some() || read.rotated_to.is_some() {
             return Ok(None);
         }
+        self.replace_end(read, rotated).await
+    }
+
+    /// Stores the end of a token whose successor is replaced, `ended`, and returns it. `None` if the row is no longer what was read, is
+    /// revoked or has no successor.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn supersede_token(&self, read: &Locked<Token>, ended: Token) -> Result<Option<Locked<Token>>, StoreError> {
+        if read.revocation.is_some() || read.rotated_to.is_none() {
+            return Ok(None);
+        }
+        self.replace_end(read, ended).await
+    }
+
+    async fn replace_end(&self, read: &Locked<Token>, rotated: Token) -> Result<Option<Locked<Token>>, StoreError> {
         let mac = self.seal(&rotated).await?;
         let model = row::token_to_model(&rotated, &mac);
         let changed = tokens::ActiveModel {
@@ -162,4 +180,20 @@ impl WriteTx {
         self.forget_usage(&[*id]).await?;
         Ok(true)
     }
+}
+
+/// The token that replaced the one in the row, if it works.
+fn working_successor(made_until_ended: Option<Timestamp>, now: Timestamp) -> SelectStatement {
+    let successor = Alias::new("successor");
+    let column = |column: tokens::Column| Expr::col((successor.clone(), column));
+    let not_expired = column(tokens::Column::ExpireTime).is_null().or(column(tokens::Column::ExpireTime).gt(now.unix_micros()));
+    let mut query = Query::select();
+    query
+        .expr(Expr::val(1))
+        .from_as(tokens::Entity, successor.clone())
+        .and_where(column(tokens::Column::Id).equals((tokens::Entity, tokens::Column::RotatedTo)))
+        .and_where(column(tokens::Column::RevokeTime).is_null())
+        .and_where(not_expired)
+        .and_where_option(made_until_ended.map(|until| column(tokens::Column::CreateTime).gt(until.unix_micros())));
+    query
 }

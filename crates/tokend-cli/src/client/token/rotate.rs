@@ -18,7 +18,8 @@ use crate::{
 pub(crate) struct Args {
     #[command(flatten)]
     name: TokenName,
-    /// How long the old token still works, such as 30m or 12h, at most to its own end; 0s: it ends at once [default: 30m]
+    /// How long the old token still works, such as 30m or 12h: at most 30d, and to its own end; 0s: it ends at once. What the token itself
+    /// replaced and still works expires at once [default: 30m]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     overlap: Option<Duration>,
     #[command(flatten)]

@@ -1,14 +1,16 @@
 //! Every field that a MAC has to cover, changed alone.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use tokend_core::{
     address::AllowedAddresses,
     caller::{Caller, CallerKey, Role, WorkspaceAccess},
     credential::SecretDigest,
+    feed::FeedHead,
     labels::Labels,
     organization::Organization,
     policy::{Deadlines, PolicyState},
+    revision::Revision,
     row_mac::Sealed,
     text::{Description, DisplayName, Reason},
     time::Timestamp,
@@ -199,6 +201,31 @@ fn every_field_of_a_caller_key() {
             ("later expiry", |row| row.expire_time = Timestamp::MAX),
             ("revived", |row| row.revoke_time = None),
             ("revoked at another time", |row| row.revoke_time = Some(at(0))),
+        ],
+    );
+}
+
+#[test]
+fn every_field_of_the_feeds_head() {
+    let head = FeedHead {
+        revision: Revision { epoch: 7, number: 8 },
+        last_ending: 9,
+        is_restoring: false,
+        grant: Duration::from_secs(1),
+        wait: Duration::from_secs(2),
+    };
+    let FeedHead { revision: Revision { epoch: _, number: _ }, last_ending: _, is_restoring: _, grant: _, wait: _ } = head;
+    assert_covered::<FeedHead>(
+        &head,
+        &[
+            ("epoch", |head| head.revision.epoch += 1),
+            ("revision", |head| head.revision.number += 1),
+            ("epoch and revision crossed", |head| head.revision = Revision { epoch: 8, number: 7 }),
+            ("last ending", |head| head.last_ending -= 1),
+            ("a restore", |head| head.is_restoring = true),
+            ("grant", |head| head.grant -= Duration::from_micros(1)),
+            ("wait", |head| head.wait += Duration::from_micros(1)),
+            ("advanced", |head| *head = head.clone().advanced(2)),
         ],
     );
 }
