@@ -9,6 +9,7 @@ mod audit_tampering;
 mod closing;
 mod concurrency;
 mod filters;
+mod heavy_filters;
 mod keys;
 mod lanes;
 mod lists;

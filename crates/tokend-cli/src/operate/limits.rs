@@ -47,6 +47,8 @@ pub(super) struct Table {
     // The database.
     database_connections: Option<NonZeroU32>,
     reserved_database_connections: Option<NonZeroU32>,
+    list_database_connections: Option<NonZeroU32>,
+    max_lists: Option<NonZeroU32>,
     max_waiting: Option<NonZeroU32>,
     pool_wait_ms: Option<NonZeroU64>,
     write_wait_ms: Option<NonZeroU64>,
@@ -89,6 +91,8 @@ impl Table {
             failed_authentications_forgiven_per_minute,
             database_connections,
             reserved_database_connections,
+            list_database_connections,
+            max_lists,
             max_waiting,
             pool_wait_ms,
             write_wait_ms,
@@ -126,6 +130,8 @@ impl Table {
         set(&mut limits.failed_authentications_forgiven_per_minute, failed_authentications_forgiven_per_minute);
         set(&mut store.max_connections, database_connections);
         set(&mut store.reserved_connections, reserved_database_connections);
+        set(&mut store.list_connections, list_database_connections);
+        set(&mut store.max_lists, max_lists);
         set(&mut store.max_waiting, max_waiting);
         set_ms(&mut store.pool_wait, pool_wait_ms);
         set_ms(&mut store.write_wait, write_wait_ms);

@@ -19,6 +19,7 @@ use crate::{
     open_error::OpenError,
     schema::{self, SchemaStatus},
     settings::Settings,
+    write_ahead_log::WriteAheadLog,
 };
 
 /// What a database is opened for.
@@ -109,6 +110,14 @@ impl Target {
         match self {
             Self::Sqlite(file) => file.name(),
             Self::Postgres(server) => server.name(),
+        }
+    }
+
+    /// SQLite: the write-ahead log beside the file.
+    pub(crate) fn log(&self) -> Option<WriteAheadLog> {
+        match self {
+            Self::Sqlite(file) => Some(file.log()),
+            Self::Postgres(_) => None,
         }
     }
 

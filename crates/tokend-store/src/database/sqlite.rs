@@ -18,6 +18,7 @@ use crate::{
     open_error::OpenError,
     schema::{self, Applied, Dialect, SchemaStatus},
     settings::Settings,
+    write_ahead_log::WriteAheadLog,
 };
 
 /// What `PRAGMA application_id` says in a file of ours: "tknd".
@@ -62,6 +63,12 @@ impl File {
 
     pub(super) fn name(&self) -> String {
         self.path.display().to_string()
+    }
+
+    pub(super) fn log(&self) -> WriteAheadLog {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        WriteAheadLog::new(path.into(), self.busy_timeout)
     }
 
     /// Makes an empty file, unless there is one.
