@@ -3,8 +3,11 @@
 //! The server is that of `TOKEND_TEST_POSTGRES_URL` or, without it, one that is started here from the programs on this machine.
 //! Where there is neither, the tests that need one say so and pass, unless `TOKEND_REQUIRE_POSTGRES=1` makes that a failure.
 
+mod pooler;
 mod programs;
 mod server;
+
+pub use pooler::Pooler;
 
 use std::{
     env,

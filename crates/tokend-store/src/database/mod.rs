@@ -8,6 +8,7 @@
 
 mod postgres;
 mod sqlite;
+mod url;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-use std::{str::FromStr, time::Duration};
+use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector};
 use sqlx::{
@@ -6,7 +6,10 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 
-use super::{Purpose, TRUSTED_FOR, connections, fault, judge, migration_fault};
+use super::{
+    Purpose, TRUSTED_FOR, connections, fault, judge, migration_fault,
+    url::{self, PostgresUrl, TargetSessionAttrs},
+};
 use crate::{
     open_error::OpenError,
     schema::{self, Applied, Dialect, SchemaStatus},
@@ -15,33 +18,39 @@ use crate::{
 
 const OLDEST_VERSION: i64 = 150_000;
 
-/// How long to wait for the first connection.
+/// How long to wait for the first connection, unless the URL says so.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The setting by which every connection limits its statements.
+const STATEMENT_TIMEOUT: &str = "statement_timeout";
 
 /// A database on a server.
 pub(crate) struct Server {
     options: PgConnectOptions,
+    connect_timeout: Duration,
+    statement_timeout: Duration,
 }
 
 impl Server {
     pub(super) fn at(url: &str, statement_timeout: Duration) -> Result<Self, OpenError> {
-        let options = PgConnectOptions::from_str(url).map_err(|error| {
-            let problem = match error {
-                sqlx::Error::Configuration(problem) => problem.to_string(),
-                other => other.to_string(),
-            };
-            OpenError::BadUrl { problem }
-        })?;
-        let options =
-            options.application_name("tokend").options([("statement_timeout", statement_timeout.as_millis().to_string())]);
-        Ok(Self { options })
+        let variable = |name: &str| std::env::var(name).ok();
+        let url = url::parse(url, variable).map_err(|problem| OpenError::BadUrl { problem })?;
+        let PostgresUrl { mut hosts, target_session_attrs, connect_timeout } = url;
+        let (Some(options), true) = (hosts.pop(), hosts.is_empty() && target_session_attrs == TargetSessionAttrs::Any) else {
+            return Err(OpenError::BadUrl { problem: "it names several hosts".to_owned() });
+        };
+        let options = options.application_name("tokend").options([(STATEMENT_TIMEOUT, statement_timeout.as_millis())]);
+        Ok(Self { options, connect_timeout: connect_timeout.unwrap_or(CONNECT_TIMEOUT), statement_timeout })
     }
 
     /// The same, with connections that can do no more than that.
     pub(super) fn opened_for(self: Box<Self>, purpose: Purpose) -> Box<Self> {
         match purpose {
             Purpose::Serve | Purpose::Initialize => self,
-            Purpose::Read => Box::new(Self { options: self.options.options([("default_transaction_read_only", "on")]) }),
+            Purpose::Read => {
+                let Self { options, .. } = *self;
+                Box::new(Self { options: options.options([("default_transaction_read_only", "on")]), ..*self })
+            }
         }
     }
 
@@ -58,10 +67,11 @@ impl Server {
     pub(super) async fn prepare(&self, purpose: Purpose, migrate: bool, allow_unsafe: bool) -> Result<SchemaStatus, OpenError> {
         let mut connection = self.connect().await?;
         if purpose != Purpose::Read {
-            check_server(&mut connection, allow_unsafe).await?;
+            self.check(&mut connection, allow_unsafe).await?;
         }
         let status = judge(self.name(), self.version(&mut connection).await?, purpose, migrate)?;
         if status.is_behind() {
+            self.check_privileges(&mut connection).await?;
             self.migrate(&mut connection).await?;
         }
         let _ = connection.close().await;
@@ -105,11 +115,61 @@ impl Server {
     }
 
     async fn connect(&self) -> Result<PgConnection, OpenError> {
-        let connected = match tokio::time::timeout(CONNECT_TIMEOUT, self.options.connect()).await {
-            Ok(connected) => connected.map_err(Into::into),
-            Err(_) => Err(format!("no answer within {CONNECT_TIMEOUT:?}").into()),
-        };
-        connected.map_err(|source| OpenError::CannotConnect { database: self.name(), source })
+        let cannot_connect = |source| OpenError::CannotConnect { database: self.name(), source };
+        match tokio::time::timeout(self.connect_timeout, self.options.connect()).await {
+            Ok(Ok(mut connection)) => {
+                self.check_pooler(&mut connection).await?;
+                Ok(connection)
+            }
+            Ok(Err(error)) if is_of_pooler(&error) => Err(OpenError::ConnectionPooler { database: self.name() }),
+            Ok(Err(error)) => Err(cannot_connect(error.into())),
+            Err(_) => Err(cannot_connect(format!("no answer within {:?}", self.connect_timeout).into())),
+        }
+    }
+
+    /// Refuses a connection pooler that did not pass on what this connection asked for: its next statement may run on a connection of
+    /// somebody else. Asked without a prepared statement, which such a pooler does not keep apart.
+    async fn check_pooler(&self, connection: &mut PgConnection) -> Result<(), OpenError> {
+        let query = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'";
+        let found = sqlx::raw_sql(query).fetch_one(connection).await.map_err(fault)?;
+        let setting: String = found.try_get(0).map_err(fault)?;
+        if setting == self.statement_timeout.as_millis().to_string() {
+            Ok(())
+        } else {
+            Err(OpenError::ConnectionPooler { database: self.name() })
+        }
+    }
+
+    /// Finds out whether the server is recent enough, does not forget what it has acknowledged, and can hold every text.
+    async fn check(&self, connection: &mut PgConnection, allow_unsafe: bool) -> Result<(), OpenError> {
+        check_server(connection, allow_unsafe).await?;
+        let query = "SELECT current_setting('server_encoding') AS encoding, \
+                     coalesce((SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted";
+        let found = sqlx::query(query).fetch_one(connection).await.map_err(fault)?;
+        let encoding: String = found.try_get("encoding").map_err(fault)?;
+        if encoding != "UTF8" {
+            return Err(OpenError::WrongEncoding { database: self.name(), found: encoding });
+        }
+        let is_tcp = self.options.get_socket().is_none() && !self.options.get_host().starts_with('/');
+        if is_tcp && !found.try_get::<bool, _>("is_encrypted").map_err(fault)? {
+            tracing::warn!(
+                database = self.name(),
+                "the connection to PostgreSQL is not encrypted; add sslmode=verify-full to the database URL"
+            );
+        }
+        Ok(())
+    }
+
+    /// Finds out whether the user may create tables, and names the grant if not.
+    async fn check_privileges(&self, connection: &mut PgConnection) -> Result<(), OpenError> {
+        let query = "SELECT quote_ident(current_schema()) AS schema, quote_ident(current_user) AS user_name, \
+                     has_schema_privilege(current_schema(), 'CREATE') AS may_create";
+        let found = sqlx::query(query).fetch_one(connection).await.map_err(fault)?;
+        if found.try_get("may_create").map_err(fault)? {
+            return Ok(());
+        }
+        let text = |column| found.try_get::<String, _>(column).map_err(fault);
+        Err(OpenError::MissingPrivilege { database: self.name(), schema: text("schema")?, user: text("user_name")? })
     }
 
     /// The schema's version; an error if the schema is another program's.
@@ -177,4 +237,10 @@ async fn check_server(connection: &mut PgConnection, allow_unsafe: bool) -> Resu
         tracing::warn!("PostgreSQL runs with full_page_writes = off: make sure that the file system can't write half a page");
     }
     Ok(())
+}
+
+/// Whether a connection pooler refused the settings that every connection of ours asks for. PgBouncer does, unless it is told to ignore
+/// them.
+fn is_of_pooler(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("unsupported startup parameter"))
 }
