@@ -4,8 +4,12 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{HeaderMap, Request, Response};
@@ -30,6 +34,9 @@ const UNKNOWN: &str = "unknown";
 /// Upper bounds of the histogram's buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0];
 
+/// Durations after which the exporter sums them up. It keeps each of them until then, and otherwise does it only when it is scraped.
+const DURATIONS_AT_ONCE: u64 = 4_096;
+
 /// This server's metrics.
 #[derive(Clone)]
 pub(crate) struct Telemetry {
@@ -37,6 +44,8 @@ pub(crate) struct Telemetry {
     handle: PrometheusHandle,
     /// By path, made beforehand: a request that succeeds looks nothing up but its path.
     methods: Arc<HashMap<&'static str, Method>>,
+    /// How many durations were recorded.
+    durations: Arc<AtomicU64>,
     clock: Clock,
 }
 
@@ -56,7 +65,7 @@ impl Telemetry {
             describe_histogram!(DURATION, "Time from a request's head to the head of its answer.");
             RULES.iter().map(|(path, _)| (*path, Method::new(path))).collect()
         });
-        Ok(Self { handle: recorder.handle(), recorder, methods: Arc::new(methods), clock })
+        Ok(Self { handle: recorder.handle(), recorder, methods: Arc::new(methods), durations: Arc::default(), clock })
     }
 
     /// The metrics in Prometheus's text format, with what the store has counted.
@@ -101,6 +110,14 @@ impl Telemetry {
                 refused: counter!(TLS_CHANGES, "outcome" => "refused"),
             }
         })
+    }
+
+    /// Records how long a request took.
+    fn record_duration(&self, method: &Method, duration: Duration) {
+        method.duration.record(duration);
+        if (self.durations.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(DURATIONS_AT_ONCE) {
+            self.handle.run_upkeep();
+        }
     }
 
     fn count_failure(&self, method: &'static str, code: Code) {
@@ -151,7 +168,7 @@ where
                 (method, code) => telemetry.count_failure(method.map_or(UNKNOWN, |method| method.name), code),
             }
             if let Some(method) = method {
-                method.duration.record(telemetry.clock.boot_time().saturating_since(start));
+                telemetry.record_duration(method, telemetry.clock.boot_time().saturating_since(start));
             }
             Ok(response)
         })
@@ -182,5 +199,36 @@ const fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// What this process has resident, in bytes.
+    fn resident() -> u64 {
+        let status = fs::read_to_string("/proc/self/status").expect("Linux tells it");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it is told");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1_024
+    }
+
+    #[test]
+    fn memory_is_bounded_when_nobody_scrapes() {
+        const CALLS: u64 = 2_000_000;
+        const MOST: u64 = 16 << 20;
+        let telemetry = Telemetry::new(Clock::system()).expect("it is made");
+        let methods = Arc::clone(&telemetry.methods);
+        let method = methods.get("/tokend.v1.TokenVerify/Verify").expect("it is served");
+        let record = |calls: u64| (0..calls).for_each(|_| telemetry.record_duration(method, Duration::from_micros(300)));
+        record(10_000);
+        let before = resident();
+        record(CALLS - 10_000);
+        let grown = resident().saturating_sub(before);
+        assert!(grown < MOST, "{grown} bytes for {CALLS} calls");
+        let told = telemetry.handle.render();
+        assert!(told.contains(&format!("{DURATION}_count{{method=\"{}\"}} {CALLS}", method.name)), "{told}");
     }
 }
