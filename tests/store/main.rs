@@ -11,6 +11,7 @@ mod closing;
 mod concurrency;
 mod feed;
 mod filters;
+mod heavy_filters;
 mod keys;
 mod lanes;
 mod lists;

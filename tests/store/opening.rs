@@ -5,6 +5,7 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duratio
 use sqlx::{Connection, SqliteConnection};
 use tokend_core::keyring::{RootKeys, WrongKeys};
 use tokend_store::{OpenError, Settings, Store, migrate, schema_status};
+use tokend_tests::postgres::Pooler;
 
 use crate::support::{Fixture, new_roots, on_both, only_on};
 
@@ -19,6 +20,7 @@ on_both!(
     a_database_that_knows_no_key,
 );
 only_on!(sqlite_alone, Sqlite: urls, a_file_that_is_no_database, a_missing_directory, an_unwritable_place, a_file_in_use, nobody_else_may_read_the_file);
+only_on!(postgres_names, Postgres: another_encoding, a_user_who_may_not_create_tables, every_host_form, a_connection_pooler);
 only_on!(postgres_alone, Postgres: a_server_that_forgets, a_server_that_is_not_there, a_schema_without_a_home, passwords_are_not_told);
 
 async fn open(settings: &Settings, roots: &Arc<RootKeys>, fixture: &Fixture) -> Result<Store, OpenError> {
@@ -131,6 +133,8 @@ async fn urls(fixture: Fixture) {
         "sqlite://:memory:",
         "sqlite://a?mode=rwc",
         "postgres://h:port/db",
+        "postgres://h/db?sslmod=verify-full",
+        "postgres://h/db?target_session_attrs=standby",
     ] {
         let error = open(&Settings::new(url), &fixture.roots, &fixture).await.expect_err("it is no good");
         assert!(matches!(error, OpenError::BadUrl { .. }), "{url}: {error:?}");
@@ -251,4 +255,72 @@ async fn passwords_are_not_told(fixture: Fixture) {
     let error = open(&settings, &fixture.roots, &fixture).await.expect_err("it is empty");
     let store = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect("trusted anyway");
     assert!(!format!("{error} {error:?} {store:?} {settings:?}").contains("hush"));
+}
+
+/// The harness's server under another host form: what stands behind the `@`, made of its host, its port and the database.
+fn url_with(fixture: &Fixture, user: Option<&str>, place: impl Fn(&str, &str, &str) -> String) -> Settings {
+    let (rest, place_there) = fixture.settings.url.rsplit_once('@').expect("the harness's URL");
+    let (host, database) = place_there.split_once('/').expect("the harness's URL");
+    let (host, port) = host.split_once(':').unwrap_or((host, "5432"));
+    let user = user.map_or_else(|| rest.to_owned(), |user| format!("postgres://{user}"));
+    Settings::new(format!("{user}@{}", place(host, port, database)))
+}
+
+/// Bytes that mean one letter here mean another there, or nothing.
+async fn another_encoding(fixture: Fixture) {
+    let database = format!("{}_latin1", fixture.settings.url.rsplit_once('/').expect("a URL").1);
+    fixture.sql(&format!("CREATE DATABASE {database} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0")).await;
+    let settings = url_with(&fixture, None, |host, port, _| format!("{host}:{port}/{database}"));
+    let created = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await;
+    let opened = open(&settings, &fixture.roots, &fixture).await;
+    fixture.sql(&format!("DROP DATABASE {database}")).await;
+    for refused in [created, opened] {
+        let error = refused.expect_err("it can't hold every name");
+        assert!(matches!(&error, OpenError::WrongEncoding { found, .. } if found == "LATIN1"), "{error:?}");
+        assert!(error.to_string().contains("ENCODING 'UTF8'"), "{error}");
+    }
+}
+
+async fn a_user_who_may_not_create_tables(fixture: Fixture) {
+    let user = format!("{}-user", fixture.settings.url.rsplit_once('/').expect("a URL").1);
+    fixture.sql(&format!("CREATE ROLE \"{user}\" LOGIN PASSWORD 'hush'")).await;
+    let place = |host: &str, port: &str, database: &str| format!("{host}:{port}/{database}");
+    let settings = url_with(&fixture, Some(&format!("{user}:hush")), place);
+    let error = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect_err("it may not");
+    let sentence = error.to_string();
+    assert!(matches!(error, OpenError::MissingPrivilege { .. }), "{error:?}");
+    // What it says is what helps.
+    let grant = sentence.split('`').nth(1).expect("it names the grant");
+    fixture.sql(grant).await;
+    Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await.expect("now it may").close().await;
+    fixture.sql(&format!("DROP OWNED BY \"{user}\"; DROP ROLE \"{user}\"")).await;
+}
+
+async fn every_host_form(fixture: Fixture) {
+    fixture.initialized().await.close().await;
+    for settings in [
+        url_with(&fixture, None, |host, port, database| format!("{host}:{port}/{database}?sslmode=disable&connect_timeout=9")),
+        url_with(&fixture, None, |host, port, database| format!("/?dbname={database}&host={host}&port={port}")),
+        url_with(&fixture, None, |host, port, database| format!("/{database}?ssl-mode=prefer&host={host}&port={port}")),
+    ] {
+        let opened = open(&settings, &fixture.roots, &fixture).await;
+        opened.unwrap_or_else(|error| panic!("{}: {error}", settings.url)).close().await;
+    }
+}
+
+/// PgBouncer hands one connection to several clients, one transaction each: settings, locks and prepared statements of one are met by
+/// others.
+async fn a_connection_pooler(fixture: Fixture) {
+    fixture.initialized().await.close().await;
+    // As it comes, and told to overlook what it does not know.
+    for ignored in ["", "ignore_startup_parameters = extra_float_digits, options"] {
+        let Some(pooler) = Pooler::start(fixture.database(), ignored) else { return };
+        let settings = Settings::new(pooler.url());
+        let created = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await;
+        for refused in [created, open(&settings, &fixture.roots, &fixture).await] {
+            let error = refused.expect_err("it is no server of ours");
+            assert!(matches!(error, OpenError::ConnectionPooler { .. }), "{ignored}: {error:?}");
+            assert!(error.to_string().contains("PgBouncer"), "{error}");
+        }
+    }
 }

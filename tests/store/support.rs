@@ -46,7 +46,7 @@ pub(crate) struct Fixture {
 
 enum Place {
     Directory(TempDir),
-    Server { _database: postgres::Database },
+    Server { database: postgres::Database },
 }
 
 /// Runs a test on a fresh database; does nothing where there is no PostgreSQL for it.
@@ -102,7 +102,7 @@ impl Fixture {
             }
             Storage::Postgres => {
                 let database = postgres::database()?;
-                (database.url().to_owned(), Place::Server { _database: database })
+                (database.url().to_owned(), Place::Server { database })
             }
         };
         let roots = new_roots();
@@ -118,6 +118,13 @@ impl Fixture {
         match &self.place {
             Place::Directory(directory) => directory.path().join("tokend.db"),
             Place::Server { .. } => panic!("this test is for SQLite"),
+        }
+    }
+
+    pub(crate) fn database(&self) -> &postgres::Database {
+        match &self.place {
+            Place::Directory(_) => panic!("this test is for PostgreSQL"),
+            Place::Server { database } => database,
         }
     }
 

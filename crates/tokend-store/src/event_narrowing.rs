@@ -8,7 +8,7 @@ use tokend_core::filter::{EventField, EventFilter, EventRestriction, Sign};
 
 use crate::{
     entity::audit_events::Column,
-    narrowing::{joined, one, ordered, place},
+    narrowing::{Narrowed, one, ordered, place},
 };
 
 /// Which database is asked.
@@ -20,7 +20,7 @@ pub(crate) struct EventNarrowing {
 impl EventNarrowing {
     /// What is to be true of the columns of records.
     pub(crate) fn of(self, filter: &EventFilter) -> Condition {
-        joined(filter.expression(), &|restriction| self.restriction(restriction))
+        Narrowed::new(filter, is_search, |restriction| self.restriction(restriction)).condition
     }
 
     fn restriction(self, restriction: &EventRestriction) -> Condition {
@@ -41,6 +41,14 @@ impl EventNarrowing {
 
     fn place(self, column: Column, part: &str) -> Expr {
         place(self.is_sqlite, Expr::col(column), part)
+    }
+}
+
+/// Whether the database searches a text for it.
+const fn is_search(restriction: &EventRestriction) -> bool {
+    match restriction {
+        EventRestriction::TypeAbout(_) | EventRestriction::Under(_) | EventRestriction::ReasonHas(_) => true,
+        EventRestriction::Text(..) | EventRestriction::Within(_) | EventRestriction::Time(..) => false,
     }
 }
 

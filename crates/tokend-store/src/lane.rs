@@ -1,5 +1,6 @@
-//! The two ways into the database, each with a thread, connections and room of its own, so that a crowd on one is no hindrance on
-//! the other: the ordinary one, and one that is reserved for what must not wait, such as revocations.
+//! The ways into the database, each with a thread, connections and room of its own, so that a crowd on one is no hindrance on
+//! another: the ordinary one, one that is reserved for what must not wait, such as revocations, and a narrow one for lists, which may
+//! read much.
 //!
 //! On SQLite all writes meet in the end, since it takes one at a time. There they take turns: of the ordinary ones at most one stands
 //! in front of a reserved one, however many there are behind it.
@@ -9,6 +10,7 @@ use std::{panic::resume_unwind, sync::Arc, time::Duration};
 use tokend_core::clock::Clock;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
+    task::{JoinError, JoinHandle},
     time::timeout,
 };
 
@@ -65,20 +67,33 @@ impl Lane {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return Err(StoreError::Overloaded.into()) };
+        result_of(self.start(work)?.await)
+    }
+
+    /// Runs a read here. It ends with the statement that is under way when the caller is dropped.
+    pub(crate) async fn read<T, E, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let mut work = AbortedWhenDropped(self.start(work)?);
+        result_of((&mut work.0).await)
+    }
+
+    fn start<T, E, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<JoinHandle<Result<T, E>>, StoreError>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let place = Arc::clone(&self.room).try_acquire_owned().map_err(|_| StoreError::Overloaded)?;
         let work = work(Arc::clone(&self.shared));
-        let work = async move {
+        Ok(self.home.spawn(async move {
             let done = work.await;
             drop(place);
             done
-        };
-        match self.home.spawn(work).await {
-            Ok(result) => result,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => Err(StoreError::unavailable(Closed).into()),
-            },
-        }
+        }))
     }
 
     pub(crate) fn shared(&self) -> &Shared {
@@ -94,6 +109,25 @@ impl Lane {
     /// Waits for the end.
     pub(crate) async fn ended(&self) {
         self.home.ended().await;
+    }
+}
+
+fn result_of<T, E: From<StoreError>>(done: Result<Result<T, E>, JoinError>) -> Result<T, E> {
+    match done {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            Err(_) => Err(StoreError::unavailable(Closed).into()),
+        },
+    }
+}
+
+/// Work that nobody else waits for.
+struct AbortedWhenDropped<T>(JoinHandle<T>);
+
+impl<T> Drop for AbortedWhenDropped<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -5,12 +5,13 @@
 //!
 //! - **Nothing unchecked comes out.** Every row is converted to its `tokend-core` type and its MAC compared before anyone sees it.
 //!   A row that fails is an error that names it; it never panics and never hides its neighbours in a list.
-//! - **A dropped caller cancels nothing.** The work runs in a task of its own, on a runtime that outlives the servers'.
+//! - **A dropped caller cancels no change.** The work runs in a task of its own, on a runtime that outlives the servers'. Only lists and
+//!   other reads that may look at many rows end with their caller.
 //! - **Time is the database's.** PostgreSQL's clock, read in the statement that needs it; on SQLite the machine's, held at or above
 //!   the last time stored.
 //!
-//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `pool`, `read`, `narrowing`, `write`, `row`, `entity`, `keys`, `checkpoint`,
-//! `outbox`, `verify`, `installation`, `feed`, `database`, `schema`.
+//! In reading order: [`settings`](Settings), `store`, `lane`, `home`, `pool`, `read`, `narrowing`, `write_ahead_log`, `write`, `row`, `entity`,
+//! `keys`, `checkpoint`, `outbox`, `verify`, `installation`, `feed`, `database`, `schema`.
 
 mod checkpoint;
 mod database;
@@ -33,6 +34,7 @@ mod settings;
 mod store;
 mod verify;
 mod write;
+mod write_ahead_log;
 
 pub use database::{is_in_use, leftover_log};
 pub use error::StoreError;

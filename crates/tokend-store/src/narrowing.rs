@@ -1,14 +1,19 @@
 //! Filters in the database's words, so that it reads few rows that the core then has no use for.
 //!
-//! A narrowing finds every row that the filter is true of, and for rows that tokend wrote, no other: what is counted relies on that,
-//! what is told does not. Each condition is true or false of a row, never unknown, so that its opposite finds exactly the others.
+//! A narrowing finds every row that the filter is true of. An exact one finds no other row that tokend wrote: the database can then
+//! count. Each condition is true or false of a row, never unknown, so that its opposite finds exactly the others.
+//!
+//! Some restrictions make the database search a long text or another table for each row. Only the first [`MAX_SEARCHES`] of a filter
+//! are passed to the database; the core, which parses each row once, checks the rest. Such a narrowing is not exact.
+
+use std::cell::Cell;
 
 use sea_orm::{
     ColumnTrait, Condition,
     sea_query::{BinOper, Expr, ExprTrait, Func, Query},
 };
 use tokend_core::{
-    filter::{Expression, Order, Restriction, Sign, TokenFilter},
+    filter::{Expression, Filter, Order, Restriction, Sign, TokenFilter},
     scope::ScopeName,
     time::Timestamp,
     token::{Circumstances, TokenState},
@@ -31,10 +36,36 @@ pub(crate) struct Narrowing<'a> {
     pub(crate) is_sqlite: bool,
 }
 
+/// Searches of a long text or of another table that the database does for each row, at most. A search of the longest labels takes
+/// about as long as parsing the whole row in the core.
+const MAX_SEARCHES: usize = 4;
+
+/// A filter in the database's words.
+#[derive(Clone, Debug)]
+pub(crate) struct Narrowed {
+    /// What is to be true of a row's columns.
+    pub(crate) condition: Condition,
+    /// Whether it is true only of rows of which the filter is true.
+    pub(crate) is_exact: bool,
+}
+
+impl Narrowed {
+    /// Translates a filter, restriction by restriction. `is_search` says which restrictions count towards [`MAX_SEARCHES`].
+    pub(crate) fn new<R>(filter: &Filter<R>, is_search: impl Fn(&R) -> bool, condition_of: impl Fn(&R) -> Condition) -> Self {
+        let searches = Cell::new(0);
+        let condition = joined(filter.expression(), &|restriction| {
+            searches.update(|count| count + usize::from(is_search(restriction)));
+            // Nothing in an expression turns true into false, so that a part that is always true finds more rows, never fewer.
+            if is_search(restriction) && searches.get() > MAX_SEARCHES { always() } else { condition_of(restriction) }
+        });
+        Self { condition, is_exact: searches.get() <= MAX_SEARCHES }
+    }
+}
+
 impl Narrowing<'_> {
     /// What is to be true of the columns of tokens of that workspace.
-    pub(crate) fn of(self, filter: &TokenFilter) -> Condition {
-        joined(filter.expression(), &|restriction| self.restriction(restriction))
+    pub(crate) fn of(self, filter: &TokenFilter) -> Narrowed {
+        Narrowed::new(filter, is_search, |restriction| self.restriction(restriction))
     }
 
     fn restriction(self, restriction: &Restriction) -> Condition {
@@ -69,7 +100,7 @@ impl Narrowing<'_> {
     fn is_in(self, state: TokenState) -> Condition {
         let not_revoked = || one(Column::RevokeTime.is_null());
         match (state, self.circumstances.state) {
-            (TokenState::Revoked, WorkspaceState::Deleted { .. }) => one(Expr::cust("1 = 1")),
+            (TokenState::Revoked, WorkspaceState::Deleted { .. }) => always(),
             (TokenState::Revoked, _) => one(Column::RevokeTime.is_not_null()),
             (TokenState::Expired, WorkspaceState::Active | WorkspaceState::Suspended { .. }) => {
                 not_revoked().add(self.ends_by(self.now))
@@ -115,6 +146,24 @@ impl Narrowing<'_> {
     }
 }
 
+/// Whether the database searches a long text or another table for it.
+const fn is_search(restriction: &Restriction) -> bool {
+    match restriction {
+        Restriction::Scope(..)
+        | Restriction::Label { .. }
+        | Restriction::HasLabel(_)
+        | Restriction::LastUsedTime(..)
+        | Restriction::Unused(_)
+        | Restriction::Under(_) => true,
+        Restriction::State(..)
+        | Restriction::Creator(..)
+        | Restriction::CreateTime(..)
+        | Restriction::ExpireTime(..)
+        | Restriction::NeverExpires(_)
+        | Restriction::Resource(..) => false,
+    }
+}
+
 /// That it was used, and the last time of that stands so to another. Looked up by the token's id.
 fn was_used(last: Option<(Order, Timestamp)>) -> Condition {
     let mut uses = Query::select();
@@ -126,7 +175,7 @@ fn was_used(last: Option<(Order, Timestamp)>) -> Condition {
 }
 
 /// What the restrictions of a filter say together.
-pub(crate) fn joined<R>(expression: &Expression<R>, of: &impl Fn(&R) -> Condition) -> Condition {
+fn joined<R>(expression: &Expression<R>, of: &impl Fn(&R) -> Condition) -> Condition {
     match expression {
         Expression::All(parts) => parts.iter().map(|part| joined(part, of)).fold(Condition::all(), Condition::add),
         Expression::Any(parts) => parts.iter().map(|part| joined(part, of)).fold(Condition::any(), Condition::add),
@@ -137,6 +186,10 @@ pub(crate) fn joined<R>(expression: &Expression<R>, of: &impl Fn(&R) -> Conditio
 /// Where `part` stands in `text`, counted from 1; 0 if it does not.
 pub(crate) fn place(is_sqlite: bool, text: Expr, part: &str) -> Expr {
     Func::cust(if is_sqlite { "instr" } else { "strpos" }).args([text, part.into()]).into()
+}
+
+fn always() -> Condition {
+    one(Expr::cust("1 = 1"))
 }
 
 pub(crate) fn one(condition: impl Into<Condition>) -> Condition {

@@ -107,6 +107,35 @@ pub enum OpenError {
         /// Its version.
         found: String,
     },
+    /// A database that can't hold every text.
+    #[error(
+        "{database} is encoded in {found} and can't hold every name; create a database with ENCODING 'UTF8' TEMPLATE template0"
+    )]
+    WrongEncoding {
+        /// The server and database.
+        database: String,
+        /// Its encoding.
+        found: String,
+    },
+    /// The user may not create tables where they belong.
+    #[error("the user {user} may not create tables in {database}; run `GRANT CREATE ON SCHEMA {schema} TO {user}` there")]
+    MissingPrivilege {
+        /// The server and database.
+        database: String,
+        /// The schema, as SQL writes it.
+        schema: String,
+        /// The user, as SQL writes it.
+        user: String,
+    },
+    /// PgBouncer or the like, which gives statements of one connection to several.
+    #[error(
+        "{database} is a connection pooler such as PgBouncer, which does not pass on what tokend sets for its connections; give the URL of \
+         PostgreSQL itself"
+    )]
+    ConnectionPooler {
+        /// The pooler and database.
+        database: String,
+    },
     /// PostgreSQL can't be reached or does not let us in.
     #[error("can't connect to {database}: {source}; check that it runs and that host, port, user, password and database are right")]
     CannotConnect {

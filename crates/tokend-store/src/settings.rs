@@ -9,7 +9,11 @@ pub struct Settings {
     pub max_connections: u32,
     /// Most connections of the reserved lane, 2 or more, on top of the others. Default: 3.
     pub reserved_connections: u32,
-    /// Calls that may wait or be under way in one lane, those included whose callers gave up. Default: 2,048.
+    /// Most connections for lists, 2 or more, on top of the others: few, because a list may look at many rows. Default: 2.
+    pub list_connections: u32,
+    /// Lists that may wait or be under way. Default: 64.
+    pub max_lists: u32,
+    /// Calls that may wait or be under way in one other lane, those included whose callers gave up. Default: 2,048.
     pub max_waiting: u32,
     /// How long a statement waits for a free connection before the database counts as unavailable. Default: 250 ms, because a service
     /// that waits for a verdict is better told to try again. In the reserved lane it waits for `write_wait`. Connections are opened
@@ -24,7 +28,7 @@ pub struct Settings {
     /// transaction of a paused process that holds it.
     pub lock_timeout: Duration,
     /// PostgreSQL: how long one statement may run. Default: 2 s. SQLite has no such limit and needs none: what a statement reads is
-    /// found by key and is a page at most, waiting for locks ends with `write_wait`, and whoever asked is answered when their
+    /// found by key, or is a bounded number of rows, waiting for locks ends with `write_wait`, and whoever asked is answered when their
     /// deadline has come.
     pub statement_timeout: Duration,
     /// Start although PostgreSQL may forget what it has acknowledged. Default: no.
@@ -50,6 +54,8 @@ impl Settings {
             url: url.into(),
             max_connections: 8,
             reserved_connections: 3,
+            list_connections: 2,
+            max_lists: 64,
             max_waiting: 2_048,
             pool_wait: Duration::from_millis(250),
             connect_timeout: Duration::from_secs(5),

@@ -18,7 +18,7 @@ use tokend_core::{
     keyring::{KeyRing, RootKeys},
     time::Timestamp,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLockReadGuard, Semaphore};
 
 use crate::{
     database::{self, Purpose},
@@ -32,6 +32,7 @@ use crate::{
     row::{Judge, RefusedRows},
     settings::{KeysLock, Settings},
     write::WriteTx,
+    write_ahead_log::WriteAheadLog,
 };
 
 /// The columns that [`Shared::select_now`] adds.
@@ -46,12 +47,21 @@ const TIME_FLOOR_WAITS: u32 = 2;
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
-    is_reserved: bool,
+    way: Way,
+}
+
+/// Which lane the calls on a [`Store`] take.
+#[derive(Clone, Copy)]
+enum Way {
+    Ordinary,
+    Reserved,
+    Lists,
 }
 
 struct Inner {
     ordinary: Lane,
     reserved: Lane,
+    lists: Lane,
 }
 
 /// What the work on a lane's runtime shares. Holds no [`Home`], so that work under way does not keep the runtime from ending.
@@ -69,6 +79,8 @@ pub(crate) struct Shared {
     /// Writes take turns: one at a time on SQLite, where they could not run side by side and would keep connections from reads by
     /// waiting in the driver; on PostgreSQL so many that a connection is left for reads.
     turns: Turns,
+    /// SQLite, in the lane of lists: keeps them from growing the write-ahead log.
+    log: Option<Arc<WriteAheadLog>>,
 }
 
 impl Store {
@@ -189,6 +201,7 @@ impl Store {
             clock,
             time_floor: Arc::default(),
             turns: Turns::new(settings, writer.clone()),
+            log: None,
         };
         let reserved_home = Home::start("tokend-reserved").map_err(OpenError::NoThread)?;
         // What must not stand in line is worth waiting for, too.
@@ -196,21 +209,38 @@ impl Store {
             Settings { max_connections: settings.reserved_connections, pool_wait: settings.write_wait, ..settings.clone() };
         let reserved = Shared {
             connection: lane::connect(&reserved_home, &target, &wanted, &shared.clock).await?,
+            turns: Turns::new(&wanted, writer.clone()),
+            ..shared.clone()
+        };
+        let lists_home = Home::start("tokend-lists").map_err(OpenError::NoThread)?;
+        // Many lists share few connections and take turns, statement by statement.
+        let wanted = Settings { max_connections: settings.list_connections, pool_wait: settings.write_wait, ..settings.clone() };
+        let lists = Shared {
+            connection: lane::connect(&lists_home, &target, &wanted, &shared.clock).await?,
             turns: Turns::new(&wanted, writer),
+            log: target.log().map(Arc::new),
             ..shared.clone()
         };
         let inner = Inner {
             ordinary: Lane::new(home, shared, settings.max_waiting),
             reserved: Lane::new(reserved_home, reserved, settings.max_waiting),
+            lists: Lane::new(lists_home, lists, settings.max_lists),
         };
-        Ok(Self { inner: Arc::new(inner), is_reserved: false })
+        Ok(Self { inner: Arc::new(inner), way: Way::Ordinary })
     }
 
     /// The same store by its reserved lane: connections, a thread and room of their own, for what must not stand in line with all
     /// else. Not for what anybody may ask for at any rate.
     #[must_use]
     pub fn reserved(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), is_reserved: true }
+        Self { inner: Arc::clone(&self.inner), way: Way::Reserved }
+    }
+
+    /// The same store by the lane of lists: few connections, a thread and room of their own, for reads that may look at many rows.
+    /// The methods that list take it in any case.
+    #[must_use]
+    pub fn lists(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), way: Way::Lists }
     }
 
     /// Closes the store for all its clones: waits for the work under way, closes the connections, and ends the store's runtime.
@@ -219,6 +249,7 @@ impl Store {
         self.inner.end();
         self.inner.ordinary.ended().await;
         self.inner.reserved.ended().await;
+        self.inner.lists.ended().await;
     }
 
     /// Database time: PostgreSQL's clock; on SQLite the machine's, but never below the last time stored.
@@ -268,8 +299,31 @@ impl Store {
         self.lane().run(work).await
     }
 
+    /// Runs a read on the lane's runtime, as long as somebody waits for it.
+    pub(crate) async fn read<T, E, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<T, E>
+    where
+        F: Future<Output = Result<T, E>> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        self.lane().read(work).await
+    }
+
+    /// Runs a list on the lane of lists, as long as somebody waits for it.
+    pub(crate) async fn list<T, F>(&self, work: impl FnOnce(Arc<Shared>) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        self.inner.lists.read(work).await
+    }
+
     fn lane(&self) -> &Lane {
-        if self.is_reserved { &self.inner.reserved } else { &self.inner.ordinary }
+        match self.way {
+            Way::Ordinary => &self.inner.ordinary,
+            Way::Reserved => &self.inner.reserved,
+            Way::Lists => &self.inner.lists,
+        }
     }
 }
 
@@ -277,6 +331,7 @@ impl Inner {
     fn end(&self) {
         self.ordinary.end();
         self.reserved.end();
+        self.lists.end();
     }
 }
 
@@ -317,6 +372,15 @@ impl Shared {
 
     pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Waits until a statement may look at many rows, as long as what is returned is held. On SQLite the write-ahead log is written back
+    /// before, if lists have kept that from being done for long.
+    pub(crate) async fn read_much(&self) -> Option<RwLockReadGuard<'_, ()>> {
+        match &self.log {
+            Some(log) => Some(log.read(self).await),
+            None => None,
+        }
     }
 
     /// Reads database time in a statement of its own.

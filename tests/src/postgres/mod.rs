@@ -4,10 +4,12 @@
 //! Where there is neither, the tests that need one say so and pass, unless `TOKEND_REQUIRE_POSTGRES=1` makes that a failure.
 
 mod node;
+mod pooler;
 mod programs;
 mod server;
 
 pub use node::Node;
+pub use pooler::Pooler;
 
 use std::{
     env,

@@ -43,9 +43,9 @@ const SETTINGS: [&str; 6] = [
 
 /// How often a port is tried that someone else may take first.
 const ATTEMPTS: usize = 5;
-const POLL: Duration = Duration::from_millis(20);
+pub(super) const POLL: Duration = Duration::from_millis(20);
 /// Polls until a start counts as failed: a minute.
-const MAX_POLLS: usize = 3_000;
+pub(super) const MAX_POLLS: usize = 3_000;
 
 /// A server of this test process. Ends with it.
 #[derive(Debug)]
@@ -56,9 +56,9 @@ pub(super) struct Server {
 
 /// As whom to run the server, which refuses to be run by root.
 #[derive(Clone, Copy, Debug)]
-struct Account {
-    uid: u32,
-    gid: u32,
+pub(super) struct Account {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
 }
 
 /// What a server has in it at first.
@@ -140,7 +140,7 @@ impl Server {
 
 impl Account {
     /// PostgreSQL's own user where there is one: it needs one with a name.
-    fn unprivileged() -> Result<Self, String> {
+    pub(super) fn unprivileged() -> Result<Self, String> {
         let passwd = fs::read_to_string("/etc/passwd").map_err(told("read /etc/passwd"))?;
         let account = |name: &str| {
             passwd.lines().find_map(|line| {
@@ -182,7 +182,7 @@ fn base_backup(programs: &Programs, directory: &Path, account: Option<Account>, 
     Err(format!("pg_basebackup: {}\n{}", made.status, String::from_utf8_lossy(&made.stderr)))
 }
 
-fn command(program: &Path, directory: &Path, account: Option<Account>) -> Command {
+pub(super) fn command(program: &Path, directory: &Path, account: Option<Account>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(directory).env("LC_ALL", "C");
     if let Some(Account { uid, gid }) = account {
@@ -206,7 +206,7 @@ fn output(guardian: &mut Child) -> String {
     output
 }
 
-fn free_port() -> io::Result<u16> {
+pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Table {
     // The database.
     database_connections: Option<NonZeroU32>,
     reserved_database_connections: Option<NonZeroU32>,
+    list_database_connections: Option<NonZeroU32>,
+    max_lists: Option<NonZeroU32>,
     max_waiting: Option<NonZeroU32>,
     pool_wait_ms: Option<NonZeroU64>,
     connect_timeout_ms: Option<NonZeroU64>,
@@ -94,6 +96,8 @@ impl Table {
             failed_authentications_forgiven_per_minute,
             database_connections,
             reserved_database_connections,
+            list_database_connections,
+            max_lists,
             max_waiting,
             pool_wait_ms,
             connect_timeout_ms,
@@ -134,6 +138,8 @@ impl Table {
         set(&mut limits.failed_authentications_forgiven_per_minute, failed_authentications_forgiven_per_minute);
         set(&mut store.max_connections, database_connections);
         set(&mut store.reserved_connections, reserved_database_connections);
+        set(&mut store.list_connections, list_database_connections);
+        set(&mut store.max_lists, max_lists);
         set(&mut store.max_waiting, max_waiting);
         set_ms(&mut store.pool_wait, pool_wait_ms);
         set_ms(&mut store.connect_timeout, connect_timeout_ms);

@@ -76,8 +76,8 @@ impl Restriction {
         match self {
             Self::State(sign, wanted) => sign.agrees(state == *wanted),
             Self::Scope(sign, scope) => sign.agrees(token.scopes.granted().contains(scope)),
-            Self::Label { key, sign, value } => sign.agrees(token.labels.iter().any(|label| label == (key, value))),
-            Self::HasLabel(wanted) => token.labels.iter().any(|(key, _)| key == wanted),
+            Self::Label { key, sign, value } => sign.agrees(token.labels.get(key) == Some(value)),
+            Self::HasLabel(key) => token.labels.get(key).is_some(),
             Self::Creator(sign, creator) => sign.agrees(token.creator == *creator),
             Self::CreateTime(order, time) => order.agrees(token.create_time.cmp(time)),
             Self::ExpireTime(order, time) => match expiry {

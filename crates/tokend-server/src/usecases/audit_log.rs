@@ -122,7 +122,8 @@ impl Watcher {
 async fn exists(context: &Context, chain: &Chain) -> Result<(), Refusal> {
     match chain {
         Chain::Installation => Ok(()),
-        Chain::Workspace(id) => match context.store.workspace(id).await? {
+        // Without counting its tokens: who follows a chain asks often.
+        Chain::Workspace(id) => match context.store.governed_workspace(id).await? {
             Some(_) => Ok(()),
             None => Err(Refusal::WorkspaceNotFound(id.clone())),
         },

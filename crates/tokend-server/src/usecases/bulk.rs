@@ -40,7 +40,8 @@ struct Found {
 pub(crate) async fn revoke(context: &Context, act: Act, request: BatchRevokeTokens) -> Result<Revoked, Refusal> {
     // Every verdict reads the database: there is no cache to wait for.
     let BatchRevokeTokens { workspace, chosen, reason, validate_only, no_wait: _ } = request;
-    let store = context.store.reserved();
+    // A rehearsal is a list, and has no part in what is reserved for revocations.
+    let store = if validate_only { context.store.lists() } else { context.store.reserved() };
     let is_named = matches!(chosen, ChosenTokens::Named(_));
     let Found { living, remaining, bad } = find(&store, &workspace, chosen).await?;
     // What can't be judged keeps no other token alive: it is told when nothing else is left.

@@ -6,9 +6,9 @@
 //!
 //! What comes before the pool happens on one connection, closed afterwards. A database that is not ours is left as it was found.
 
-mod hosts;
 mod postgres;
 mod sqlite;
+mod url;
 
 use std::{
     path::PathBuf,
@@ -24,6 +24,7 @@ use crate::{
     pool::{Connection, is_not_primary},
     schema::{self, SchemaStatus},
     settings::Settings,
+    write_ahead_log::WriteAheadLog,
 };
 
 /// What a database is opened for.
@@ -141,6 +142,14 @@ impl Target {
         match &self.place {
             Place::Sqlite(file) => file.name(),
             Place::Postgres(server) => server.name(),
+        }
+    }
+
+    /// SQLite: the write-ahead log beside the file.
+    pub(crate) fn log(&self) -> Option<WriteAheadLog> {
+        match &self.place {
+            Place::Sqlite(file) => Some(file.log()),
+            Place::Postgres(_) => None,
         }
     }
 

@@ -1,6 +1,5 @@
 use std::{
     io,
-    str::FromStr,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -8,7 +7,10 @@ use std::{
 use sqlx::{ConnectOptions, Connection as _, PgConnection, Row, postgres::PgConnectOptions};
 use tokio::time::timeout;
 
-use super::{ConnectError, Purpose, ServerProblem, fault, hosts, judge, migration_fault};
+use super::{
+    ConnectError, Purpose, ServerProblem, fault, judge, migration_fault,
+    url::{self, PostgresUrl},
+};
 use crate::{
     open_error::OpenError,
     pool::{Connection, check_primary},
@@ -17,6 +19,9 @@ use crate::{
 };
 
 const OLDEST_VERSION: i64 = 150_000;
+
+/// The setting by which every connection limits its statements.
+const STATEMENT_TIMEOUT: &str = "statement_timeout";
 
 /// How much longer to wait for an answer than the server may let a statement run.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
@@ -31,29 +36,25 @@ pub(crate) struct Server {
     for_writing: bool,
     /// How long to wait for each server when connecting.
     connect_timeout: Duration,
+    /// How long the server may let a statement run.
+    statement_timeout: Duration,
     /// How long to wait for an answer.
     patience: Duration,
 }
 
 impl Server {
     pub(super) fn at(settings: &Settings) -> Result<Self, OpenError> {
-        let bad = |problem| OpenError::BadUrl { problem };
-        let hosts::Hosts { hosts, url } = hosts::parse(&settings.url).map_err(bad)?;
-        let options = PgConnectOptions::from_str(&url).map_err(|error| match error {
-            sqlx::Error::Configuration(problem) => bad(problem.to_string()),
-            other => bad(other.to_string()),
-        })?;
-        let statement_timeout = settings.statement_timeout.as_millis().to_string();
-        let options = options.application_name("tokend").options([("statement_timeout", statement_timeout)]);
-        let servers = match hosts.as_slice() {
-            [] => vec![options],
-            hosts => hosts.iter().map(|host| options.clone().host(&host.name).port(host.port)).collect(),
-        };
+        let variable = |name: &str| std::env::var(name).ok();
+        let url = url::parse(&settings.url, variable).map_err(|problem| OpenError::BadUrl { problem })?;
+        let PostgresUrl { hosts, connect_timeout } = url;
+        let statement_timeout = settings.statement_timeout.as_millis();
+        let named = |host: PgConnectOptions| host.application_name("tokend").options([(STATEMENT_TIMEOUT, statement_timeout)]);
         Ok(Self {
-            servers,
+            servers: hosts.into_iter().map(named).collect(),
             preferred: AtomicUsize::new(0),
             for_writing: true,
-            connect_timeout: settings.connect_timeout,
+            connect_timeout: connect_timeout.unwrap_or(settings.connect_timeout),
+            statement_timeout: settings.statement_timeout,
             patience: settings.statement_timeout.saturating_add(ANSWER_MARGIN),
         })
     }
@@ -85,10 +86,11 @@ impl Server {
     pub(super) async fn prepare(&self, purpose: Purpose, migrate: bool, allow_unsafe: bool) -> Result<SchemaStatus, OpenError> {
         let mut connection = self.connect(self.for_writing).await?;
         if purpose != Purpose::Read {
-            check_server(&mut connection, allow_unsafe).await?;
+            self.check(&mut connection, allow_unsafe).await?;
         }
         let status = judge(self.name(), self.version(&mut connection).await?, purpose, migrate)?;
         if status.is_behind() {
+            self.check_privileges(&mut connection).await?;
             self.migrate(&mut connection).await?;
         }
         let _ = connection.close().await;
@@ -118,13 +120,18 @@ impl Server {
     }
 
     async fn connect(&self, for_writing: bool) -> Result<PgConnection, OpenError> {
-        self.connect_to_any(for_writing).await.map_err(|error| {
+        let mut connection = self.connect_to_any(for_writing).await.map_err(|error| {
             let database = self.name();
-            match error.is_not_primary() {
-                true => OpenError::NotPrimary { database, source: error.into() },
-                false => OpenError::CannotConnect { database, source: error.into() },
+            if error.is_not_primary() {
+                OpenError::NotPrimary { database, source: error.into() }
+            } else if error.problems.iter().any(|server| is_of_pooler(&server.problem)) {
+                OpenError::ConnectionPooler { database }
+            } else {
+                OpenError::CannotConnect { database, source: error.into() }
             }
-        })
+        })?;
+        self.check_pooler(&mut connection).await?;
+        Ok(connection)
     }
 
     /// Connects to the first server that can be reached and accepts writes where these are wanted.
@@ -148,6 +155,51 @@ impl Server {
             }
         }
         Err(ConnectError { problems })
+    }
+
+    /// Refuses a connection pooler that did not pass on what this connection asked for: its next statement may run on a connection of
+    /// somebody else. Asked without a prepared statement, which such a pooler does not keep apart.
+    async fn check_pooler(&self, connection: &mut PgConnection) -> Result<(), OpenError> {
+        let query = "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'statement_timeout'";
+        let found = sqlx::raw_sql(query).fetch_one(connection).await.map_err(fault)?;
+        let setting: String = found.try_get(0).map_err(fault)?;
+        if setting == self.statement_timeout.as_millis().to_string() {
+            Ok(())
+        } else {
+            Err(OpenError::ConnectionPooler { database: self.name() })
+        }
+    }
+
+    /// Finds out whether the server is recent enough, does not forget what it has acknowledged, and can hold every text.
+    async fn check(&self, connection: &mut PgConnection, allow_unsafe: bool) -> Result<(), OpenError> {
+        check_server(connection, allow_unsafe).await?;
+        let query = "SELECT current_setting('server_encoding') AS encoding, \
+                     coalesce((SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted";
+        let found = sqlx::query(query).fetch_one(connection).await.map_err(fault)?;
+        let encoding: String = found.try_get("encoding").map_err(fault)?;
+        if encoding != "UTF8" {
+            return Err(OpenError::WrongEncoding { database: self.name(), found: encoding });
+        }
+        let is_tcp = self.servers.iter().any(|server| server.get_socket().is_none() && !server.get_host().starts_with('/'));
+        if is_tcp && !found.try_get::<bool, _>("is_encrypted").map_err(fault)? {
+            tracing::warn!(
+                database = self.name(),
+                "the connection to PostgreSQL is not encrypted; add sslmode=verify-full to the database URL"
+            );
+        }
+        Ok(())
+    }
+
+    /// Finds out whether the user may create tables, and names the grant if not.
+    async fn check_privileges(&self, connection: &mut PgConnection) -> Result<(), OpenError> {
+        let query = "SELECT quote_ident(current_schema()) AS schema, quote_ident(current_user) AS user_name, \
+                     has_schema_privilege(current_schema(), 'CREATE') AS may_create";
+        let found = sqlx::query(query).fetch_one(connection).await.map_err(fault)?;
+        if found.try_get("may_create").map_err(fault)? {
+            return Ok(());
+        }
+        let text = |column| found.try_get::<String, _>(column).map_err(fault);
+        Err(OpenError::MissingPrivilege { database: self.name(), schema: text("schema")?, user: text("user_name")? })
     }
 
     /// The schema's version; an error if the schema is another program's.
@@ -235,4 +287,10 @@ async fn check_server(connection: &mut PgConnection, allow_unsafe: bool) -> Resu
         tracing::warn!("PostgreSQL runs with full_page_writes = off: make sure that the file system can't write half a page");
     }
     Ok(())
+}
+
+/// Whether a connection pooler refused the settings that every connection of ours asks for. PgBouncer does, unless it is told to ignore
+/// them.
+fn is_of_pooler(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.message().contains("unsupported startup parameter"))
 }

@@ -17,6 +17,7 @@ use crate::{
     open_error::OpenError,
     pool::Connection,
     schema::{self, Applied, Dialect, SchemaStatus},
+    write_ahead_log::WriteAheadLog,
 };
 
 /// What `PRAGMA application_id` says in a file of ours: "tknd".
@@ -75,6 +76,12 @@ impl File {
 
     pub(super) fn name(&self) -> String {
         self.path.display().to_string()
+    }
+
+    pub(super) fn log(&self) -> WriteAheadLog {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        WriteAheadLog::new(path.into(), self.waits.statement)
     }
 
     /// Makes an empty file, unless there is one.

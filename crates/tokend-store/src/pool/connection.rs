@@ -57,7 +57,7 @@ impl Connection {
         on_driver!(self, driver => sqlx::query_with(AssertSqlSafe(sql), values).execute(driver)).map_err(failed)
     }
 
-    pub(super) async fn query_one(&mut self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+    pub(crate) async fn query_one(&mut self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
         let (sql, values) = parts(statement);
         match on_driver!(self, driver => sqlx::query_with(AssertSqlSafe(sql), values).fetch_one(driver)) {
             Ok(row) => Ok(Some(row)),
@@ -74,7 +74,7 @@ impl Connection {
     }
 
     /// Runs statements that have no parameters.
-    pub(super) async fn run(&mut self, sql: impl SqlSafeStr) -> Result<ExecResult, DbErr> {
+    pub(crate) async fn run(&mut self, sql: impl SqlSafeStr) -> Result<ExecResult, DbErr> {
         on_driver!(self, driver => sqlx::raw_sql(sql).execute(driver)).map_err(failed)
     }
 
@@ -107,7 +107,8 @@ impl Connection {
 /// Fails if the server is a standby or accepts no writes.
 pub(crate) async fn check_primary(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     let query = "SELECT pg_is_in_recovery(), current_setting('transaction_read_only')::boolean";
-    let row = sqlx::query(query).fetch_one(connection).await?;
+    // Not prepared: an old connection pooler mixes prepared statements up, and has not been recognized yet.
+    let row = sqlx::raw_sql(query).fetch_one(connection).await?;
     match (row.try_get(0)?, row.try_get(1)?) {
         (true, _) => Err(sqlx::Error::Configuration(NotPrimary::Standby.into())),
         (false, true) => Err(sqlx::Error::Configuration(NotPrimary::ReadOnly.into())),

@@ -308,8 +308,9 @@ impl ConnectionTrait for Pool {
 }
 
 impl Pool {
-    /// Runs one statement. A connection on which it failed is closed unless the error says that it still works.
-    async fn once<T>(&self, work: impl AsyncFnOnce(&mut Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
+    /// Runs `work` on one connection, outside of a transaction. A connection on which it failed is closed unless the error says that it
+    /// still works.
+    pub(crate) async fn once<T>(&self, work: impl AsyncFnOnce(&mut Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
         let mut lease = self.lease().await?;
         let done = lease.with(work).await;
         match &done {

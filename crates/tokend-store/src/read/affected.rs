@@ -16,8 +16,8 @@ use tokend_core::{
 
 use super::{
     LEFT,
-    filtered_tokens::{KEY, first},
     governed::{GOVERNED, Governed},
+    token_walk::{KEY, first},
 };
 use crate::{
     entity::{

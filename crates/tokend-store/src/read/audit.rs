@@ -37,7 +37,7 @@ impl Store {
     /// [`StoreError`] of the chain or the whole list; those of single records are in the page.
     pub async fn list_audit(&self, chain: &Chain, before: Option<u64>, limit: u64) -> Result<RecordPage, StoreError> {
         let chain = chain.clone();
-        self.run(move |shared| async move { list(&shared, &chain, before, limit).await }).await
+        self.list(move |shared| async move { list(&shared, &chain, before, limit).await }).await
     }
 
     /// The chain's records after the sequence number `after`, oldest first, at most `limit`.

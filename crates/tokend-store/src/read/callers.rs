@@ -53,7 +53,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] of the whole list; those of single callers are in the page.
     pub async fn list_callers(&self, after: Option<String>, limit: u64) -> Result<CallerPage, StoreError> {
-        self.run(move |shared| async move { list_callers(&shared, after, limit).await }).await
+        self.list(move |shared| async move { list_callers(&shared, after, limit).await }).await
     }
 
     /// The caller's keys, newest first, at most `limit` and after `after`. `None` if there is no such caller.
@@ -67,7 +67,7 @@ impl Store {
         limit: u64,
     ) -> Result<Option<CallerKeyPage>, StoreError> {
         let caller = caller.clone();
-        self.run(move |shared| async move { list_caller_keys(&shared, &caller, after, limit).await }).await
+        self.list(move |shared| async move { list_caller_keys(&shared, &caller, after, limit).await }).await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Events that a filter is true of.
 //!
-//! As with tokens, the database narrows and the core decides, and no call looks at more than a bounded number of records. Sequence numbers
-//! have no gaps: where a page ends at the latest is told by arithmetic.
+//! As with tokens, the database narrows and the core decides, and neither a call nor a statement looks at more than a bounded number of
+//! records. Sequence numbers have no gaps, so that arithmetic shows where a statement ends at the latest.
 
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait};
 use tokend_core::{audit::Chain, filter::EventFilter};
@@ -13,6 +13,9 @@ use crate::{
     event_narrowing::EventNarrowing,
     store::{Shared, Store},
 };
+
+/// Records that a statement looks at, at most.
+const AT_ONCE: u64 = 1_000;
 
 /// Records that a page of a filtered list looks at, at most.
 pub const MAX_EXAMINED_RECORDS: u64 = 10_000;
@@ -32,7 +35,7 @@ impl Store {
         limit: u64,
     ) -> Result<RecordPage, StoreError> {
         let chain = chain.clone();
-        self.run(move |shared| async move { filtered(&shared, &chain, &filter, before, limit).await }).await
+        self.list(move |shared| async move { filtered(&shared, &chain, &filter, before, limit).await }).await
     }
 }
 
@@ -45,19 +48,30 @@ async fn filtered(
 ) -> Result<RecordPage, StoreError> {
     let Some(head) = head(shared, chain).await? else { return Ok(RecordPage { records: Vec::new(), next: None }) };
     let end = head.sequence.saturating_add(1);
-    let before = before.unwrap_or(end).min(end);
+    let mut before = before.unwrap_or(end).min(end);
     // What retention has cut and not cleared away yet is over.
-    let examined_after = before.saturating_sub(1).saturating_sub(MAX_EXAMINED_RECORDS).max(head.base_sequence);
-    let query = Entity::find()
-        .filter(Column::Chain.eq(chain.as_str()))
-        .filter(Column::Sequence.gt(examined_after.cast_signed()))
-        .filter(Column::Sequence.lt(before.cast_signed()))
-        .filter(EventNarrowing { is_sqlite: shared.is_sqlite() }.of(filter))
-        .order_by_desc(Column::Sequence)
-        .limit(limit.saturating_add(1));
-    let rows = shared.connection.query_all(&query.into_query()).await?;
-    let mut page = page(shared, rows, limit)?;
-    page.records.retain(|record| record.as_ref().map_or(true, |record| filter.matches(record)));
-    let further = (examined_after > head.base_sequence).then_some(examined_after + 1);
-    Ok(RecordPage { next: page.next.or(further), ..page })
+    let last = before.saturating_sub(1).saturating_sub(MAX_EXAMINED_RECORDS).max(head.base_sequence);
+    let mut records = Vec::new();
+    let next = loop {
+        let examined_after = before.saturating_sub(1).saturating_sub(AT_ONCE).max(last);
+        let query = Entity::find()
+            .filter(Column::Chain.eq(chain.as_str()))
+            .filter(Column::Sequence.gt(examined_after.cast_signed()))
+            .filter(Column::Sequence.lt(before.cast_signed()))
+            .filter(EventNarrowing { is_sqlite: shared.is_sqlite() }.of(filter))
+            .order_by_desc(Column::Sequence);
+        let room = limit.saturating_sub(records.len() as u64);
+        let reading = shared.read_much().await;
+        let rows = shared.connection.query_all(&query.limit(room.saturating_add(1)).into_query()).await?;
+        drop(reading);
+        let mut page = page(shared, rows, room)?;
+        page.records.retain(|record| record.as_ref().map_or(true, |record| filter.matches(record)));
+        records.append(&mut page.records);
+        before = page.next.unwrap_or(examined_after + 1);
+        if records.len() as u64 >= limit || before <= last + 1 {
+            // The next page looks at what comes before.
+            break (before > head.base_sequence + 1).then_some(before);
+        }
+    };
+    Ok(RecordPage { records, next })
 }

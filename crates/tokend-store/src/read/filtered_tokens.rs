@@ -1,24 +1,16 @@
-//! Tokens that a filter is true of.
-//!
-//! The database narrows, the core decides: each row that is found is judged by its MAC and evaluated as any other. No call looks at
-//! more than a bounded number of rows: what a page looks at ends at a place that is read off the list's index first.
+//! Tokens that a filter is true of. No call looks at more than a bounded number of them.
 
-use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait, Select,
-    sea_query::{Expr, Query},
-};
-use tokend_core::{credential::CredentialId, filter::TokenFilter, name::WorkspaceId, token::Token};
+use std::collections::BTreeMap;
+
+use tokend_core::{credential::CredentialId, filter::TokenFilter, name::WorkspaceId};
 
 use super::{
-    TimeCursor, cut,
-    tokens::{ListedWorkspace, TokenPage, ids, workspace_of_list},
-    usage::usage_of,
+    TimeCursor,
+    token_walk::TokenWalk,
+    tokens::{ListedWorkspace, TokenPage, workspace_of_list},
 };
 use crate::{
-    entity::tokens::{Column, Entity},
     error::StoreError,
-    narrowing::Narrowing,
-    row,
     store::{Shared, Store},
 };
 
@@ -58,7 +50,8 @@ impl TokenPlace {
 impl Store {
     /// The workspace's tokens that `filter` is true of, newest first, at most `limit` and after `after`. Looks at [`MAX_EXAMINED`] of
     /// its tokens at most: the page may be short, or empty, and still have a next one. The total counts to [`MAX_COUNTED`], among the
-    /// newest [`MAX_COUNTED_AMONG`], and is that of the first page. `None` if there is no such workspace.
+    /// newest [`MAX_COUNTED_AMONG`] (or [`MAX_EXAMINED`], if the database can't count what matches), and is that of the first page.
+    /// `None` if there is no such workspace.
     ///
     /// # Errors
     /// [`StoreError`] of the workspace or the whole list; those of single tokens are in the page.
@@ -70,7 +63,7 @@ impl Store {
         limit: u64,
     ) -> Result<Option<TokenPage>, StoreError> {
         let workspace = workspace.clone();
-        self.run(move |shared| async move { filtered_tokens(&shared, &workspace, &filter, after, limit).await }).await
+        self.list(move |shared| async move { filtered_tokens(&shared, &workspace, &filter, after, limit).await }).await
     }
 }
 
@@ -83,49 +76,33 @@ async fn filtered_tokens(
 ) -> Result<Option<TokenPage>, StoreError> {
     let Some(listed) = workspace_of_list(shared, workspace).await? else { return Ok(None) };
     let ListedWorkspace { circumstances, token_count: _, now } = listed;
-    let narrowing = Narrowing { circumstances: &circumstances, now, is_sqlite: shared.is_sqlite() };
-    let matches = narrowing.of(filter);
-    let all = Entity::find().filter(Column::Workspace.eq(workspace.as_str()));
-    let (rest, total_size) = match after {
-        None => (all.clone(), count(shared, all, matches.clone()).await?),
-        Some(TokenPlace { cursor, total_size }) => (all.filter(cursor.comes_before(KEY)), total_size),
+    let walk = |after| TokenWalk::new(shared, (filter, &circumstances, now), after);
+    let (after, total_size) = match after {
+        None => (None, count(walk(None)).await?),
+        Some(TokenPlace { cursor, total_size }) => (Some(cursor), total_size),
     };
-    let (page, end) = first(shared, rest, MAX_EXAMINED).await?;
-    let query = page.filter(matches).order_by_desc(Column::CreateTime).order_by_desc(Column::Id).limit(limit.saturating_add(1));
-    let mut rows = shared.connection.query_all(&query.into_query()).await?;
-    let next = cut(&mut rows, limit, TimeCursor::of)?.or(end);
-    let mut tokens = shared.judge().each::<Token>(&rows)?;
-    let usage = usage_of(shared, ids(&tokens)).await?;
-    let is_wanted = |token: &Token| filter.matches(token, usage.get(&token.name.id), &circumstances, now);
-    tokens.retain(|token| token.as_ref().map_or(true, is_wanted));
+    let mut walk = walk(after);
+    let (mut tokens, mut usage, mut last, mut examined) = (Vec::new(), BTreeMap::new(), None, 0);
+    let next = 'page: loop {
+        // One more shows that there is a next page.
+        let step = walk.step(limit.saturating_sub(tokens.len() as u64).saturating_add(1)).await?;
+        usage.extend(step.usage);
+        for (place, token) in step.found {
+            if tokens.len() as u64 == limit {
+                break 'page last;
+            }
+            tokens.push(token);
+            last = Some(place);
+        }
+        examined += walk.step_size();
+        if step.end.is_none() || examined >= MAX_EXAMINED {
+            break step.end;
+        }
+    };
     Ok(Some(TokenPage { tokens, usage, next, total_size, circumstances, now }))
 }
 
-/// The order of lists.
-pub(super) const KEY: [Column; 2] = [Column::CreateTime, Column::Id];
-
-/// The first `most` of the rows, newest first, and where they end if there are more.
-pub(super) async fn first(
-    shared: &Shared,
-    rows: Select<Entity>,
-    most: u64,
-) -> Result<(Select<Entity>, Option<TimeCursor>), StoreError> {
-    let places = rows.clone().select_only().columns(KEY).order_by_desc(Column::CreateTime).order_by_desc(Column::Id);
-    // The last one, and one more: both are read off the index, without the rows.
-    let last = places.offset(most.saturating_sub(1)).limit(2);
-    match shared.connection.query_all(&last.into_query()).await?.as_slice() {
-        [last, _] => {
-            let end = TimeCursor::of(last)?;
-            Ok((rows.filter(end.clone().up_to_here(KEY)), Some(end)))
-        }
-        _ => Ok((rows, None)),
-    }
-}
-
-async fn count(shared: &Shared, rows: Select<Entity>, matches: Condition) -> Result<u64, StoreError> {
-    let (rows, _) = first(shared, rows, MAX_COUNTED_AMONG).await?;
-    let counted = rows.filter(matches).select_only().column(Column::Id).limit(MAX_COUNTED).into_query();
-    let mut query = Query::select();
-    query.expr_as(Expr::cust("count(*)"), row::COUNT).from_subquery(counted, "counted");
-    row::count(shared.connection.query_one(&query).await?)
+async fn count(walk: TokenWalk<'_>) -> Result<u64, StoreError> {
+    let among = if walk.is_exact() { MAX_COUNTED_AMONG } else { MAX_EXAMINED };
+    walk.count(among, MAX_COUNTED).await
 }

@@ -15,6 +15,7 @@ mod living_tokens;
 mod notices;
 mod organizations;
 mod presented;
+mod token_walk;
 mod tokens;
 mod usage;
 mod workspaces;

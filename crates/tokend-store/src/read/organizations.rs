@@ -33,7 +33,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] of the whole list; those of single organizations are in the page.
     pub async fn list_organizations(&self, after: Option<String>, limit: u64) -> Result<OrganizationPage, StoreError> {
-        self.run(move |shared| async move { list_organizations(&shared, after, limit).await }).await
+        self.list(move |shared| async move { list_organizations(&shared, after, limit).await }).await
     }
 }
 

@@ -72,7 +72,7 @@ impl Store {
         limit: u64,
     ) -> Result<Option<TokenPage>, StoreError> {
         let workspace = workspace.clone();
-        self.run(move |shared| async move { list_tokens(&shared, &workspace, after, limit).await }).await
+        self.list(move |shared| async move { list_tokens(&shared, &workspace, after, limit).await }).await
     }
 }
 

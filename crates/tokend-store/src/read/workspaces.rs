@@ -52,7 +52,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] of the whole list; those of single workspaces are in the page.
     pub async fn list_workspaces(&self, after: Option<String>, limit: u64) -> Result<WorkspacePage, StoreError> {
-        self.run(move |shared| async move { list_workspaces(&shared, after, limit).await }).await
+        self.list(move |shared| async move { list_workspaces(&shared, after, limit).await }).await
     }
 }
 

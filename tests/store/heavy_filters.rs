@@ -1,0 +1,196 @@
+//! Filters that cost as much as a filter can: they slow down neither verdicts nor revocations, and they end when nobody waits for them.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokend_core::{
+    audit::{Chain, Event, EventType, Origin, Outcome, RowAfter},
+    filter::TokenFilter,
+    labels::Labels,
+    policy::PolicyState,
+    text::Reason,
+    token::{Revocation, Token},
+    workspace::{Workspace, WorkspaceState},
+};
+use tokend_store::{Insert, Store, StoreError, TokenPage, WriteTx};
+use tokio::{task::JoinSet, time::timeout};
+
+use crate::support::{Fixture, insert_workspace, on_both, only_on, run_within, workspace, workspace_id};
+
+on_both!(a_filter_ends_when_nobody_waits_for_it, a_filter_of_many_labels_finds_and_counts_the_right_tokens);
+only_on!(only_on_sqlite, Sqlite: overlapping_lists_do_not_let_the_log_grow);
+
+mod beside_filters {
+    use super::{Duration, run_within, verdicts_and_revocations_go_on};
+
+    #[test]
+    fn on_sqlite() {
+        run_within(Duration::from_secs(300), tokend_tests::Storage::Sqlite, verdicts_and_revocations_go_on);
+    }
+
+    #[test]
+    fn on_postgres() {
+        run_within(Duration::from_secs(300), tokend_tests::Storage::Postgres, verdicts_and_revocations_go_on);
+    }
+}
+
+/// Bytes of a large write.
+const LARGE: u64 = 512 << 10;
+
+const TOKENS: usize = 10_000;
+/// Tokens inserted in one transaction.
+const BATCH: usize = 500;
+/// Callers who list at the same time.
+const LISTING: usize = 8;
+/// How long each of them waits for an answer.
+const LIST_DEADLINE: Duration = Duration::from_secs(2);
+/// The time that a verdict or a revocation has.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A workspace with so many tokens of 16 long labels each, and one of the tokens.
+async fn filled(fixture: &Fixture, store: &Store, tokens: usize) -> Vec<Token> {
+    let now = store.now().await.expect("time");
+    let acme =
+        Workspace { state: WorkspaceState::Active, organization: None, policy: PolicyState::default(), ..workspace("acme", now) };
+    assert_eq!(insert_workspace(store, &acme).await, Insert::Done);
+    let labels = |number: usize| {
+        let labels = (0..Labels::MAX).map(|label| (format!("label{label:02}"), format!("{number:05} {}", "x".repeat(122))));
+        Labels::new(labels.collect()).expect("labels")
+    };
+    let all: Vec<_> = (0..tokens).map(|number| Token { labels: labels(number), ..fixture.token(&acme.id, now) }).collect();
+    for batch in all.chunks(BATCH) {
+        insert(store, batch.to_vec()).await;
+    }
+    all
+}
+
+/// Inserts tokens in one transaction.
+async fn insert(store: &Store, tokens: Vec<Token>) {
+    let insert = async move |tx: &WriteTx| {
+        for token in &tokens {
+            assert_eq!(tx.insert_token(token).await?, Insert::Done);
+        }
+        Ok::<_, StoreError>(())
+    };
+    store.write(move |tx| Box::pin(async move { insert(tx).await })).await.expect("it works");
+}
+
+/// As many restrictions of labels as a filter may have, of which only the last can be true: of the tokens whose labels begin with `end`.
+fn heavy(end: &str) -> TokenFilter {
+    let others = (1..TokenFilter::MAX_RESTRICTIONS).map(|number| format!("labels.label{:02} = \"{number:05} no\"", number % 16));
+    let last = format!("labels.label15 = \"{end} {}\"", "x".repeat(122));
+    let text = others.chain([last]).collect::<Vec<_>>().join(" OR ");
+    text.parse().expect("a filter")
+}
+
+async fn list(store: &Store, filter: TokenFilter) -> Result<TokenPage, StoreError> {
+    Ok(store.filtered_tokens(&workspace_id("acme"), filter, None, 50).await?.expect("it is there"))
+}
+
+async fn verdicts_and_revocations_go_on(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let tokens = filled(&fixture, &store, TOKENS).await;
+    let (stop, given_up) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut lists = JoinSet::new();
+    for _ in 0..LISTING {
+        let (store, stop, given_up) = (store.clone(), Arc::clone(&stop), Arc::clone(&given_up));
+        lists.spawn(async move {
+            let mut lists = 0;
+            while !stop.load(Ordering::Relaxed) {
+                let answer = timeout(LIST_DEADLINE, list(&store, heavy("no"))).await;
+                given_up.fetch_add(usize::from(answer.is_err()), Ordering::Relaxed);
+                lists += 1;
+            }
+            lists
+        });
+    }
+    let by = "root".parse::<tokend_core::name::CallerId>().expect("an id");
+    for token in tokens.iter().take(40) {
+        let found = timeout(DEADLINE, store.presented_token(token.name.id)).await.expect("Verify has its answer in time");
+        assert!(found.expect("Verify is answered").is_some());
+        let (name, by) = (token.name.clone(), by.clone());
+        let revoke = async move |tx: &WriteTx| {
+            tx.lock_workspace(&name.workspace).await?.expect("it is there");
+            let read = tx.token(&name).await?.expect("it is there");
+            let reason = Reason::new(String::new()).expect("a reason");
+            let revocation = Revocation { at: tx.now().await?, by, reason };
+            assert!(tx.revoke_token(&read, revocation).await?.is_some());
+            Ok::<_, StoreError>(())
+        };
+        let reserved = store.reserved();
+        let revoked = reserved.write_advancing(move |tx| Box::pin(async move { revoke(tx).await }));
+        timeout(DEADLINE, revoked).await.expect("a revocation is answered in time").expect("a revocation is done");
+    }
+    stop.store(true, Ordering::Relaxed);
+    let lists = lists.join_all().await;
+    assert!(lists.iter().all(|lists| *lists > 0), "every list was asked for: {lists:?}");
+    let answer = timeout(DEADLINE, list(&store, "state = ACTIVE".parse().expect("a filter"))).await;
+    assert_eq!(answer.expect("what was given up is not waited for").expect("lists work").tokens.len(), 50);
+}
+
+async fn a_filter_ends_when_nobody_waits_for_it(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    filled(&fixture, &store, 4_000).await;
+    for _ in 0..200 {
+        // Given up when it has just begun.
+        let begun = timeout(Duration::from_millis(10), list(&store, heavy("no"))).await;
+        assert!(!matches!(begun, Ok(Err(StoreError::Unavailable { .. }))), "{begun:?}");
+    }
+    let answer = timeout(DEADLINE, list(&store, "state = ACTIVE".parse().expect("a filter"))).await;
+    answer.expect("what was given up is not waited for").expect("there is room");
+}
+
+async fn a_filter_of_many_labels_finds_and_counts_the_right_tokens(fixture: Fixture) {
+    let store = fixture.initialized().await;
+    let tokens = filled(&fixture, &store, 1_200).await;
+    let found = list(&store, heavy("00007")).await.expect("it works");
+    let names: Vec<_> = found.tokens.into_iter().map(|token| token.expect("it is good").name).collect();
+    assert_eq!((names, found.total_size), (vec![tokens[7].name.clone()], 1));
+    let living = store.living_tokens(&workspace_id("acme"), heavy("01199"), 1_000).await.expect("it works").expect("it is there");
+    let names: Vec<_> = living.tokens.into_iter().map(|token| token.expect("it is good").name).collect();
+    assert_eq!((names, living.total_size), (vec![tokens[1_199].name.clone()], 1));
+}
+
+/// Every read holds on to the state of the log at which it began.
+async fn overlapping_lists_do_not_let_the_log_grow(mut fixture: Fixture) {
+    const MOST: u64 = 24 << 20;
+    fixture.settings.pool_wait = DEADLINE;
+    let store = fixture.initialized().await;
+    filled(&fixture, &store, 4_000).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut lists = JoinSet::new();
+    for _ in 0..LISTING {
+        let (store, stop) = (store.clone(), Arc::clone(&stop));
+        lists.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                list(&store, heavy("no")).await.expect("it works");
+            }
+        });
+    }
+    let log = fixture.file().with_extension("db-wal");
+    for _ in 0..2 * MOST / LARGE {
+        store.write(move |tx| Box::pin(async move { tx.audit(large_event()).await })).await.expect("it is appended");
+        let length = std::fs::metadata(&log).expect("there is a log").len();
+        assert!(length < MOST, "the log has grown to {length} bytes");
+    }
+    stop.store(true, Ordering::Relaxed);
+    lists.join_all().await;
+}
+
+fn large_event() -> Event {
+    Event {
+        chain: Chain::Workspace(workspace_id("acme")),
+        kind: EventType::WorkspaceResumed,
+        origin: Origin::default(),
+        resource: "workspaces/acme".to_owned(),
+        outcome: Outcome::Done,
+        reason: String::new(),
+        detail: "x".repeat(usize::try_from(LARGE).expect("it fits")),
+        row: RowAfter::None,
+    }
+}
