@@ -50,13 +50,14 @@ pub fn large() -> Vec<Case> {
         holds("promotion, min_revision", Scenario { min_revision: true, ..promotion(Scenario::repeat().after_other().coarse()) }),
         holds("restore, drift", restore(Scenario::two_things())),
         holds("lease of four ticks lowered twice", lease(4, vec![Lower(1), Lower(1)])),
-        holds("lease lowered, raised, lowered", lease(2, vec![Lower(1), Raise(3), Lower(1)])),
+        holds("lease lowered, raised, lowered, drift", lease(2, vec![Lower(1), Raise(3), Lower(1)])),
         holds("SDK that reconnects, answers from a server's memory", Scenario::watch_memory(2)),
         holds("SDK that reconnects twice", Scenario::watch(3)),
         holds("SDK whose key is revoked, drift", Scenario::watch_caller(2)),
         holds("SDK, purged feed rows, two things", Scenario { purges: true, ..Scenario::watch(2).after_other().coarse() }),
         holds("SDK and two servers, drift", Scenario { servers: 2, whole_applies: true, ..Scenario::watch(2) }),
         holds("SDK, promotion", promotion(Scenario::watch(2).after_other().coarse())),
+        holds("SDK and two servers, promotion", promotion(Scenario { servers: 2, ..Scenario::watch(2).coarse() })),
         holds("SDK, restore", restore(Scenario::watch(2).after_other().coarse())),
     ]
 }
@@ -95,7 +96,8 @@ pub fn without(rule: Rule) -> Case {
 /// A scenario that needs the rule, and its name.
 fn needs(rule: Rule) -> (&'static str, Checked) {
     let (name, scenario) = match rule {
-        Rule::WaitFromAcknowledgement
+        Rule::AnswerWaits
+        | Rule::WaitFromAcknowledgement
         | Rule::Margin
         | Rule::PollReadsPrimary
         | Rule::LeaseFromPollStart

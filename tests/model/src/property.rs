@@ -2,6 +2,7 @@
 
 use stateright::Property;
 
+use crate::client::Client;
 use crate::lease_change::Planned;
 use crate::memory::Thing;
 use crate::protocol::State;
@@ -47,7 +48,7 @@ pub(crate) fn of(scenario: &Scenario) -> Vec<Property<Scenario>> {
         properties.push(Property::sometimes(
             "a client keeps a stale answer before the change's",
             |scenario: &Scenario, state: &State| {
-                let keeps = matches!(state.client, crate::client::Client::Caches(_));
+                let keeps = matches!(state.client, Client::Caches(_));
                 keeps && state.database.is_dead(scenario, state.database.committed, Thing::Token)
             },
         ));

@@ -3,10 +3,10 @@
 /// Declares [`Rule`], `Rule::ALL` and `Rule::numbers` from one list.
 macro_rules! rules {
     ($($(#[doc = $sentence:literal])+ $($number:ident)+ => $rule:ident,)+) => {
-        /// One rule of the protocol. The numbers at the end of a description are those of the protocol's text.
+        /// One rule of the protocol, with its number in the protocol's text.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Rule {
-            $($(#[doc = $sentence])+ #[doc = concat!("(", $(stringify!($number), " ",)+ ")")] $rule,)+
+            $($(#[doc = $sentence])+ #[doc = concat!("\n\nNumber:" $(, " ", stringify!($number))+, ".")] $rule,)+
         }
 
         impl Rule {
@@ -35,9 +35,11 @@ rules! {
     W6 L4 => AnswerNamesItsEpoch,
 
     // Waiting.
+    /// An answer that something is dead is held back for as long as a lease may run.
+    C1 => AnswerWaits,
     /// The wait starts when COMMIT is acknowledged, not when the revision is taken.
     C1 => WaitFromAcknowledgement,
-    /// A repeat, which finds the thing dead already, waits like the change that it repeats.
+    /// An answer that finds the thing dead or gone already, such as that of a repeat, waits like that of the change.
     C2 => RepeatWaits,
     /// A repeat takes a revision of its own, so that its COMMIT stands behind the change that it found.
     C2 => RepeatTakesRevision,

@@ -135,7 +135,8 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, number: usize, action:
 fn wait(scenario: &Scenario, database: &Database, repeat: bool) -> Left {
     let wait = if scenario.keeps(Rule::WaitReadWithRevision) { database.terms.wait } else { scenario.wait };
     let margin = if scenario.keeps(Rule::Margin) { scenario.margin } else { 0 };
-    if repeat && !scenario.keeps(Rule::RepeatWaits) { Left(0) } else { Left(wait + margin) }
+    let waits = scenario.keeps(Rule::AnswerWaits) && (!repeat || scenario.keeps(Rule::RepeatWaits));
+    Left(if waits { wait + margin } else { 0 })
 }
 
 /// Says whether a transaction holds the feed row's lock.
