@@ -36,7 +36,7 @@ use crate::{
         audit_log::AuditLogService, caller_admin::CallerAdminService, token_admin::TokenAdminService,
         token_verify::TokenVerifyService, workspace_admin::WorkspaceAdminService,
     },
-    tally::{DeniedVerdicts, LeakedSecrets, RefusedCalls},
+    tally::{DeniedVerdicts, LeakedSecrets, RefusedCalls, Sample},
     tls::{self, TlsError, TlsFiles},
     transport::{self, OutOfRange, Report, TransportError},
     usage,
@@ -194,7 +194,12 @@ impl Server {
             webhook::tell_of_leftovers(&store).await;
         }
         Ok(Self {
-            authenticator: Arc::new(Authenticator { store: store.clone(), failures, usage: Arc::clone(&context.usage) }),
+            authenticator: Arc::new(Authenticator {
+                store: store.clone(),
+                failures,
+                usage: Arc::clone(&context.usage),
+                expired_keys: Sample::new(clock.clone()),
+            }),
             admission: Admission::new(limits),
             refusals: Arc::new(Recorder::new(store.clone(), refused)),
             keeper: Keeper::new(store.clone(), checkpoints, audit.retention),

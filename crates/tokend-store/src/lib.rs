@@ -39,7 +39,7 @@ pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use outbox::{Backlog, Claim};
 pub use read::{
-    Affected, CallerKeyPage, CallerPage, DuePlace, DueTokens, Edit, EndedBy, Governed, MAX_COUNTED, MAX_COUNTED_AMONG,
+    Affected, CallerKeyPage, CallerPage, DueKeys, DuePlace, DueTokens, Edit, EndedBy, Governed, MAX_COUNTED, MAX_COUNTED_AMONG,
     MAX_EXAMINED, MAX_EXAMINED_RECORDS, OrganizationPage, PresentedCallerKey, PresentedCertificate, PresentedToken, RecordPage,
     StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage, TokenPlace, WorkspacePage, unreadable_policy,
 };

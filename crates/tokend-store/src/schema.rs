@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 14] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 15] = [
     (
         1,
         "foundation",
@@ -69,6 +69,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 14] = [
         "notice_plans",
         include_str!("../migrations/sqlite/0014_notice_plans.sql"),
         include_str!("../migrations/postgres/0014_notice_plans.sql"),
+    ),
+    (
+        16,
+        "caller_key_notices",
+        include_str!("../migrations/sqlite/0016_caller_key_notices.sql"),
+        include_str!("../migrations/postgres/0016_caller_key_notices.sql"),
     ),
 ];
 

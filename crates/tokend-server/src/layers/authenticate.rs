@@ -25,6 +25,7 @@ use crate::{
     failed_authentications::FailedAuthentications,
     refusal::Refusal,
     rules::{Rule, rule},
+    tally::Sample,
     tls::ClientCertificate,
     transport::{Connection, PeerAddress},
     usage,
@@ -36,6 +37,8 @@ pub(crate) struct Authenticator {
     pub(crate) store: Store,
     pub(crate) failures: FailedAuthentications,
     pub(crate) usage: Arc<usage::Recorder>,
+    /// Log lines about expired keys.
+    pub(crate) expired_keys: Sample,
 }
 
 /// Lets through what the rules allow.
@@ -151,6 +154,10 @@ impl Authenticator {
             }
             CallerKeyState::Revoked => Err(Refusal::InvalidCredential),
             CallerKeyState::Expired => {
+                if let Some(more) = self.expired_keys.permit() {
+                    let (caller, name, expire_time) = (stored.caller.id.name(), &key.name, key.expire_time);
+                    tracing::warn!(caller, key = %name, %expire_time, more, "a caller called with a key that has expired");
+                }
                 // A clock set back later must not revive what was told to be over.
                 store.raise_time_floor(key.expire_time).await?;
                 Err(Refusal::InvalidCredential)

@@ -20,6 +20,7 @@
 pub(crate) mod audit;
 mod callers;
 mod endings;
+mod key_notices;
 mod keys;
 mod notice_plans;
 mod notices;
