@@ -15,7 +15,7 @@ use crate::{
     presented::{foreign, truncated},
     refusal::may_hold,
     run::{World, run, same},
-    values::Values,
+    values::{Values, foreign_secrets},
 };
 
 on_both_databases!(reports);
@@ -62,6 +62,14 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     for (what, text) in truncated(secret).step_by(7).chain(foreign(secret)) {
         string.good(Aspect::IllFormed, what, text);
     }
+    let foreign_secrets = foreign_secrets("tkd", 1_001);
+    string.good(Aspect::Largest, "1,000 credentials", foreign_secrets[..1_000].join(" "));
+    string.good(Aspect::Duplicate, "one credential 5,000 times", foreign_secrets[0].repeat(5_000));
+    let too_many = fields(&["leaks[1].secret"]);
+    string.row(Aspect::TooLarge, "1,001 credentials", foreign_secrets.join(","), too_many);
+    for around in ["https://x:{}@example.com/?a=b", "{\"token\":\"{}\"}", "TOKEN={}; rm -rf", "\u{feff}'{}'\0", "a{}b", "{}\n{}"] {
+        string.good(Aspect::Secret, format!("a token in {around}"), around.replace("{}", secret));
+    }
     string.good(Aspect::Secret, "a caller key", values.admin_key.as_str());
     string
         .hostile(&["{}", &format!("{secret}{{}}")], |value, _| if value.len() > LONGEST { too_large() } else { Expect::Accepted });
@@ -89,7 +97,7 @@ fn said(
     text.bad(Aspect::TooLarge, "one character more", "x".repeat(most + 1));
     text.bad(Aspect::TooLarge, "50,000 characters", "x".repeat(50_000));
     text.bad(Aspect::IllFormed, "a control character behind others", format!("{}\u{1b}", "x".repeat(most - 1)));
-    text.good(Aspect::Secret, "a token", "tkdw_00000000000000000_00000000000000000000000000000000000000000000000000");
+    text.good(Aspect::Secret, "a token", "tkdw_000000000000000000_00000000000000000000000000000000000000000000000000");
     text.twice("x", "y", Expect::Accepted);
     text.hostile(&["{}"], |value, hostile| {
         if may_hold(hostile.class, false) && value.chars().count() <= most { Expect::Accepted } else { fields(&[named]) }
@@ -105,12 +113,12 @@ async fn read_back(world: &World, Case { request, .. }: &Case, answer: Bytes) ->
     let values = &world.values;
     for (result, leak) in results.into_iter().zip(asked.leaks) {
         let told = (result.label(), result.kind(), result.token.as_str());
-        match leak.secret.trim() {
-            secret if secret == values.token.secret => {
+        match &leak.secret {
+            text if text.contains(&values.token.secret) => {
                 same("the token", told, (Label::TruePositive, Kind::WorkspaceToken, values.token.name.as_str()))?;
                 same("its state", world.server.get_token(&values.token.name).await.state(), token::State::Revoked)?;
             }
-            secret if secret == values.admin_key => same("the key", told, (Label::TruePositive, Kind::CallerKey, ""))?,
+            text if text.contains(&values.admin_key) => same("the key", told, (Label::TruePositive, Kind::CallerKey, ""))?,
             _ => same("what is not ours", told, (Label::FalsePositive, Kind::Unspecified, ""))?,
         }
     }

@@ -64,10 +64,16 @@ impl World {
         self.send_as(self.server.admin_key(), rpc, request).await
     }
 
-    /// Likewise, on behalf of this actor.
-    pub(crate) async fn send_for(&self, actor: &str, rpc: &str, request: Bytes) -> Result<Bytes, tonic::Status> {
+    /// Likewise, with this metadata.
+    pub(crate) async fn send_with(
+        &self,
+        name: &'static str,
+        value: &str,
+        rpc: &str,
+        request: Bytes,
+    ) -> Result<Bytes, tonic::Status> {
         let key = bearer(self.server.admin_key());
-        let headers: [(_, &[u8]); 2] = [("authorization", &key), ("x-tokend-actor", actor.as_bytes())];
+        let headers: [(_, &[u8]); 2] = [("authorization", &key), (name, value.as_bytes())];
         Ok(call(&self.channel, &format!("/tokend.v1.{rpc}"), &headers, &[request]).await?.into_inner())
     }
 

@@ -15,7 +15,7 @@ use tokend_client::v1::{
 };
 use tokend_core::{
     credential::{Kind, Prefix},
-    keyring::RootKeys,
+    keyring::{KeyRing, RootKeys},
 };
 use tokend_tests::{Issued, Server, max_lifetime, question, token_in};
 
@@ -275,13 +275,26 @@ impl Values {
     }
 }
 
+/// Secrets of tokens with right checksums that another installation minted.
+pub(crate) fn foreign_secrets(prefix: &str, count: usize) -> Vec<String> {
+    let ring = foreign_ring(prefix);
+    (0..count).map(|_| minted(&ring, Kind::WorkspaceToken)).collect()
+}
+
 /// A secret with a right checksum that another installation minted.
 pub(crate) fn foreign_secret(prefix: &str, kind: Kind) -> String {
+    minted(&foreign_ring(prefix), kind)
+}
+
+fn minted(ring: &KeyRing, kind: Kind) -> String {
+    ring.mint(kind, &mut rand::rngs::SysRng).expect("it does not fail").secret.expose().to_owned()
+}
+
+fn foreign_ring(prefix: &str) -> KeyRing {
     let prefix: Prefix = prefix.parse().expect("it is a prefix");
     let mut random = rand::rngs::SysRng;
     let roots = RootKeys::generate(prefix, &mut random).expect("it does not fail");
-    let ring = roots.ring(&roots.known_at_first()).expect("its own keys");
-    ring.mint(kind, &mut random).expect("it does not fail").secret.expose().to_owned()
+    roots.ring(&roots.known_at_first()).expect("its own keys")
 }
 
 /// The second page of every list, as the administrator and an auditor are told.

@@ -21,6 +21,8 @@ mod anywhere {
         what_is_refused_tells_no_more_than_that,
         an_interruption_tells_how_far_it_came,
         a_caller_that_may_not_report_leaks_is_told_so,
+        a_text_without_a_token_is_no_success,
+        tokens_are_found_in_text_of_any_encoding,
     );
 
     async fn names_of_several_workspaces_are_revoked_at_once(installation: Installation) {
@@ -101,8 +103,51 @@ mod anywhere {
         assert_eq!((reported.code(), reported.stdout.as_str()), (4, ""), "{reported:#?}");
         assert!(reported.stderr.contains("Lines 1 to 1 and those behind them"), "{reported:#?}");
         let nothing = tokend(&installation, &server, &REPORT, "\n \n").await;
-        assert_eq!(nothing.code(), 0, "{nothing:#?}");
+        assert_eq!(nothing.code(), 1, "{nothing:#?}");
         assert!(nothing.stderr.contains("There are no strings on stdin."), "{nothing:#?}");
+    }
+
+    async fn a_text_without_a_token_is_no_success(installation: Installation) {
+        let server = installation.start().await;
+        let foreign = "ghp_0123456789abcdefghijABCDEFGHIJ012345";
+        let none = tokend(&installation, &server, &REPORT, &format!("nothing\n\n{foreign}\n")).await;
+        assert_eq!(none.code(), 1, "{none:#?}");
+        assert!(none.stdout.contains("3     FALSE_POSITIVE"), "{none:#?}");
+        assert!(none.stderr.contains("Lines read: 3. Tokens found: 0. Caller keys found: 0."), "{none:#?}");
+        assert!(none.stderr.ends_with("error: no token or caller key of this installation was found\n"), "{none:#?}");
+    }
+
+    async fn tokens_are_found_in_text_of_any_encoding(installation: Installation) {
+        let server = installation.start().await;
+        let acme = server.workspace("acme").await;
+        let utf_16 = |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let encodings: [&dyn Fn(&str) -> Vec<u8>; 6] = [
+            &|text| text.as_bytes().to_vec(),
+            &|text| [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            &|text| [b"\xff\xfe", &*utf_16(text, u16::to_le_bytes)].concat(),
+            &|text| [b"\xfe\xff", &*utf_16(text, u16::to_be_bytes)].concat(),
+            &|text| utf_16(text, u16::to_le_bytes),
+            &|text| text.chars().map(|char| u8::try_from(u32::from(char)).expect("Latin-1")).collect(),
+        ];
+        for encode in encodings {
+            let [first, second, third] =
+                [server.token(token_in(&acme)).await, server.token(token_in(&acme)).await, server.token(token_in(&acme)).await];
+            let text = format!(
+                "\u{e4} nothing\r\nGET /?token={}&page=2 HTTP/1.1\r\n\r\n{{\"a\": \"{}\", \"b\": \"{}\"}}\r\n",
+                first.secret, second.secret, third.secret
+            );
+            let reported = tokend_as(&installation, &server, server.admin_key(), &REPORT, &encode(&text)).await;
+            assert!(reported.stderr.contains("Lines read: 4. Tokens found: 3. Caller keys found: 0."), "{reported:#?}");
+            let table = reported.succeeded();
+            let shown: Vec<_> = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+            let ours = |line: u8, name: &str| format!("{line} TRUE_POSITIVE WORKSPACE_TOKEN {name}");
+            let [a, b, c] = [&first, &second, &third].map(|token| token.public.name.as_str());
+            let expected = ["1 FALSE_POSITIVE".to_owned(), ours(2, a), ours(4, b), ours(4, c)];
+            assert_eq!(shown, expected);
+            for token in [&first, &second, &third] {
+                assert!(is_revoked(&server, &acme, &token.secret).await);
+            }
+        }
     }
 }
 
@@ -112,7 +157,13 @@ async fn tokend(installation: &Installation, server: &Server, arguments: &[&str]
     tokend_as(installation, server, server.admin_key(), arguments, input).await
 }
 
-async fn tokend_as(installation: &Installation, server: &Server, key: &str, arguments: &[&str], input: &str) -> Finished {
+async fn tokend_as(
+    installation: &Installation,
+    server: &Server,
+    key: &str,
+    arguments: &[&str],
+    input: &(impl AsRef<[u8]> + ?Sized),
+) -> Finished {
     let mut command = installation.command(arguments.iter().copied());
     command.env("TOKEND_ADDRESS", server.grpc_address()).env("TOKEND_CALLER_KEY", key);
     Process::spawn(command, input).finish().await

@@ -6,10 +6,13 @@ use tokend_client::{
     Client,
     v1::{
         AuditEvent, CreateCallerRequest, ErrorReason, ListAuditEventsRequest, ListAuditEventsResponse, RevokeCallerKeyRequest,
-        Role, Selection, WatchAuditEventsRequest, WatchAuditEventsResponse, audit_event::Outcome,
+        Role, Selection, UpdateTokenPolicyRequest, WatchAuditEventsRequest, WatchAuditEventsResponse, audit_event::Outcome,
+        token_policy::ExistingTokens,
     },
 };
-use tokend_tests::{Installation, Process, Records, Refused, Server, on_both_databases, on_sqlite, refusal, token_in};
+use tokend_tests::{
+    Installation, Process, Records, Refused, Server, max_lifetime, on_both_databases, on_sqlite, refusal, token_in,
+};
 use tokio::time::timeout;
 use tonic::{Code, Response, Status, Streaming};
 
@@ -17,6 +20,7 @@ on_both_databases!(
     pages_are_newest_first_and_complete,
     a_page_token_is_good_for_its_own_list_alone,
     workspace_admins_see_their_own,
+    a_revoker_sees_what_became_of_tokens,
     a_watch_tells_every_event_once_and_in_order,
     a_watch_goes_on_where_it_ended,
     a_watch_ends_with_its_key,
@@ -201,6 +205,32 @@ async fn a_page_token_is_good_for_its_own_list_alone(installation: Installation)
     }
     list(server.admin(), &acme, -1, "").await.refused_field("page_size");
     watch(server.admin(), &acme, -1).await.refused_field("after_sequence");
+}
+
+async fn a_revoker_sees_what_became_of_tokens(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let token = server.token(token_in(&acme)).await;
+    server.revoke(&token.public.name).await;
+    let policy = max_lifetime(&acme, Duration::from_secs(24 * 60 * 60), ExistingTokens::Keep);
+    let request = UpdateTokenPolicyRequest { policy: Some(policy), ..Default::default() };
+    server.admin().workspace_admin().update_token_policy(request).await.expect("a policy");
+    let responder = server.caller("responder", Role::Revoker).await;
+    let responder = server.client(&responder.secret).await;
+    let seen = async |filter: &str, page_token: &str| {
+        let (filter, page_token) = (filter.to_owned(), page_token.to_owned());
+        let request = ListAuditEventsRequest { parent: acme.clone(), filter, page_token, page_size: 1 };
+        let ListAuditEventsResponse { events, next_page_token } =
+            responder.audit_log().list_audit_events(request).await.expect("it may").into_inner();
+        (events.into_iter().map(|event| event.r#type).collect::<Vec<_>>(), next_page_token)
+    };
+    let (newest, next) = seen("", "").await;
+    assert_eq!(newest, ["token.revoked"], "not the policy's event");
+    assert_eq!(seen("", &next).await, (vec!["token.created".to_owned()], String::new()));
+    assert_eq!(seen("type = token.created OR type = policy.updated", "").await.0, ["token.created"]);
+    assert_eq!(seen("type = policy.updated", "").await, (Vec::new(), String::new()));
+    list(&responder, "-", 0, "").await.refused(Code::PermissionDenied, ErrorReason::RoleNotAllowed);
+    watch(&responder, &acme, 0).await.refused(Code::PermissionDenied, ErrorReason::RoleNotAllowed);
 }
 
 async fn workspace_admins_see_their_own(installation: Installation) {

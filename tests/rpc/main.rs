@@ -7,6 +7,7 @@ mod authentication;
 mod batch_revoke_tokens;
 mod batch_verify;
 mod caller_admin;
+mod caller_key_expiry;
 mod clock_set_back;
 mod create_organization;
 mod create_token;

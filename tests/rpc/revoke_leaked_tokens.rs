@@ -15,6 +15,8 @@ use tonic::{Code, Status};
 
 on_both_databases!(
     each_string_of_a_mixed_batch_is_told_for_what_it_is,
+    a_token_is_found_inside_any_text,
+    all_credentials_of_a_string_are_found,
     the_token_and_the_record_say_who_found_it_where,
     dead_ones_are_ours_and_stay_as_they_are,
     a_string_that_stands_there_often_is_ended_once,
@@ -83,6 +85,7 @@ fn token_of_ours(name: &str) -> Found {
         token: name.to_owned(),
         kind: Kind::WorkspaceToken.into(),
         caller_key: String::new(),
+        others: Vec::new(),
     }
 }
 
@@ -133,6 +136,60 @@ async fn each_string_of_a_mixed_batch_is_told_for_what_it_is(installation: Insta
     assert_eq!(server.verdict(question(&bystander.secret, &acme, &[])).await.decision(), Decision::Allow, "it was not found");
 }
 
+async fn a_token_is_found_inside_any_text(installation: Installation) {
+    let server = installation.start().await;
+    let acme = server.workspace("acme").await;
+    let (mut names, mut leaks) = (Vec::new(), Vec::new());
+    for around in [
+        "\"{}\"",
+        "'{}',",
+        "https://x-token-auth:{}@git.example.com/acme/site.git",
+        "https://example.com/?token={}&page=2",
+        r#"{"headers": {"authorization": "Bearer {}"}}"#,
+        r"remote: {}\n",
+        "2027-01-31T12:00:00Z INFO 127.0.0.1 \"GET /\" token={} 200",
+        "\u{feff}{}",
+        "\u{200b}{}\u{2060}\u{a0}",
+        "export TOKEN={};",
+        "prefix{}suffix",
+        "ä{}ä",
+        "tkdw_{}",
+    ] {
+        let token = server.token(token_in(&acme)).await;
+        leaks.push(leak(&around.replace("{}", &token.secret)));
+        names.push(token.public.name);
+    }
+    // A text that is wrapped, or was read in the wrong encoding.
+    for between in ["\r\n", "\u{200b}", "\0"] {
+        let token = server.token(token_in(&acme)).await;
+        leaks.push(leak(&token.secret.chars().flat_map(|char| [char.to_string(), between.to_owned()]).collect::<String>()));
+        names.push(token.public.name);
+    }
+    let answer = try_as_intake(&server, leaks).await.expect("it is answered");
+    assert_eq!(answer.results, names.iter().map(|name| token_of_ours(name)).collect::<Vec<_>>());
+    for name in &names {
+        assert_eq!(server.get_token(name).await.state(), State::Revoked);
+    }
+}
+
+async fn all_credentials_of_a_string_are_found(installation: Installation) {
+    let server = installation.start().await;
+    let (acme, other) = (server.workspace("acme").await, server.workspace("other").await);
+    let (first, second) = (server.token(token_in(&acme)).await, server.token(token_in(&other)).await);
+    let misspelled = first.secret.to_lowercase();
+    let key = server.admin_key();
+    let text = format!("{misspelled}\nA={key}\nB={}\nC={}{}\n", first.secret, second.secret, first.secret);
+    let answer = revoke_leaked(&server, vec![leak("junk"), leak(&text)]).await;
+    let [junk, found] = answer.results.as_slice() else { panic!("{answer:?}") };
+    assert_eq!(*junk, foreign());
+    assert_eq!((found.label(), found.kind()), (Label::TruePositive, Kind::CallerKey), "the first of them");
+    assert!(found.caller_key.starts_with("callers/admin/keys/"), "{found:?}");
+    assert_eq!(found.others, [token_of_ours(&first.public.name), token_of_ours(&second.public.name)], "each once");
+    for (secret, workspace) in [(&first.secret, &acme), (&second.secret, &other)] {
+        assert_eq!(denied(&server, question(secret, workspace, &[])).await, DenyReason::Revoked);
+    }
+}
+
 async fn the_token_and_the_record_say_who_found_it_where(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
@@ -143,7 +200,7 @@ async fn the_token_and_the_record_say_who_found_it_where(installation: Installat
     try_as_intake(&server, vec![found]).await.expect("it is revoked");
 
     let (kept, secret_part) = token.secret.split_at("tkdw_".len() + 19);
-    let reason = format!("leaked: source CI log, at https://example.com/log?header={kept}...");
+    let reason = format!("leaked: source CI log, at https://example.com/log?header={kept}...&page=2");
     let told = server.get_token(&token.public.name).await;
     assert_eq!((told.state(), told.revoke_reason.as_str()), (State::Revoked, reason.as_str()));
     assert_eq!(told.revoker, "callers/leak-intake");

@@ -34,7 +34,7 @@ fn roles_of(path: &str) -> &'static [Role] {
     match parts(path) {
         ("TokenVerify", "Verify" | "BatchVerify") => &[Admin, Verifier],
         ("TokenAdmin", "CreateToken" | "RotateToken") => &[Admin, WorkspaceAdmin],
-        ("TokenAdmin", "GetToken" | "ListTokens") => &[Admin, WorkspaceAdmin, Auditor],
+        ("TokenAdmin", "GetToken" | "ListTokens") => &[Admin, WorkspaceAdmin, Revoker, Auditor],
         ("TokenAdmin", "RevokeToken" | "BatchRevokeTokens" | "IdentifyToken") => &[Admin, WorkspaceAdmin, Revoker],
         ("TokenAdmin", "RevokeLeakedTokens") => &[Admin, Revoker],
         ("TokenAdmin", "ListScopes") => &ROLES,
@@ -45,7 +45,8 @@ fn roles_of(path: &str) -> &'static [Role] {
         ("WorkspaceAdmin", "UpdateTokenPolicy") => &[Admin, WorkspaceAdmin],
         ("CallerAdmin", "CreateCaller" | "DeleteCaller" | "CreateCallerKey" | "RevokeCallerKey") => &[Admin],
         ("CallerAdmin", "GetCaller" | "ListCallers" | "ListCallerKeys") => &[Admin, Auditor],
-        ("AuditLog", "ListAuditEvents" | "WatchAuditEvents") => &[Admin, WorkspaceAdmin, Auditor],
+        ("AuditLog", "ListAuditEvents") => &[Admin, WorkspaceAdmin, Revoker, Auditor],
+        ("AuditLog", "WatchAuditEvents") => &[Admin, WorkspaceAdmin, Auditor],
         _ => panic!("who may call {path}?"),
     }
 }

@@ -34,7 +34,7 @@ impl Process {
     /// # Panics
     /// If it can't be started.
     #[must_use]
-    pub fn spawn(mut command: Command, input: &str) -> Self {
+    pub fn spawn(mut command: Command, input: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         Self::spawn_onto(command, input)
     }
@@ -44,13 +44,13 @@ impl Process {
     /// # Panics
     /// If it can't be started.
     #[must_use]
-    pub fn spawn_onto(mut command: Command, input: &str) -> Self {
+    pub fn spawn_onto(mut command: Command, input: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         command.stdin(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| panic!("can't run {command:?}: {error}"));
         let stdout = Captured::of_any(child.stdout.take());
         let stderr = Captured::of_any(child.stderr.take());
         // A program that ends without reading its input closes the pipe first.
-        let _ = child.stdin.take().expect("it is piped").write_all(input.as_bytes());
+        let _ = child.stdin.take().expect("it is piped").write_all(input.as_ref());
         Self { child, stdout, stderr }
     }
 

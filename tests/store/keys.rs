@@ -303,7 +303,7 @@ async fn a_schema_from_before_states(fixture: Fixture) {
     let forget = "DROP INDEX keyring_keys_one_active; ALTER TABLE keyring_keys DROP COLUMN state; \
                   ALTER TABLE keyring_keys DROP COLUMN activate_time; ALTER TABLE keyring_keys DROP COLUMN retire_time; \
                   DROP TABLE endings; DROP TABLE organizations; DROP TABLE webhook_outbox; DROP TABLE token_notices; \
-                  DROP TABLE token_usage; DROP TABLE caller_key_usage; DROP TABLE notice_plans; \
+                  DROP TABLE token_usage; DROP TABLE caller_key_usage; DROP TABLE caller_key_notices; DROP TABLE notice_plans; \
                   DROP INDEX tokens_by_revoke_time; DROP INDEX workspaces_deleted; \
                   ALTER TABLE tokens DROP COLUMN requested_expire_time; \
                   ALTER TABLE tokens DROP COLUMN rotated_from; ALTER TABLE tokens DROP COLUMN rotated_to; \
@@ -320,4 +320,5 @@ async fn a_schema_from_before_states(fixture: Fixture) {
     assert_eq!((stored.key.state, stored.activate_time), (KeyState::Active, Some(stored.create_time)));
     assert!(store.workspace(&workspace_id("acme")).await.expect("it is intact").is_some());
     assert_eq!(store.due_notices(None, 2).await.expect("it works").tokens.len(), 1, "what is to be told of its end is found out");
+    assert_eq!(store.due_key_notices(None, 2).await.expect("it works").keys.len(), 1, "so it is of the first caller's key");
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::{Value, json};
-use tokend_client::v1::CreateTokenRequest;
+use tokend_client::v1::{CreateTokenRequest, Role};
 use tokend_core::time::Timestamp;
 use tokend_tests::{Installation, Records, after, eventually, on_both_databases, on_postgres, token_in};
 
@@ -13,7 +13,11 @@ use crate::{
     setting::{SECRET, Webhook},
 };
 
-on_both_databases!(the_receiver_is_told_of_a_tokens_end, without_a_webhook_nothing_waits_for_one);
+on_both_databases!(
+    the_receiver_is_told_of_a_tokens_end,
+    the_receiver_is_told_of_a_caller_keys_expiry,
+    without_a_webhook_nothing_waits_for_one
+);
 
 mod replicas {
     use super::*;
@@ -83,6 +87,32 @@ async fn the_receiver_is_told_of_a_tokens_end(installation: Installation) {
     let secret = token.secret.rsplit_once('_').expect("three parts").1;
     assert!(receiver.got().iter().all(|delivery| !delivery.body.contains(secret)));
     assert_eq!(receiver.got().len(), 4);
+}
+
+async fn the_receiver_is_told_of_a_caller_keys_expiry(installation: Installation) {
+    let receiver = Receiver::start().await;
+    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
+    let key = server.caller("gateway", Role::Verifier).await.public;
+    let id = key.rsplit_once('/').expect("an id").1;
+    // A caller key lasts for 90 days, the administrator's as well as this one.
+    installation.clock().set_ahead(60 * DAY + Duration::from_secs(60));
+    let warnings = receiver.gets(2).await;
+    let warning = warnings.iter().find(|warning| warning.id() == format!("msg_{id}_30d")).expect("of this key");
+    assert!(warning.is_signed_with(SECRET), "{warning:?}");
+    let told = body(warning);
+    assert_eq!(told["type"], "caller_key.expiring");
+    let data = &told["data"];
+    assert_eq!([&data["caller_key"], &data["caller"]], [&json!(key), &json!("callers/gateway")]);
+    assert_eq!([&data["days_before"], &data["days_left"]], [&json!(30), &json!(30)]);
+    assert!(data["hint"].as_str().is_some_and(|hint| hint.starts_with("tkdc_")), "{data}");
+    installation.clock().set_ahead(91 * DAY);
+    let expired = async || {
+        let received = receiver.got();
+        received.into_iter().find(|delivery| delivery.id() == format!("msg_{id}_end"))
+    };
+    let expired = body(&eventually("it has expired", expired).await);
+    assert_eq!(expired["type"], "caller_key.expired");
+    assert_eq!(expired["data"]["days_left"], Value::Null);
 }
 
 async fn without_a_webhook_nothing_waits_for_one(installation: Installation) {

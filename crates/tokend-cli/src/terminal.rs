@@ -3,6 +3,7 @@
 use std::{borrow::Cow, fmt::Write as _, io::Write as _};
 
 use comfy_table::{Table, presets};
+use tokend_core::credential::without_secrets;
 
 /// What an answer looks like to people.
 pub(crate) enum View {
@@ -80,8 +81,10 @@ pub(crate) fn printable_json(json: &str) -> String {
     })
 }
 
-/// Tells people something, on stderr. If nobody listens there, that is no reason to fail.
+/// Prints a sentence for people on stderr, without the secrets in it: a token may stand where a name should. If nobody listens there, that is
+/// no reason to fail.
 pub(crate) fn note(sentence: &str) {
+    let sentence = &without_secrets(sentence);
     // In one piece: stderr is not buffered, and others may write there, too.
     let _ = std::io::stderr().write_all(format!("{}\n", printable(sentence)).as_bytes());
 }

@@ -1,4 +1,4 @@
-//! What is told of a token's end: four warnings on the way there, and the end itself.
+//! What is told of a token's end: four warnings on the way there, and the end itself. Caller keys have the last three of these warnings.
 //!
 //! Each is told once for each token and never again, however its end is moved: what was told is kept as [`Told`]. One that is late,
 //! because no server ran or because a policy brought the end nearer, is told late rather than never; one that was due before the token
@@ -6,6 +6,7 @@
 //! deleted workspace, nothing more is told.
 
 use crate::{
+    caller::CallerKey,
     time::Timestamp,
     token::{Expiry, Token},
     workspace::WorkspaceState,
@@ -106,6 +107,21 @@ impl Token {
     /// Whether it was rotated. A backup that is older than its successor knows that by its end.
     fn is_being_replaced(&self) -> bool {
         self.rotated_to.is_some() || self.own_expiry != self.requested_expiry
+    }
+}
+
+impl CallerKey {
+    /// The notices of its expiry: none once it is revoked. A key that replaces it is no reason to leave any out, since somebody may still use
+    /// the old one.
+    #[must_use]
+    pub fn notice_plan(&self) -> NoticePlan {
+        let is_given = |notice, due| match notice {
+            ExpiryNotice::SixtyDays => false,
+            ExpiryNotice::ThirtyDays | ExpiryNotice::SevenDays | ExpiryNotice::OneDay => due > self.create_time,
+            ExpiryNotice::End => true,
+        };
+        let time = |notice: ExpiryNotice| Some(notice.time(self.expire_time)).filter(|due| is_given(notice, *due));
+        NoticePlan(ExpiryNotice::ALL.map(|notice| time(notice).filter(|_| self.revoke_time.is_none())))
     }
 }
 

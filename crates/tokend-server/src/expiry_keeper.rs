@@ -28,6 +28,7 @@ use tokend_store::{Duty, Noted, Store, StoreError, WriteTx};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    caller_key_expiry::CallerKeyExpiry,
     layers::telemetry::Telemetry,
     pace::Pace,
     sweep::{AT_ONCE, IN_A_WRITE, Swept, sweep},
@@ -50,6 +51,7 @@ pub(crate) struct ExpiryKeeper {
     backlog: Gauge,
     /// Whether the webhook is told, too.
     has_webhook: bool,
+    caller_keys: CallerKeyExpiry,
 }
 
 impl ExpiryKeeper {
@@ -57,7 +59,8 @@ impl ExpiryKeeper {
         telemetry.describe(NOTICES, "Notices of tokens' ends that were put on record, by kind.");
         let of = |kind| telemetry.counter(NOTICES, Some(("kind", kind)));
         let backlog = telemetry.gauge(BACKLOG, "For how long the notice of a token's end that waits longest has been due.");
-        Self { store, clock, warnings: of("warning"), ends: of("end"), backlog, has_webhook }
+        let caller_keys = CallerKeyExpiry::new(store.clone(), telemetry, has_webhook);
+        Self { store, clock, warnings: of("warning"), ends: of("end"), backlog, has_webhook, caller_keys }
     }
 
     /// Works until `stop`.
@@ -69,7 +72,11 @@ impl ExpiryKeeper {
                 if let Err(error) = self.tell_all().await {
                     tracing::error!(%error, "tokens' ends could not be told of: it is tried again in a minute");
                 }
+                if let Err(error) = self.caller_keys.give_notices().await {
+                    tracing::error!(%error, "notices of caller keys' expiry could not be given; the next attempt is in a minute");
+                }
                 // Where it can't be read, the last one stays.
+                let _ = self.caller_keys.measure().await;
                 if let Ok(backlog) = self.backlog().await {
                     self.backlog.set(backlog.as_secs_f64());
                 }

@@ -10,7 +10,7 @@
 //! to it that nobody has more than a share; `health` and `ops` are
 //! for orchestrators; [`installation`], [`keyring_file`], [`panics`] and [`random`] are what the start needs; [`recovery`] is for who
 //! has lost every key; [`keyring_life`] adds and retires keys, `keyring_watch` follows that; [`audit_keeper`] makes checkpoints of the
-//! audit log, and cuts it; `expiry_keeper` tells of tokens' ends and [`retention`] purges those that ended long ago, each at its `pace`,
+//! audit log, and cuts it; `expiry_keeper` tells of tokens' ends, `caller_key_expiry` gives notice of caller keys', and [`retention`] purges those that ended long ago, each at its `pace`,
 //! in a `sweep` of small writes; [`webhook`] tells a receiver outside; `usage` keeps what use is made of tokens; [`revocations_file`] and
 //! [`restore`] see to it that a restored backup revives nothing.
 
@@ -35,6 +35,7 @@ pub mod webhook;
 
 mod access;
 mod attempt;
+mod caller_key_expiry;
 mod expiry_keeper;
 mod failed_authentications;
 mod health;

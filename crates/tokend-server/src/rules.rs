@@ -20,8 +20,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/tokend.v1.TokenVerify/Verify", Rule::Roles(&[Verifier, Admin])),
     ("/tokend.v1.TokenVerify/BatchVerify", Rule::Roles(&[Verifier, Admin])),
     ("/tokend.v1.TokenAdmin/CreateToken", Rule::Roles(&[Admin, WorkspaceAdmin])),
-    ("/tokend.v1.TokenAdmin/GetToken", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
-    ("/tokend.v1.TokenAdmin/ListTokens", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
+    ("/tokend.v1.TokenAdmin/GetToken", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker, Auditor])),
+    ("/tokend.v1.TokenAdmin/ListTokens", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker, Auditor])),
     ("/tokend.v1.TokenAdmin/RotateToken", Rule::Roles(&[Admin, WorkspaceAdmin])),
     ("/tokend.v1.TokenAdmin/RevokeToken", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker])),
     // Of a REVOKER: by names.
@@ -48,8 +48,8 @@ pub const RULES: &[(&str, Rule)] = &[
     ("/tokend.v1.CallerAdmin/CreateCallerKey", Rule::Roles(&[Admin])),
     ("/tokend.v1.CallerAdmin/RevokeCallerKey", Rule::Roles(&[Admin])),
     ("/tokend.v1.CallerAdmin/ListCallerKeys", Rule::Roles(&[Admin, Auditor])),
-    // Of a WORKSPACE_ADMIN: its workspaces' chains.
-    ("/tokend.v1.AuditLog/ListAuditEvents", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
+    // Of a WORKSPACE_ADMIN: its workspaces' chains. Of a REVOKER: what became of tokens in them.
+    ("/tokend.v1.AuditLog/ListAuditEvents", Rule::Roles(&[Admin, WorkspaceAdmin, Revoker, Auditor])),
     ("/tokend.v1.AuditLog/WatchAuditEvents", Rule::Roles(&[Admin, WorkspaceAdmin, Auditor])),
     ("/grpc.health.v1.Health/Check", Rule::Anyone),
     ("/grpc.health.v1.Health/Watch", Rule::Anyone),

@@ -139,6 +139,7 @@ impl RefusedCalls {
 }
 
 /// Lets one log line through per [`SAMPLE_INTERVAL`] and counts the others. Shared by all threads, without a lock.
+#[derive(Debug)]
 pub(crate) struct Sample {
     clock: Clock,
     start: BootTime,

@@ -44,7 +44,7 @@ pub use keys::StoredKey;
 pub use open_error::OpenError;
 pub use outbox::{Backlog, Claim};
 pub use read::{
-    Affected, CallerKeyPage, CallerNow, CallerPage, CallerRef, DuePlace, DueTokens, Edit, EndedBy, Governed, MAX_COUNTED,
+    Affected, CallerKeyPage, CallerNow, CallerPage, CallerRef, DueKeys, DuePlace, DueTokens, Edit, EndedBy, Governed, MAX_COUNTED,
     MAX_COUNTED_AMONG, MAX_EXAMINED, MAX_EXAMINED_RECORDS, OrganizationPage, PresentedCallerKey, PresentedCertificate,
     PresentedToken, RecordPage, StoredEnding, StoredToken, StoredWorkspace, TimeCursor, TokenPage, TokenPlace, WorkspacePage,
     unreadable_policy,

@@ -10,7 +10,7 @@ use sqlx::{
 use crate::{database, open_error::OpenError, settings::Settings};
 
 /// Version, name, and the SQL for SQLite and for PostgreSQL.
-const MIGRATIONS: [(i64, &str, &str, &str); 15] = [
+const MIGRATIONS: [(i64, &str, &str, &str); 16] = [
     (
         1,
         "foundation",
@@ -75,6 +75,12 @@ const MIGRATIONS: [(i64, &str, &str, &str); 15] = [
         "sealed_feed",
         include_str!("../migrations/sqlite/0015_sealed_feed.sql"),
         include_str!("../migrations/postgres/0015_sealed_feed.sql"),
+    ),
+    (
+        16,
+        "caller_key_notices",
+        include_str!("../migrations/sqlite/0016_caller_key_notices.sql"),
+        include_str!("../migrations/postgres/0016_caller_key_notices.sql"),
     ),
 ];
 

@@ -2,7 +2,11 @@
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
-use tokend_core::{credential::Secret, text_file};
+use tokend_core::{
+    credential::{Secret, credentials_in},
+    text::is_unseen,
+    text_file,
+};
 use zeroize::Zeroizing;
 
 use crate::failure::Failure;
@@ -11,8 +15,12 @@ use crate::terminal::note;
 
 /// Most bytes read; many times what a credential has.
 const MAX_BYTES: usize = 16 * 1024;
-/// Most bytes of one of many lines, its end included.
-const MAX_LINE_BYTES: usize = 1024;
+/// Most bytes of a line that are searched at once.
+const PIECE_BYTES: usize = 1024 * 1024;
+/// Bytes at the end of such a piece that are searched again with the next one: more than a credential has in any encoding.
+const OVERLAP_BYTES: usize = 1024;
+/// Most bytes of a line in which nothing was found that are kept.
+const MAX_START_BYTES: usize = 1024;
 
 /// Reads a secret from stdin; white space around it is ignored.
 ///
@@ -25,18 +33,21 @@ pub(super) fn from_stdin() -> Result<Secret, Failure> {
     read(io::stdin().lock())
 }
 
-/// A string on a line of its own, which may be a secret.
+/// A line of a text in which there may be secrets.
+#[derive(Default)]
 pub(super) struct Line {
     /// Which line, counted from 1.
     pub(super) number: u64,
-    /// What stands on it, without white space around it. Of a line much longer than any credential only the start, which is none.
-    pub(super) secret: Secret,
+    /// The well-spelled credentials in it, in order, each once.
+    pub(super) credentials: Vec<Secret>,
+    /// The start of what stands on it, without what can't be seen around it.
+    pub(super) start: String,
 }
 
-/// Reads lines from stdin, one after the other. Empty ones are counted and left out.
+/// Reads lines from stdin, one after the other, whatever their encoding. Empty ones are counted and left out.
 pub(super) fn lines_from_stdin() -> impl Iterator<Item = io::Result<Line>> {
     if io::stdin().is_terminal() {
-        note("Paste the strings, one a line, then press Ctrl-D on an empty line.");
+        note("Paste the text, then press Ctrl-D on an empty line.");
     }
     lines(io::stdin().lock())
 }
@@ -58,22 +69,43 @@ pub(super) fn to_stdout(secret: &Secret, name: &str, remedy: &str) -> Result<(),
 
 fn lines(mut source: impl BufRead) -> impl Iterator<Item = io::Result<Line>> {
     (1..)
-        .map_while(move |number| next_line(&mut source).transpose().map(|secret| secret.map(|secret| Line { number, secret })))
-        .filter(|line| line.as_ref().map_or(true, |line| !line.secret.expose().is_empty()))
+        .map_while(move |number| next_line(&mut source).transpose().map(|line| line.map(|line| Line { number, ..line })))
+        .filter(|line| line.as_ref().map_or(true, |line| !line.start.is_empty() || !line.credentials.is_empty()))
 }
 
-fn next_line(source: &mut impl BufRead) -> io::Result<Option<Secret>> {
-    // Sized up front, as below.
-    let mut clear = Vec::with_capacity(MAX_LINE_BYTES);
-    if source.take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut clear)? == 0 {
-        return Ok(None);
+/// Reads a line in pieces, so that one without an end is no reason to run out of memory.
+fn next_line(source: &mut impl BufRead) -> io::Result<Option<Line>> {
+    let (mut line, mut clear) = (Line::default(), Zeroizing::new(Vec::new()));
+    loop {
+        let kept = clear.len();
+        let is_first = kept == 0;
+        let length = source.take(PIECE_BYTES as u64).read_until(b'\n', &mut clear)?;
+        if length == 0 {
+            return Ok(Some(line).filter(|_| !is_first));
+        }
+        // Credentials are ASCII, and characters that can't be seen are looked through. So whatever is no UTF-8 does no harm: neither the
+        // letters of Latin-1 nor the zero bytes that UTF-16 and UTF-32 have between those of ASCII.
+        let text = Zeroizing::new(String::from_utf8_lossy(&clear).into_owned());
+        for credential in credentials_in(&text) {
+            if !line.credentials.iter().any(|known| known.expose() == credential.expose()) {
+                line.credentials.push(credential);
+            }
+        }
+        if is_first {
+            line.start = visible_start(&text);
+        }
+        if clear.ends_with(b"\n") {
+            return Ok(Some(line));
+        }
+        let searched = clear.len().saturating_sub(OVERLAP_BYTES);
+        clear.drain(..searched);
     }
-    if clear.len() == MAX_LINE_BYTES && !clear.ends_with(b"\n") {
-        source.skip_until(b'\n')?;
-    }
-    // What is no text is none of ours, nor is what stands there instead.
-    let clear = String::from_utf8(clear).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    Ok(Some(trimmed(clear)))
+}
+
+/// The start of a text, without what can't be seen around it.
+fn visible_start(text: &str) -> String {
+    let visible = text.trim_matches(is_unseen);
+    visible[..visible.floor_char_boundary(MAX_START_BYTES)].to_owned()
 }
 
 fn read(source: impl Read) -> Result<Secret, Failure> {
@@ -115,18 +147,58 @@ mod tests {
         assert!(read(vec![b'a'; MAX_BYTES].as_slice()).is_ok());
     }
 
+    /// A credential of nobody, with the checksum that belongs to it.
+    const CREDENTIAL: &str = "tkdw_0Dn2Ie2x6yUp35V62V_GY2V3xk1hUVHEn3ARRFsjvHvXbGv8U3zLCvcAYv9eXa02ghWss";
+
+    /// Number, credentials and start of each line.
+    fn read_lines(input: &[u8]) -> Vec<(u64, usize, String)> {
+        lines(input)
+            .map(|line| line.expect("read"))
+            .inspect(|line| assert!(line.credentials.iter().all(|credential| credential.expose() == CREDENTIAL)))
+            .map(|Line { number, credentials, start }| (number, credentials.len(), start))
+            .collect()
+    }
+
     #[test]
     fn lines_are_counted_and_what_is_empty_left_out() {
-        let long = "a".repeat(5 * MAX_LINE_BYTES);
-        let input = [b"tkdw_x\n\n \t\r\n  tkdw_y \r\n", long.as_bytes(), b"\n\xff\xfe\ntkdw_z"].concat();
-        let read: Vec<_> = lines(input.as_slice())
-            .map(|line| line.map(|Line { number, secret }| (number, secret.expose().to_owned())).expect("read"))
-            .collect();
-        let cut = long[..MAX_LINE_BYTES].to_owned();
-        let line = |number, text: &str| (number, text.to_owned());
-        assert_eq!(read, [line(1, "tkdw_x"), line(4, "tkdw_y"), line(5, &cut), line(6, "\u{fffd}\u{fffd}"), line(7, "tkdw_z")]);
-        let exact = format!("{}\nb", &long[..MAX_LINE_BYTES]);
-        assert_eq!(lines(exact.as_bytes()).count(), 2, "the end of a cut line is not the next line");
-        assert_eq!(lines(&b""[..]).count(), 0);
+        let long = "a".repeat(5 * MAX_START_BYTES);
+        let input = [b"tkdw_x\n\n \t\r\n  tkdw_y \r\n", long.as_bytes(), b"\n\xff\xfe\n\xef\xbb\xbf\0\ntkdw_z"].concat();
+        let line = |number, text: &str| (number, 0, text.to_owned());
+        let cut = &long[..MAX_START_BYTES];
+        assert_eq!(
+            read_lines(&input),
+            [line(1, "tkdw_x"), line(4, "tkdw_y"), line(5, cut), line(6, "\u{fffd}\u{fffd}"), line(8, "tkdw_z")]
+        );
+        assert!(read_lines(b"").is_empty());
+    }
+
+    #[test]
+    fn a_credential_is_found_in_any_encoding() {
+        let text = format!("é: \"{CREDENTIAL}\"\r\n{CREDENTIAL}");
+        let utf_16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        let latin_1 = text.chars().map(|char| u8::try_from(u32::from(char)).expect("Latin-1")).collect();
+        let utf_32 = text.chars().flat_map(|char| u32::from(char).to_le_bytes()).collect();
+        let encoded: [Vec<u8>; 7] = [
+            text.clone().into_bytes(),
+            [b"\xef\xbb\xbf", text.as_bytes()].concat(),
+            [b"\xff\xfe", &*utf_16(u16::to_le_bytes)].concat(),
+            [b"\xfe\xff", &*utf_16(u16::to_be_bytes)].concat(),
+            utf_16(u16::to_le_bytes),
+            latin_1,
+            utf_32,
+        ];
+        for bytes in encoded {
+            let found: Vec<_> = read_lines(&bytes).iter().map(|(number, count, _)| (*number, *count)).collect();
+            assert_eq!(found, [(1, 1), (2, 1)], "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_searched_whatever_its_length() {
+        for before in [0, 10, PIECE_BYTES - 40, PIECE_BYTES - 1, PIECE_BYTES, 3 * PIECE_BYTES - 30] {
+            let input = format!("{}{CREDENTIAL} {CREDENTIAL}{}\nnext", " ".repeat(before), "b".repeat(2 * PIECE_BYTES));
+            let found: Vec<_> = read_lines(input.as_bytes()).iter().map(|(number, count, _)| (*number, *count)).collect();
+            assert_eq!(found, [(1, 1), (2, 0)], "{before}");
+        }
     }
 }

@@ -61,6 +61,10 @@ event_types! {
     CallerKeyRevoked = "caller_key.revoked",
     /// A caller's key was reported as leaked. It goes on working: ending it is another event.
     CallerKeyLeaked = "caller_key.leaked",
+    /// A caller's key expires soon.
+    CallerKeyExpiring = "caller_key.expiring",
+    /// A caller's key has expired.
+    CallerKeyExpired = "caller_key.expired",
     /// A key was added to the key ring.
     RingKeyAdded = "ring_key.added",
     /// A key of the key ring was made the one that signs.

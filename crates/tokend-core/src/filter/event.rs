@@ -5,7 +5,7 @@ use std::{fmt, net::IpAddr};
 use ipnet::IpNet;
 
 use super::{
-    EventFilter, Filter, Order, Sign,
+    EventFilter, Expression, Filter, Order, Sign,
     language::{Fields, Wrong, checked, time},
     lexer::{Operator, Value},
     print::Quoted,
@@ -62,6 +62,17 @@ pub(super) enum Field {
 }
 
 impl EventFilter {
+    /// Only events of tokens; of these, those that `filter` is true of.
+    #[must_use]
+    pub fn of_tokens(filter: Option<Self>) -> Self {
+        let tokens = Expression::One(EventRestriction::TypeAbout("token".to_owned()));
+        match filter {
+            None => Filter(tokens),
+            Some(Filter(Expression::All(all))) => Filter(Expression::All([tokens].into_iter().chain(all).collect())),
+            Some(Filter(other)) => Filter(Expression::All(vec![tokens, other])),
+        }
+    }
+
     /// Whether it is true of `record`.
     #[must_use]
     pub fn matches(&self, record: &Record) -> bool {

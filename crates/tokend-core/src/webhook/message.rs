@@ -3,6 +3,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr};
 use serde::Serialize;
 
 use crate::{
+    caller::CallerKey,
     credential::{Kind, Prefix, hint},
     expiry_notice::ExpiryNotice,
     name::TokenName,
@@ -36,10 +37,24 @@ pub struct MalformedMessageId;
 
 /// The body's outermost object: the fields that the specification recommends.
 #[derive(Serialize)]
-struct Payload<'a> {
+struct Payload<'a, D> {
     r#type: &'a str,
     timestamp: String,
-    data: TokenData<'a>,
+    data: D,
+}
+
+/// What is said of a caller key.
+#[derive(Serialize)]
+struct CallerKeyData {
+    caller_key: String,
+    caller: String,
+    hint: String,
+    create_time: String,
+    expire_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_before: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    days_left: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -74,14 +89,35 @@ impl Message {
                 ("token.expiring", format!("{days}d"), data)
             }
         };
+        let id = MessageId(format!("msg_{}_{occasion}", token.name.id));
+        Self::new(id, event, token.name.to_string(), data, now)
+    }
+
+    /// The message about the expiry of a caller key: `caller_key.expiring` before it, `caller_key.expired` after it. There is one message for
+    /// each key and notice, with one id.
+    #[must_use]
+    pub fn of_key_notice(notice: ExpiryNotice, key: &CallerKey, prefix: &Prefix, now: Timestamp) -> Self {
+        let CallerKey { name, digest, create_time, expire_time, revoke_time: _ } = key;
+        let (event, occasion, days) = match (notice, notice.days()) {
+            (ExpiryNotice::End, _) => ("caller_key.expired", "end".to_owned(), None),
+            (_, days) => ("caller_key.expiring", format!("{days}d"), Some(days)),
+        };
+        let data = CallerKeyData {
+            caller_key: name.to_string(),
+            caller: name.caller.name(),
+            hint: hint(prefix, Kind::CallerKey, digest.kid(), name.id),
+            create_time: create_time.to_string(),
+            expire_time: expire_time.to_string(),
+            days_before: days,
+            days_left: days.map(|_| days_left(*expire_time, now)),
+        };
+        Self::new(MessageId(format!("msg_{}_{occasion}", name.id)), event, name.to_string(), data, now)
+    }
+
+    fn new(id: MessageId, event: &str, subject: String, data: impl Serialize, now: Timestamp) -> Self {
         let payload = Payload { r#type: event, timestamp: now.to_string(), data };
-        Self {
-            id: MessageId(format!("msg_{}_{occasion}", token.name.id)),
-            event: event.to_owned(),
-            subject: token.name.to_string(),
-            // Texts and numbers: nothing that could fail.
-            payload: serde_json::to_string(&payload).unwrap_or_default(),
-        }
+        // Texts and numbers: nothing that could fail.
+        Self { id, event: event.to_owned(), subject, payload: serde_json::to_string(&payload).unwrap_or_default() }
     }
 }
 

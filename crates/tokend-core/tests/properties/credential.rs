@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use regex::Regex;
 use tokend_core::{
-    credential::{Authentic, Credential, CredentialId, Kind, Malformed, NotAuthentic, SecretDigest, Unrecognized, Unverified},
+    credential::{
+        Authentic, Credential, CredentialId, Kind, Malformed, NotAuthentic, SecretDigest, Unrecognized, Unverified, credentials_in,
+    },
     keyring::KeyRing,
 };
 
@@ -94,6 +97,29 @@ proptest! {
         }
     }
 
+    /// The patterns in `docs/leaks.md`, the first for the default prefix, the second for all.
+    #[test]
+    fn the_published_patterns_fit(prefix in prefixes(), kid in prop::sample::select(DIGITS.as_bytes()), random: [u8; 12], secret: [u8; 24]) {
+        let [of_default, of_any] = published_patterns();
+        for (prefix, is_default) in [("tkd", true), (prefix.as_str(), prefix.as_str() == "tkd")] {
+            let ring = ring_of(prefix, &[(&char::from(kid).to_string(), ROOT)]);
+            for kind in [Kind::WorkspaceToken, Kind::CallerKey] {
+                let minted = ring.mint(kind, &mut Script(&[&random[..], &secret].concat())).expect("36 bytes are enough");
+                let text = minted.secret.expose();
+                let whole = |pattern: &Regex| pattern.find(text).map(|found| found.range()) == Some(0..text.len());
+                prop_assert!(whole(&of_any), "{text}");
+                prop_assert_eq!(whole(&of_default), is_default, "{}", text);
+                for position in [prefix.len(), prefix.len() + 1, prefix.len() + 20] {
+                    prop_assert!(!of_any.is_match(&replaced(text, position, '-')), "{text}");
+                }
+                prop_assert!(!of_any.is_match(&text[..text.len() - 1]), "{text}");
+                let pasted = format!("https://x:{text}@example.com");
+                let found = credentials_in(&pasted);
+                prop_assert_eq!(found.iter().map(|found| found.expose()).collect::<Vec<_>>(), [text]);
+            }
+        }
+    }
+
     /// `tkd[wc]_[0-9A-Za-z]{18}_[0-9A-Za-z]{50}`, the pattern that scanners are told.
     #[test]
     fn the_default_spelling_fits_the_published_pattern(random: [u8; 12], secret: [u8; 24]) {
@@ -117,6 +143,14 @@ proptest! {
         prop_assert_eq!(ring().authenticate(&noise).err(), Some(NotAuthentic::Unrecognized));
         prop_assert_eq!(ring().authenticate(&format!("tkdw_0{}_{tail}", id())).err(), Some(NotAuthentic::Unrecognized));
     }
+}
+
+/// The patterns that scanners are told.
+fn published_patterns() -> [Regex; 2] {
+    let page = include_str!("../../../../docs/leaks.md");
+    let blocks: Vec<_> = page.split("```regex\n").skip(1).filter_map(|rest| rest.split_once("\n```")).collect();
+    let patterns: Vec<_> = blocks.into_iter().map(|(pattern, _)| Regex::new(pattern).expect("a pattern")).collect();
+    patterns.try_into().expect("two of them")
 }
 
 /// Whether the row of the right kind, with this id and digest, is recognized.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use tokend_core::{
+    caller::CallerKey,
     credential::CredentialId,
     expiry_notice::{ExpiryNotice, Told},
     time::Timestamp,
@@ -11,7 +12,7 @@ use tokend_core::{
     workspace::WorkspaceState,
 };
 
-use crate::samples::{at, revocation, token};
+use crate::samples::{at, caller_key, revocation, token};
 
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
@@ -202,4 +203,39 @@ proptest! {
             }
         }
     }
+}
+
+/// A caller key that was made on the day 0, to expire on that day.
+fn key_until(day: i64) -> CallerKey {
+    CallerKey { create_time: at(0), expire_time: at(day * DAY), revoke_time: None, ..caller_key() }
+}
+
+#[test]
+fn a_caller_key_has_three_warnings_and_one_notice_of_its_end() {
+    let plan = key_until(90).notice_plan();
+    let days = |told, now| plan.due(told, at(now)).map(ExpiryNotice::days).collect::<Vec<_>>();
+    assert_eq!(plan.next(Told::NOTHING), Some(at(60 * DAY)));
+    for (now, expected) in [
+        (60 * DAY - 1, &[][..]),
+        (60 * DAY, &[30]),
+        (83 * DAY, &[30, 7]),
+        (89 * DAY, &[30, 7, 1]),
+        (90 * DAY - 1, &[30, 7, 1]),
+        (90 * DAY, &[30, 7, 1, 0]),
+    ] {
+        assert_eq!(days(Told::NOTHING, now), expected, "{now}");
+    }
+    let given = [ExpiryNotice::ThirtyDays, ExpiryNotice::SevenDays].into_iter().fold(Told::NOTHING, Told::with);
+    assert_eq!((days(given, 90 * DAY), plan.next(given)), (vec![1, 0], Some(at(89 * DAY))));
+    let all = given.with(ExpiryNotice::OneDay).with(ExpiryNotice::End);
+    assert_eq!((days(all, 100 * DAY), plan.next(all)), (Vec::new(), None));
+}
+
+#[test]
+fn a_caller_key_has_no_notice_that_was_due_before_it_or_after_its_revocation() {
+    let plan = key_until(7).notice_plan();
+    let days: Vec<_> = plan.due(Told::NOTHING, at(7 * DAY)).map(ExpiryNotice::days).collect();
+    assert_eq!(days, [1, 0]);
+    let revoked = CallerKey { revoke_time: Some(at(1)), ..key_until(90) };
+    assert_eq!(revoked.notice_plan().next(Told::NOTHING), None);
 }

@@ -11,7 +11,7 @@ use tokend_core::{
     webhook::{Message, longest_pause_after, pause_after},
 };
 
-use crate::samples::{Script, at, ring, token};
+use crate::samples::{Script, at, caller_key, ring, token};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -42,6 +42,28 @@ fn a_message_tells_of_a_token_what_its_owner_needs() {
         of(token.rotated_to),
     );
     assert_eq!(message.payload, expected);
+}
+
+#[test]
+fn a_message_says_which_caller_key_expires() {
+    let (key, now) = (caller_key(), at(1_800_000_000_000_000 - 7 * DAY + 1));
+    let message = |notice| Message::of_key_notice(notice, &key, &Prefix::default(), now);
+    let warning = message(ExpiryNotice::SevenDays);
+    let (name, id) = (key.name.to_string(), key.name.id.to_string());
+    assert_eq!((warning.event.as_str(), warning.subject.as_str()), ("caller_key.expiring", name.as_str()));
+    assert_eq!(warning.id.as_str(), format!("msg_{id}_7d"));
+    // Byte by byte: receivers may have kept what they got.
+    let data = format!(
+        "{{\"caller_key\":\"{name}\",\"caller\":\"callers/ci\",\"hint\":\"tkdc_0{id:.3}...\",\
+         \"create_time\":\"2023-11-14T22:13:20Z\",\"expire_time\":\"2027-01-15T08:00:00Z\""
+    );
+    let expected = format!(
+        "{{\"type\":\"caller_key.expiring\",\"timestamp\":\"2027-01-08T08:00:00.000001Z\",\"data\":{data},\"days_before\":7,\"days_left\":7}}}}"
+    );
+    assert_eq!(warning.payload, expected);
+    let end = message(ExpiryNotice::End);
+    let expected = format!("{{\"type\":\"caller_key.expired\",\"timestamp\":\"2027-01-08T08:00:00.000001Z\",\"data\":{data}}}}}");
+    assert_eq!((end.id.as_str(), end.payload), (&*format!("msg_{id}_end"), expected));
 }
 
 #[test]

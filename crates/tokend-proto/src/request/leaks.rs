@@ -1,7 +1,7 @@
 //! `TokenAdmin.RevokeLeakedTokens`.
 
 use tokend_core::{
-    credential::Secret,
+    credential::{Secret, credentials_in},
     leak::{LeakReport, LeakSource, LeakUrl},
 };
 
@@ -12,6 +12,8 @@ use crate::{
 
 /// Most strings in one call.
 pub const MAX_LEAKS: usize = 1_000;
+/// Most credentials in all strings of one call.
+pub const MAX_SECRETS: usize = 1_000;
 
 /// A `RevokeLeakedTokensRequest` whose fields fit. Whatever the strings are, they are no error of a field's.
 #[derive(Debug)]
@@ -22,11 +24,11 @@ pub struct RevokeLeakedTokens {
     pub no_wait: bool,
 }
 
-/// A string that may be a secret of ours.
+/// A string that may hold secrets of ours.
 #[derive(Debug)]
 pub struct Leak {
-    /// The string as found; white space around it is ignored.
-    pub secret: Secret,
+    /// The well-spelled credentials in the string, in order, each once.
+    pub secrets: Vec<Secret>,
     /// Where, and by whom.
     pub report: LeakReport,
 }
@@ -48,17 +50,41 @@ impl RevokeLeakedTokens {
             .enumerate()
             .map(|(index, message)| fields.merge(&format!("leaks[{index}]"), Leak::from_message(message)))
             .collect();
-        fields.finish(leaks.into_iter().collect::<Option<_>>().map(|leaks| Self { leaks, no_wait }))
+        let leaks: Option<Vec<Leak>> = leaks.into_iter().collect();
+        let too_many = leaks.iter().flatten().scan(0, |total, leak| {
+            *total += leak.secrets.len();
+            Some(*total > MAX_SECRETS)
+        });
+        if let Some(first) = { too_many }.position(|is_too_many| is_too_many) {
+            let description =
+                format!("has more credentials than the {MAX_SECRETS} that a call takes; send the rest in another call");
+            fields.refuse(&format!("leaks[{first}].secret"), description);
+        }
+        fields.finish(leaks.map(|leaks| Self { leaks, no_wait }))
     }
 }
 
 impl Leak {
     fn from_message(message: message::Leak) -> Result<Self, FieldViolations> {
         let message::Leak { secret, url, source } = message;
-        let secret = Secret::new(secret);
+        let secrets = distinct(credentials_in(Secret::new(secret).expose()));
         let mut fields = Fields::default();
         let url = fields.check("url", LeakUrl::new(url));
         let source = fields.check("source", LeakSource::new(source));
-        fields.finish(url.zip(source).map(|(url, source)| Self { secret, report: LeakReport::new(&url, &source) }))
+        fields.finish(url.zip(source).map(|(url, source)| Self { secrets, report: LeakReport::new(&url, &source) }))
     }
+}
+
+/// Each of the secrets once, up to one more than a call takes.
+fn distinct(secrets: Vec<Secret>) -> Vec<Secret> {
+    let mut distinct: Vec<Secret> = Vec::new();
+    for secret in secrets {
+        if distinct.len() > MAX_SECRETS {
+            break;
+        }
+        if !distinct.iter().any(|known| known.expose() == secret.expose()) {
+            distinct.push(secret);
+        }
+    }
+    distinct
 }

@@ -7,9 +7,9 @@ use tokend_core::{
 
 use crate::{field::time_message, v1};
 
-/// A caller.
+/// A caller, and until when its keys work, if that is known and one does.
 #[must_use]
-pub fn caller_message(caller: Caller) -> v1::Caller {
+pub fn caller_message(caller: Caller, keys_work_until: Option<Timestamp>) -> v1::Caller {
     let Caller { id, role, workspaces, certificate_sans, create_time } = caller;
     let role = match role {
         Role::Admin => v1::Role::Admin,
@@ -28,6 +28,7 @@ pub fn caller_message(caller: Caller) -> v1::Caller {
         workspaces: Some(workspaces),
         certificate_sans: certificate_sans.iter().map(ToString::to_string).collect(),
         create_time: Some(time_message(create_time)),
+        keys_expire_time: keys_work_until.map(time_message),
     }
 }
 

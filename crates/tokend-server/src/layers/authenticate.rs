@@ -28,6 +28,7 @@ use crate::{
     refusal::Refusal,
     room::{Holder, Room, Sizes},
     rules::{Rule, rule},
+    tally::Sample,
     tls::ClientCertificate,
     transport::{Connection, PeerAddress},
     usage,
@@ -39,6 +40,8 @@ pub(crate) struct Authenticator {
     store: Store,
     failures: FailedAuthentications,
     usage: Arc<usage::Recorder>,
+    /// Log lines about expired keys.
+    expired_keys: Sample,
     /// By the ordinary way into the database, and by the reserved one.
     look_ups: LookUps,
     reserved_look_ups: LookUps,
@@ -90,6 +93,7 @@ impl Authenticator {
         settings: &tokend_store::Settings,
         failures: FailedAuthentications,
         usage: Arc<usage::Recorder>,
+        expired_keys: Sample,
         max_connections: usize,
     ) -> Self {
         // As many as the database has connections: more would only wait for one, in front of others. By the reserved way one is left.
@@ -98,6 +102,7 @@ impl Authenticator {
             store,
             failures,
             usage,
+            expired_keys,
             look_ups: LookUps::new(ordinary),
             reserved_look_ups: LookUps::new(reserved),
             connections: Room::new(Sizes::shares_of(max_connections.div_ceil(4))),
@@ -198,6 +203,10 @@ impl Authenticator {
             }
             CallerKeyState::Revoked => Err(Refusal::InvalidCredential),
             CallerKeyState::Expired => {
+                if let Some(more) = self.expired_keys.permit() {
+                    let (caller, name, expire_time) = (stored.caller.id.name(), &key.name, key.expire_time);
+                    tracing::warn!(caller, key = %name, %expire_time, more, "a caller called with a key that has expired");
+                }
                 // A clock set back later must not revive what was told to be over.
                 way.store.raise_time_floor(key.expire_time).await?;
                 Err(Refusal::InvalidCredential)

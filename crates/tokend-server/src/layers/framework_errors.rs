@@ -10,6 +10,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, Request, Response};
+use tokend_core::credential::without_secrets;
 use tokend_proto::v1::ErrorReason;
 use tonic::{Code, Status, body::Body};
 use tower::Service;
@@ -93,5 +94,6 @@ fn in_our_form(theirs: &Status) -> Status {
             format!("the request is no message of the expected type: {}", theirs.message()),
         ),
     };
-    status(code, reason, message)
+    // The framework's words may repeat what a client sent, such as the name of an encoding.
+    status(code, reason, without_secrets(&message).into_owned())
 }

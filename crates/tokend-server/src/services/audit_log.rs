@@ -16,7 +16,7 @@ use crate::{
     refusal::Refusal,
     usecases::{
         Context,
-        audit_log::{self, Watcher, sees_chain},
+        audit_log::{self, Watcher, sees_chain, visible_events},
     },
 };
 
@@ -39,6 +39,7 @@ impl v1::audit_log_server::AuditLog for AuditLogService {
         let (Act { caller, .. }, message) = admitted(request)?;
         sees_chain(&caller, &message.parent)?;
         let ListAuditEvents { chain, filter, page } = ListAuditEvents::from_message(message).map_err(Refusal::from)?;
+        let filter = visible_events(&caller, filter);
         let (parent, asked) = (chain.parent(), filter.as_ref().map(ToString::to_string).unwrap_or_default());
         let keys = self.context.store.keys();
         let list = List { ring: &keys, caller: &caller, rpc: "ListAuditEvents", parent: &parent, filter: &asked };

@@ -29,14 +29,14 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         let (act, message) = admitted(request)?;
         let request = CreateCaller::from_message(message).map_err(Refusal::from)?;
         let caller = callers::create(&self.0, act, request).await?;
-        Ok(Response::new(v1::CreateCallerResponse { caller: Some(caller_message(caller)) }))
+        Ok(Response::new(v1::CreateCallerResponse { caller: Some(caller_message(caller, None)) }))
     }
 
     async fn get_caller(&self, request: Request<v1::GetCallerRequest>) -> Result<Response<v1::GetCallerResponse>, Status> {
         let (_, message) = admitted(request)?;
         let NamedCaller { id } = NamedCaller::from_name(&message.name).map_err(Refusal::from)?;
-        let caller = callers::get(&self.0, id).await?;
-        Ok(Response::new(v1::GetCallerResponse { caller: Some(caller_message(caller)) }))
+        let (caller, until) = callers::get(&self.0, id).await?;
+        Ok(Response::new(v1::GetCallerResponse { caller: Some(caller_message(caller, until)) }))
     }
 
     async fn list_callers(&self, request: Request<v1::ListCallersRequest>) -> Result<Response<v1::ListCallersResponse>, Status> {
@@ -46,8 +46,8 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         let list = List { ring: &keys, caller: &caller, rpc: "ListCallers", parent: "", filter: "" };
         let after = list.position(&page, id_position).map_err(Refusal::from)?;
         let (stored, next) = callers::list(&self.0, after, page.size).await?;
-        let ids: Vec<_> = stored.iter().map(|caller| caller.id.to_string()).collect();
-        let (callers, was_cut) = fit(stored.into_iter().map(caller_message));
+        let ids: Vec<_> = stored.iter().map(|(caller, _)| caller.id.to_string()).collect();
+        let (callers, was_cut) = fit(stored.into_iter().map(|(caller, until)| caller_message(caller, until)));
         let next = ids.get(callers.len().wrapping_sub(1)).filter(|_| was_cut).cloned().or(next);
         let next_page_token = list.next_page_token(next.as_deref().map(str::as_bytes));
         Ok(Response::new(v1::ListCallersResponse { callers, next_page_token }))
@@ -76,7 +76,7 @@ impl v1::caller_admin_server::CallerAdmin for CallerAdminService {
         let (act, v1::DeleteCallerRequest { name, no_wait: _ }) = admitted(request)?;
         let request = NamedCaller::from_name(&name).map_err(Refusal::from)?;
         let (caller, revision) = callers::delete(&self.0, act, request).await?;
-        Ok(Response::new(v1::DeleteCallerResponse { caller: Some(caller_message(caller)), revision: Some(revision.into()) }))
+        Ok(Response::new(v1::DeleteCallerResponse { caller: Some(caller_message(caller, None)), revision: Some(revision.into()) }))
     }
 
     async fn create_caller_key(

@@ -119,7 +119,7 @@ impl v1::token_admin_server::TokenAdmin for TokenAdminService {
         let (act, message) = admitted(request)?;
         let request = RevokeLeakedTokens::from_message(message).map_err(Refusal::from)?;
         let (findings, revision) = leaks::revoke_leaked(&self.0, act, request).await?;
-        let results = findings.iter().map(leak_message).collect();
+        let results = findings.iter().map(|findings| leak_message(findings)).collect();
         Ok(Response::new(v1::RevokeLeakedTokensResponse { results, revision: Some(revision.into()) }))
     }
 

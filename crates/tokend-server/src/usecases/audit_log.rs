@@ -21,11 +21,16 @@ const AT_ONCE: u64 = 100;
 /// Refuses a chain that the caller may not see. What is no name is left to validation.
 pub(crate) fn sees_chain(caller: &Caller, parent: &str) -> Result<(), Refusal> {
     match caller.role {
-        Role::WorkspaceAdmin if parent == Chain::INSTALLATION => {
+        Role::WorkspaceAdmin | Role::Revoker if parent == Chain::INSTALLATION => {
             Err(Refusal::RoleNotAllowed { caller: caller.id.name(), method: "the installation's audit log".to_owned() })
         }
         _ => crate::access::sees_workspace(caller, parent),
     }
+}
+
+/// The events of a list that the caller may see, among those that it asks for. A REVOKER sees events of tokens, no others.
+pub(crate) fn visible_events(caller: &Caller, asked: Option<EventFilter>) -> Option<EventFilter> {
+    if caller.role == Role::Revoker { Some(EventFilter::of_tokens(asked)) } else { asked }
 }
 
 /// A page of a chain, newest first: all of its events, or those that `filter` is true of.

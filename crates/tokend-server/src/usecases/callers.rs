@@ -52,16 +52,31 @@ pub(crate) async fn create(context: &Context, act: Act, request: CreateCaller) -
     act.write(&context.store, move |tx| Box::pin(async move { create(tx).await })).await
 }
 
+/// A caller, and until when its keys work, if one does.
+pub(crate) type SeenCaller = (Caller, Option<Timestamp>);
+
 /// Shows a caller.
-pub(crate) async fn get(context: &Context, id: CallerId) -> Result<Caller, Refusal> {
-    context.store.caller(&id).await?.ok_or(Refusal::CallerNotFound(id))
+pub(crate) async fn get(context: &Context, id: CallerId) -> Result<SeenCaller, Refusal> {
+    let caller = context.store.caller(&id).await?.ok_or_else(|| Refusal::CallerNotFound(id.clone()))?;
+    let until = context.store.keys_work_until(vec![id]).await?.into_values().next();
+    Ok((caller, until))
 }
 
 /// A page of callers, by id, and the id behind which the next page starts.
-pub(crate) async fn list(context: &Context, after: Option<String>, limit: u16) -> Result<(Vec<Caller>, Option<String>), Refusal> {
+pub(crate) async fn list(
+    context: &Context,
+    after: Option<String>,
+    limit: u16,
+) -> Result<(Vec<SeenCaller>, Option<String>), Refusal> {
     let CallerPage { callers, next } = context.store.list_callers(after, limit.into()).await?;
     // What can't be read was logged; it hides nothing else.
-    Ok((callers.into_iter().flatten().collect(), next))
+    let callers: Vec<_> = callers.into_iter().flatten().collect();
+    let mut until = context.store.keys_work_until(callers.iter().map(|caller| caller.id.clone()).collect()).await?;
+    let seen = callers.into_iter().map(|caller| {
+        let until = until.remove(&caller.id);
+        (caller, until)
+    });
+    Ok((seen.collect(), next))
 }
 
 /// A page of a caller's keys.

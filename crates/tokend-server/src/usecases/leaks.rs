@@ -1,7 +1,7 @@
 //! Secrets that were found where they do not belong.
 //!
 //! ```text
-//! string --key ring--> minted here? --row--> known secret? --> token: ended, workspace by workspace, a bounded number in a write
+//! string --search--> well-spelled credentials --key ring--> minted here? --row--> known secret? --> token: ended, workspace by workspace, a bounded number in a write
 //!                                                         +--> caller key: logged, counted, put on record
 //! ```
 //!
@@ -27,7 +27,7 @@ use crate::{
     refusal::Refusal,
 };
 
-/// Strings that are looked up at once: as many as leave connections of the reserved lane to others.
+/// Credentials that are looked up at once: as many as leave connections of the reserved lane to others.
 const AT_ONCE: usize = 2;
 
 /// Most tokens that one write ends in any call about many, and most records that one makes: what other writes, all of them on SQLite, wait for at most.
@@ -37,16 +37,24 @@ pub(super) const IN_A_WRITE: usize = 20;
 type LeakedTokens = BTreeMap<WorkspaceId, BTreeMap<CredentialId, Vec<LeakReport>>>;
 type LeakedKeys = BTreeMap<CallerKeyName, Vec<LeakReport>>;
 
-/// Ends the tokens among the strings, and tells what each string is.
+/// Revokes the tokens in the strings, and returns what each string holds of ours.
 pub(crate) async fn revoke_leaked(
     context: &Context,
     act: Act,
     request: RevokeLeakedTokens,
-) -> Result<(Vec<LeakFinding>, Revision), Refusal> {
+) -> Result<(Vec<Vec<LeakFinding>>, Revision), Refusal> {
     // Every verdict reads the database: there is no cache to wait for.
     let RevokeLeakedTokens { leaks, no_wait: _ } = request;
     let store = context.store.reserved();
-    let (secrets, reports): (Vec<_>, Vec<_>) = leaks.into_iter().map(|Leak { secret, report }| (secret, report)).unzip();
+    let mut results = vec![Vec::new(); leaks.len()];
+    let (mut secrets, mut reports, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, Leak { secrets: found, report }) in leaks.into_iter().enumerate() {
+        for secret in found {
+            secrets.push(secret);
+            reports.push(report.clone());
+            places.push(place);
+        }
+    }
     let mut failure = Failure::default();
     let findings = find_each(&store, secrets, &mut failure).await;
     let (tokens, keys) = sorted(&findings, reports);
@@ -70,15 +78,20 @@ pub(crate) async fn revoke_leaked(
         record_keys(&store, &act, some.to_vec()).await.unwrap_or_else(|refusal| failure.note(refusal));
     }
     failure.into_result()?;
-    let findings: Vec<_> = findings.into_iter().flatten().collect();
-    for finding in &findings {
-        context.leaked.note(finding);
+    for (place, finding) in places.into_iter().zip(findings.into_iter().flatten()) {
+        if finding != LeakFinding::Foreign {
+            context.leaked.note(&finding);
+            results[place].push(finding);
+        }
+    }
+    for _ in results.iter().filter(|result| result.is_empty()) {
+        context.leaked.note(&LeakFinding::Foreign);
     }
     let revision = match latest {
         Some(revision) => revision,
         None => act.advance_only(&store).await?,
     };
-    Ok((findings, revision))
+    Ok((results, revision))
 }
 
 /// The first failure; one that may pass rather than one that lasts, so that the call is repeated until nothing else is left.
@@ -105,7 +118,7 @@ const fn may_pass(refusal: &Refusal) -> bool {
     )
 }
 
-/// What each string is; nothing where that can't be told.
+/// What each credential is; nothing where that can't be told.
 async fn find_each(store: &Store, secrets: Vec<Secret>, failure: &mut Failure) -> Vec<Option<LeakFinding>> {
     let mut findings = Vec::with_capacity(secrets.len());
     let mut looked_up = stream::iter(secrets.into_iter().map(|secret| find(store, secret))).buffered(AT_ONCE);
@@ -122,7 +135,7 @@ async fn find_each(store: &Store, secrets: Vec<Secret>, failure: &mut Failure) -
 
 async fn find(store: &Store, secret: Secret) -> Result<LeakFinding, Refusal> {
     let keys = store.keys();
-    let presented = match keys.authenticate(secret.expose().trim()) {
+    let presented = match keys.authenticate(secret.expose()) {
         Ok(presented) => presented,
         Err(NotAuthentic::Unrecognized) => return Ok(LeakFinding::Foreign),
         Err(NotAuthentic::KeyLacked(kid)) => return Err(Refusal::KeyNotAtHand(kid)),

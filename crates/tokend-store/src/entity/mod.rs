@@ -8,6 +8,7 @@ pub(crate) mod audit_chains;
 pub(crate) mod audit_checkpoints;
 pub(crate) mod audit_events;
 pub(crate) mod caller_certificate_sans;
+pub(crate) mod caller_key_notices;
 pub(crate) mod caller_key_usage;
 pub(crate) mod caller_keys;
 pub(crate) mod callers;

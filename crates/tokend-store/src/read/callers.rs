@@ -56,6 +56,14 @@ impl Store {
         self.list(move |shared| async move { list_callers(&shared, after, limit).await }).await
     }
 
+    /// Until when the keys of these callers work: the end of the last one of each. Callers without a working key are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn keys_work_until(&self, callers: Vec<CallerId>) -> Result<BTreeMap<CallerId, Timestamp>, StoreError> {
+        self.run(move |shared| async move { keys_work_until(&shared, callers).await }).await
+    }
+
     /// The caller's keys, newest first, at most `limit` and after `after`. `None` if there is no such caller.
     ///
     /// # Errors
@@ -85,6 +93,23 @@ async fn list_callers(shared: &Shared, after: Option<String>, limit: u64) -> Res
     let mut rows = shared.connection.query_all(&query.into_query()).await?;
     let next = cut(&mut rows, limit, |row| Ok(row.try_get("", "id")?))?;
     Ok(CallerPage { callers: shared.judge().each(&rows)?, next })
+}
+
+async fn keys_work_until(shared: &Shared, callers: Vec<CallerId>) -> Result<BTreeMap<CallerId, Timestamp>, StoreError> {
+    let now = shared.now(&shared.connection).await?;
+    let query = caller_keys::Entity::find()
+        .filter(caller_keys::Column::Caller.is_in(callers.iter().map(CallerId::as_str)))
+        .filter(caller_keys::Column::RevokeTime.is_null())
+        .filter(caller_keys::Column::ExpireTime.gt(now.unix_micros()));
+    let rows = shared.connection.query_all(&query.into_query()).await?;
+    let keys: Vec<Result<CallerKey, _>> = shared.judge().each(&rows)?;
+    let mut ends = BTreeMap::new();
+    // A key that can't be believed does not work.
+    for key in keys.into_iter().flatten() {
+        let end = ends.entry(key.name.caller).or_insert(key.expire_time);
+        *end = key.expire_time.max(*end);
+    }
+    Ok(ends)
 }
 
 async fn list_caller_keys(

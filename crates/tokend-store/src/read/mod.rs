@@ -29,7 +29,7 @@ pub use filtered_audit::MAX_EXAMINED_RECORDS;
 pub use filtered_tokens::{MAX_COUNTED, MAX_COUNTED_AMONG, MAX_EXAMINED, TokenPlace};
 pub use governed::{Governed, unreadable_policy};
 pub use known_caller::{CallerNow, CallerRef};
-pub use notices::{DuePlace, DueTokens};
+pub use notices::{DueKeys, DuePlace, DueTokens};
 pub use organizations::OrganizationPage;
 pub use presented::{PresentedCallerKey, PresentedCertificate, PresentedToken};
 pub use tokens::{StoredToken, TokenPage};
@@ -40,7 +40,11 @@ use sea_orm::{
     ColumnTrait, QueryResult,
     sea_query::{Expr, ExprTrait},
 };
-use tokend_core::{credential::CredentialId, name::TokenName, time::Timestamp};
+use tokend_core::{
+    credential::CredentialId,
+    name::{CallerKeyName, TokenName},
+    time::Timestamp,
+};
 
 use crate::{error::StoreError, row};
 
@@ -99,6 +103,14 @@ fn token_name(found: &QueryResult) -> Result<TokenName, StoreError> {
     let unreadable = |problem| StoreError::corrupt("tokens", row::shown_id(&id), problem);
     let workspace = row::column("workspace", workspace.parse()).map_err(unreadable)?;
     Ok(TokenName { workspace, id: row::credential_id(&id).map_err(unreadable)? })
+}
+
+/// The caller key that the columns `caller` and `id` name.
+fn caller_key_name(found: &QueryResult) -> Result<CallerKeyName, StoreError> {
+    let (caller, id): (String, Vec<u8>) = (found.try_get("", "caller")?, found.try_get("", "id")?);
+    let unreadable = |problem| StoreError::corrupt("caller_keys", row::shown_id(&id), problem);
+    let caller = row::column("caller", caller.parse()).map_err(unreadable)?;
+    Ok(CallerKeyName { caller, id: row::credential_id(&id).map_err(unreadable)? })
 }
 
 /// Cuts the row that was asked for beyond the page: with it there is a next page, which goes on after the last row kept.

@@ -4,14 +4,14 @@ use sea_orm::{
     sea_query::{Expr, ExprTrait},
 };
 use tokend_core::{
-    name::{TokenName, WorkspaceId},
+    name::{CallerKeyName, TokenName, WorkspaceId},
     time::Timestamp,
 };
 
-use super::token_name;
+use super::{caller_key_name, token_name};
 use crate::{
     entity::{
-        notice_plans,
+        caller_key_notices, caller_keys, notice_plans,
         token_notices::{Column, Entity, Relation},
         tokens,
     },
@@ -28,7 +28,16 @@ pub struct DueTokens {
     pub next: Option<DuePlace>,
 }
 
-/// A place in the order of tokens to be looked at, to go on after.
+/// Caller keys to be looked at, those that have waited longest first.
+#[derive(Debug)]
+pub struct DueKeys {
+    /// The keys; one whose name can't be read is an error in its place.
+    pub keys: Vec<Result<CallerKeyName, StoreError>>,
+    /// Where to go on, if there may be more.
+    pub next: Option<DuePlace>,
+}
+
+/// A place in the order of tokens or keys to be looked at, to go on after.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DuePlace {
     micros: i64,
@@ -54,6 +63,47 @@ impl Store {
             }
             let query = query.order_by_asc(Column::LookTime).order_by_asc(Column::Token).limit(limit);
             DueTokens::read(&shared.connection.query_all(&query.into_query()).await?, limit)
+        })
+        .await
+    }
+
+    /// Caller keys of whose expiry a notice may be due, at most `limit`, after `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn due_key_notices(&self, after: Option<DuePlace>, limit: u64) -> Result<DueKeys, StoreError> {
+        use caller_key_notices::{Column, Entity, Relation};
+        self.run(move |shared| async move {
+            let now = shared.now(&shared.connection).await?;
+            let mut query = Entity::find()
+                .select_only()
+                .column_as(Column::LookTime, TIME)
+                .columns([caller_keys::Column::Caller, caller_keys::Column::Id])
+                .join(JoinType::InnerJoin, Relation::Key.def())
+                .filter(Column::LookTime.lte(now.unix_micros()));
+            if let Some(after) = after {
+                query = query.filter(after.comes_first([Column::LookTime, Column::Key]));
+            }
+            let query = query.order_by_asc(Column::LookTime).order_by_asc(Column::Key).limit(limit);
+            let rows = shared.connection.query_all(&query.into_query()).await?;
+            Ok(DueKeys { keys: rows.iter().map(caller_key_name).collect(), next: DuePlace::after_full(&rows, limit)? })
+        })
+        .await
+    }
+
+    /// When the caller key expires that does so next of those that work. `None` if none works.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn next_key_expiry(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.run(|shared| async move {
+            let now = shared.now(&shared.connection).await?;
+            let query = caller_keys::Entity::find()
+                .filter(caller_keys::Column::RevokeTime.is_null())
+                .filter(caller_keys::Column::ExpireTime.gt(now.unix_micros()))
+                .order_by_asc(caller_keys::Column::ExpireTime);
+            let next = query.one(&shared.connection).await?.map(|row| row.expire_time);
+            Ok(next.and_then(|micros| Timestamp::from_unix_micros(micros).ok()))
         })
         .await
     }
@@ -97,15 +147,18 @@ pub(super) const TIME: &str = "time";
 impl DueTokens {
     /// Rows of the columns [`TIME`], `workspace` and `id`.
     pub(super) fn read(rows: &[QueryResult], limit: u64) -> Result<Self, StoreError> {
-        let place =
-            |row: &QueryResult| Ok::<_, StoreError>(DuePlace { micros: row.try_get("", TIME)?, id: row.try_get("", "id")? });
-        let is_full = rows.len() as u64 == limit;
-        let next = rows.last().filter(|_| is_full).map(place).transpose()?;
-        Ok(Self { tokens: rows.iter().map(token_name).collect(), next })
+        Ok(Self { tokens: rows.iter().map(token_name).collect(), next: DuePlace::after_full(rows, limit)? })
     }
 }
 
 impl DuePlace {
+    /// The place after a page that is full: there may be more.
+    fn after_full(rows: &[QueryResult], limit: u64) -> Result<Option<Self>, StoreError> {
+        let place = |row: &QueryResult| Ok::<_, StoreError>(Self { micros: row.try_get("", TIME)?, id: row.try_get("", "id")? });
+        let is_full = rows.len() as u64 == limit;
+        rows.last().filter(|_| is_full).map(place).transpose()
+    }
+
     /// Rows that come after this place, in ascending order.
     pub(super) fn comes_first<C: ColumnTrait>(self, key: [C; 2]) -> Expr {
         let place: [Expr; 2] = [self.micros.into(), self.id.into()];

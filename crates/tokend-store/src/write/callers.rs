@@ -9,7 +9,7 @@ use tokend_core::{
 
 use super::{Insert, Locked, WriteTx};
 use crate::{
-    entity::{caller_certificate_sans, caller_key_usage, caller_keys, callers},
+    entity::{caller_certificate_sans, caller_key_notices, caller_key_usage, caller_keys, callers},
     error::StoreError,
     row,
 };
@@ -79,6 +79,13 @@ impl WriteTx {
         let usage = caller_key_usage::Entity::delete_many();
         let usage = usage.filter(caller_key_usage::Column::Key.in_subquery(own.into_query()));
         self.change(&usage.into_query()).await?;
+        let own = caller_keys::Entity::find()
+            .select_only()
+            .column(caller_keys::Column::Id)
+            .filter(caller_keys::Column::Caller.eq(id.as_str()));
+        let notices = caller_key_notices::Entity::delete_many();
+        let notices = notices.filter(caller_key_notices::Column::Key.in_subquery(own.into_query()));
+        self.change(&notices.into_query()).await?;
         let keys = caller_keys::Entity::delete_many().filter(caller_keys::Column::Caller.eq(id.as_str()));
         self.change(&keys.into_query()).await?;
         let sans = caller_certificate_sans::Entity::delete_many().filter(caller_certificate_sans::Column::Caller.eq(id.as_str()));
@@ -122,7 +129,11 @@ impl WriteTx {
             return Ok(Insert::NoParent);
         }
         let mac = self.seal_credential(key).await?;
-        self.insert(caller_keys::Entity::insert(row::caller_key_to_model(key, &mac))).await
+        let inserted = self.insert(caller_keys::Entity::insert(row::caller_key_to_model(key, &mac))).await?;
+        if inserted == Insert::Done {
+            self.plan_key_notices(key).await?;
+        }
+        Ok(inserted)
     }
 
     /// Ends a key and returns it as it is now. `None` if the row is no longer what was read, or was revoked already.

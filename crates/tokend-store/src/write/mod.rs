@@ -23,6 +23,7 @@ pub(crate) mod audit;
 mod callers;
 mod endings;
 mod feed;
+mod key_notices;
 mod keys;
 mod locked;
 mod notice_plans;

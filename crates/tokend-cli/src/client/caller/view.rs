@@ -14,10 +14,16 @@ impl Answer for ListCallersResponse {
 
     fn view(&self) -> View {
         let row = |caller: &Caller| {
-            vec![caller.name.clone(), role(caller), workspaces(caller.workspaces.as_ref()), time(caller.create_time.as_ref(), "")]
+            vec![
+                caller.name.clone(),
+                role(caller),
+                workspaces(caller.workspaces.as_ref()),
+                time(caller.create_time.as_ref(), ""),
+                time(caller.keys_expire_time.as_ref(), "no key works"),
+            ]
         };
         View::List {
-            header: &["NAME", "ROLE", "WORKSPACES", "CREATED"],
+            header: &["NAME", "ROLE", "WORKSPACES", "CREATED", "KEYS EXPIRE"],
             rows: self.callers.iter().map(row).collect(),
             none: "There are no callers.",
         }
@@ -99,6 +105,7 @@ fn fields(caller: &Caller) -> Vec<(&'static str, String)> {
         ("WORKSPACES", workspaces(caller.workspaces.as_ref())),
         ("CERTIFICATE SANS", caller.certificate_sans.join(" ")),
         ("CREATED", time(caller.create_time.as_ref(), "")),
+        ("KEYS EXPIRE", time(caller.keys_expire_time.as_ref(), "")),
     ]
 }
 

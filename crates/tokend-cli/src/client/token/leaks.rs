@@ -1,4 +1,4 @@
-use std::{io, iter::Peekable};
+use std::{collections::BTreeSet, io, iter::Peekable};
 
 use prost::Message;
 use serde::Serialize;
@@ -7,7 +7,7 @@ use tokend_client::{
     v1::{
         RevokeLeakedTokensRequest,
         revoke_leaked_tokens_request::Leak,
-        revoke_leaked_tokens_response::{Kind, Result as Finding},
+        revoke_leaked_tokens_response::{Kind, Label, Result as Finding},
         token_admin_client::TokenAdminClient,
     },
 };
@@ -29,11 +29,11 @@ const STRINGS_IN_A_CALL: usize = 1_000;
 /// Most bytes of them with what is said of them, so that a call stays below the 1 MiB that the service takes.
 const BYTES_IN_A_CALL: usize = 900 * 1024;
 
-/// What was found, and where. The strings are read from stdin, one a line: secrets are never taken from arguments.
+/// Revokes the tokens in a text on stdin: a list of tokens, a log, a dump in whatever encoding. Secrets are never taken from arguments.
 ///
-/// Shows, for the number of each line, whether the string is ours, and which token; never the string. Tokens are dead then, whether or not
-/// they were before. Caller keys still work. Exit code 0: every string was looked at, whatever it is; 1: some were not, and the same
-/// command can be repeated.
+/// Shows, with the number of its line, whether a credential is one of this installation, and which; never its secret. Tokens are revoked
+/// then, whether or not they were before. Caller keys still work. A line without a credential is shown as a false positive. Exit code 0: a
+/// token or caller key was found; 1: none was, or not all lines were looked at, and the same command can be repeated.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Who found them, or in what kind of thing, such as github-secret-scanning; on record with each token
@@ -51,14 +51,17 @@ pub(crate) struct Args {
     connection: Connection,
 }
 
-/// What all the strings are.
+/// What was found in all lines.
 #[derive(Default, Serialize)]
 struct Findings {
     results: Vec<Found>,
+    /// The last line that was read, empty ones aside.
+    #[serde(skip)]
+    last_line: u64,
 }
 
-/// What the string of one line is, under the contract's names.
-#[derive(Serialize)]
+/// What a credential in a line is, or a line without one, under the contract's names.
+#[derive(Clone, Serialize)]
 struct Found {
     line: u64,
     label: &'static str,
@@ -72,17 +75,32 @@ pub(super) async fn run(args: Args) -> Result<(), Failure> {
     let Args { source, url, no_wait, output, connection } = args;
     let mut tokens = connection.open().await?.token_admin();
     let mut findings = Findings::default();
-    let leaks = secret::lines_from_stdin().map(|line| {
-        let Line { number, secret } = line?;
-        Ok((number, Leak { secret: secret.expose().to_owned(), url: url.clone(), source: source.clone() }))
-    });
+    let leaks = secret::lines_from_stdin().flat_map(|line| leaks_of(line, &url, &source));
     let outcome = report(&mut tokens, leaks, no_wait, &mut findings).await;
     if outcome.is_ok() || !findings.results.is_empty() {
         let shown = output.print_value(&findings.view(), &findings);
         shown.map_err(|failure| failure.after("the tokens among the strings are revoked"))?;
-        findings.note_caller_keys();
+        findings.note_counts();
     }
-    outcome
+    outcome?;
+    if findings.results.iter().any(Found::is_ours) {
+        return Ok(());
+    }
+    Err(Failure::Other("no token or caller key of this installation was found".to_owned()))
+}
+
+/// The credentials of a line, each as a string of its own: a string has one result. A line without one goes as it is, for the service to
+/// judge.
+fn leaks_of(line: io::Result<Line>, url: &str, source: &str) -> Vec<io::Result<(u64, Leak)>> {
+    let Line { number, credentials, start } = match line {
+        Ok(line) => line,
+        Err(error) => return vec![Err(error)],
+    };
+    let leak = |secret: String| Ok((number, Leak { secret, url: url.to_owned(), source: source.to_owned() }));
+    if credentials.is_empty() {
+        return vec![leak(start)];
+    }
+    credentials.iter().map(|credential| leak(credential.expose().to_owned())).collect()
 }
 
 async fn report(
@@ -104,7 +122,9 @@ async fn report(
         let answer = call_patiently(call, on_failure).await.inspect_err(|_| {
             note(&format!("Lines {first} to {last} and those behind them are not known to be dealt with. Repeating is safe."));
         })?;
-        findings.results.extend(lines.into_iter().zip(answer.results).map(|(line, finding)| Found::of(line, finding)));
+        findings.last_line = *last;
+        let found = lines.into_iter().zip(answer.results);
+        findings.results.extend(found.flat_map(|(line, finding)| Found::all_of(line, finding)));
     }
 }
 
@@ -136,20 +156,41 @@ impl Findings {
         }
     }
 
-    /// They still work, other than the tokens.
-    fn note_caller_keys(&self) {
-        let count = self.results.iter().filter(|found| found.kind == Kind::CallerKey.as_str_name()).count();
-        if count > 0 {
-            note(&format!("Caller keys among them: {count}. They are on record and still work: `tokend caller key revoke NAME`"));
+    /// Prints how much was read and found. Caller keys still work, other than the tokens.
+    fn note_counts(&self) {
+        let [tokens, caller_keys] = [Kind::WorkspaceToken, Kind::CallerKey].map(|kind| self.count(kind));
+        note(&format!("Lines read: {}. Tokens found: {tokens}. Caller keys found: {caller_keys}.", self.last_line));
+        if caller_keys > 0 {
+            note(&format!(
+                "Caller keys among them: {caller_keys}. They are on record and still work: `tokend caller key revoke NAME`"
+            ));
         }
+    }
+
+    /// How many credentials of that kind there are: each once, as far as they have names.
+    fn count(&self, kind: Kind) -> usize {
+        let of_kind = || self.results.iter().filter(|found| found.kind == kind.as_str_name());
+        let names: BTreeSet<_> = of_kind().map(Found::name).filter(|name| !name.is_empty()).collect();
+        names.len() + of_kind().filter(|found| found.name().is_empty()).count()
     }
 }
 
 impl Found {
-    fn of(line: u64, finding: Finding) -> Self {
+    /// What a result says, the first and those beside it.
+    fn all_of(line: u64, finding: Finding) -> Vec<Self> {
         let (label, kind) = (finding.label().as_str_name(), finding.kind().as_str_name());
-        let Finding { label: _, token, kind: _, caller_key } = finding;
-        Self { line, label, kind, token, caller_key }
+        let Finding { label: _, token, kind: _, caller_key, others } = finding;
+        let first = Self { line, label, kind, token, caller_key };
+        let others = others.into_iter().flat_map(|other| Self::all_of(line, other));
+        std::iter::once(first).chain(others).collect()
+    }
+
+    fn is_ours(&self) -> bool {
+        self.label == Label::TruePositive.as_str_name()
+    }
+
+    fn name(&self) -> &str {
+        if self.token.is_empty() { &self.caller_key } else { &self.token }
     }
 }
 
@@ -160,8 +201,6 @@ fn kind_in_words(kind: &'static str) -> String {
 #[cfg(test)]
 mod tests {
     use std::iter;
-
-    use tokend_client::v1::revoke_leaked_tokens_response::Label;
 
     use super::*;
 
@@ -211,20 +250,33 @@ mod tests {
             token: token.to_owned(),
             kind: kind.into(),
             caller_key: caller_key.to_owned(),
+            others: Vec::new(),
+        };
+        let several = Finding {
+            others: vec![finding(Label::TruePositive, Kind::WorkspaceToken, "workspaces/acme/tokens/z", "")],
+            ..finding(Label::TruePositive, Kind::CallerKey, "", "callers/gate/keys/y")
         };
         let findings = Findings {
-            results: vec![
-                Found::of(1, finding(Label::TruePositive, Kind::WorkspaceToken, "workspaces/acme/tokens/x", "")),
-                Found::of(3, finding(Label::FalsePositive, Kind::Unspecified, "", "")),
-                Found::of(12, finding(Label::TruePositive, Kind::CallerKey, "", "callers/gate/keys/y")),
-            ],
+            results: [
+                Found::all_of(1, finding(Label::TruePositive, Kind::WorkspaceToken, "workspaces/acme/tokens/x", "")),
+                Found::all_of(3, finding(Label::FalsePositive, Kind::Unspecified, "", "")),
+                Found::all_of(12, several),
+                Found::all_of(13, finding(Label::TruePositive, Kind::WorkspaceToken, "workspaces/acme/tokens/x", "")),
+                Found::all_of(14, finding(Label::TruePositive, Kind::WorkspaceToken, "", "")),
+            ]
+            .concat(),
+            last_line: 14,
         };
+        assert_eq!((findings.count(Kind::WorkspaceToken), findings.count(Kind::CallerKey)), (3, 1), "x, z and one without a name");
         assert_eq!(
             findings.view().lines(),
             "LINE  LABEL           KIND             NAME\n\
              1     TRUE_POSITIVE   WORKSPACE_TOKEN  workspaces/acme/tokens/x\n\
              3     FALSE_POSITIVE\n\
-             12    TRUE_POSITIVE   CALLER_KEY       callers/gate/keys/y\n"
+             12    TRUE_POSITIVE   CALLER_KEY       callers/gate/keys/y\n\
+             12    TRUE_POSITIVE   WORKSPACE_TOKEN  workspaces/acme/tokens/z\n\
+             13    TRUE_POSITIVE   WORKSPACE_TOKEN  workspaces/acme/tokens/x\n\
+             14    TRUE_POSITIVE   WORKSPACE_TOKEN\n"
         );
     }
 }
