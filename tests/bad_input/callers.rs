@@ -284,6 +284,7 @@ async fn read_back(world: &World, Case { rpc, request, .. }: &Case, answer: Byte
             workspaces,
             certificate_sans: asked.certificate_sans.into_iter().map(spelling).collect(),
             create_time: told.create_time,
+            keys_expire_time: None,
         };
         same("what was made", &told, &wanted)?;
         let name = wanted.name.clone();

@@ -1,8 +1,9 @@
 //! Why a command failed, and the exit code that says so.
 
-use std::process::ExitCode;
+use std::{borrow::Cow, process::ExitCode};
 
 use tokend_client::ConnectError;
+use tokend_core::credential::without_secrets;
 use tonic::Code;
 
 use crate::terminal::note;
@@ -42,6 +43,17 @@ impl Failure {
         format!("error: {sentence}").lines().for_each(note);
         ExitCode::from(code)
     }
+}
+
+/// Prints what clap says of a command line, and returns its exit code. A secret that was given in place of something else is cut: whoever keeps
+/// a command's output would keep it.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    match without_secrets(&error.render().to_string()) {
+        // Nobody may be listening.
+        Cow::Borrowed(_) => error.print().unwrap_or_default(),
+        Cow::Owned(text) => text.lines().for_each(note),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }
 
 impl From<tokend_client::Failure> for Failure {

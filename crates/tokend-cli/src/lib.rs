@@ -72,7 +72,10 @@ const LAST_LOOKUPS: Duration = Duration::from_secs(1);
 #[must_use]
 pub fn run(clock: Clock) -> ExitCode {
     // Usage errors, --help and --version end the process here, with 2 or 0.
-    let Cli { command } = Cli::parse();
+    let Cli { command } = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return failure::usage(&error),
+    };
     // Every command handles a secret or may be handed one; none is worth an exception.
     if let Err(sentence) = hardening::prepare() {
         return Failure::Other(sentence).report();
