@@ -14,6 +14,7 @@ mod anywhere {
         exit_codes_tell_what_happened,
         a_key_comes_from_a_file_or_the_environment,
         no_secret_is_taken_from_an_argument,
+        a_secret_in_the_wrong_place_is_not_printed,
         what_is_no_verdict_is_no_allow,
         answers_can_be_read_by_programs,
     );
@@ -43,6 +44,29 @@ mod anywhere {
             assert!(!run(fine).await.succeeded().is_empty(), "{fine:?}");
         }
         run(&["token", "get", &format!("{acme}/tokens/00000000001000002")]).await.failed_with_a_sentence();
+    }
+
+    async fn a_secret_in_the_wrong_place_is_not_printed(installation: Installation) {
+        let server = installation.start().await;
+        let acme = server.workspace("acme").await;
+        let secret = server.token(token_in(&acme)).await.secret;
+        for arguments in [
+            &["token", "get", &secret][..],
+            &["token", "revoke", &secret, "--reason", "leaked"],
+            &["caller", "key", "list", &secret],
+            &["caller", "key", "revoke", &secret],
+            &["workspace", "get", &secret],
+            &["token", "list", "--workspace", "acme", "--filter", &format!("labels.a = {secret} x")],
+            &[&secret],
+            &["token", &format!("--{secret}")],
+            &["token", "create", "--workspace", "acme", "--name", &secret, "--scope", "repository", "--ttl", "30d"],
+            &["token", "create", "--workspace", "acme", "--name", "ci", "--scope", &secret, "--ttl", &secret],
+        ] {
+            let finished = tokend(&installation, &server, server.admin_key(), arguments, "").await;
+            assert!([1, 2].contains(&finished.code()), "{arguments:?}: {finished:#?}");
+            let printed = finished.stdout + &finished.stderr;
+            assert!(!printed.contains(&secret[24..32]), "{arguments:?}: {printed}");
+        }
     }
 
     async fn a_key_comes_from_a_file_or_the_environment(installation: Installation) {

@@ -1,6 +1,7 @@
 //! Reads the command line and the `TOKEND_*` variables that stand in for flags, and reports what is wrong with them.
 
 use std::{
+    borrow::Cow,
     env,
     ffi::{OsStr, OsString},
     io,
@@ -13,7 +14,12 @@ use clap::{
     error::{ContextKind, ContextValue},
 };
 
-use crate::failure::{Failure, USAGE};
+use tokend_core::credential::without_secrets;
+
+use crate::{
+    failure::{Failure, USAGE},
+    terminal::note,
+};
 
 /// Reads `arguments`, the program's name first.
 ///
@@ -34,8 +40,13 @@ pub(crate) fn parse<C: CommandFactory + FromArgMatches>(arguments: &[OsString]) 
     })
 }
 
-/// Prints the error, or the help that was asked for, and returns the exit code.
+/// Prints the error, or the help that was asked for, and returns the exit code. A secret that was given in place of something else is cut:
+/// whoever keeps a command's output would keep it.
 pub(crate) fn report(error: &Error) -> ExitCode {
+    if let Cow::Owned(text) = without_secrets(&error.render().to_string()) {
+        text.lines().for_each(note);
+        return ExitCode::from(USAGE);
+    }
     match error.print() {
         // If nobody listens on stderr, the exit code still says it.
         _ if error.use_stderr() => ExitCode::from(USAGE),

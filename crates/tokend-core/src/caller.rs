@@ -32,7 +32,7 @@ pub enum Role {
     Admin,
     /// Everything within its workspaces, but for callers and organizations.
     WorkspaceAdmin,
-    /// Revoke tokens of any workspace: the intake of leak reports.
+    /// See and revoke tokens of any workspace, and list their events: responders to leaks.
     Revoker,
     /// Read.
     Auditor,

@@ -28,6 +28,8 @@
 
 use std::{borrow::Cow, ops::Range};
 
+use zeroize::Zeroizing;
+
 use super::{
     Kind, Prefix, Secret, Unverified,
     format::{HEAD_LEN, TAIL_LEN},
@@ -98,14 +100,18 @@ pub fn credentials_in(text: &str) -> Vec<Secret> {
 struct Seen<'a> {
     text: &'a str,
     offsets: Vec<usize>,
-    bytes: Vec<u8>,
+    /// Wiped, since secrets may be among them.
+    bytes: Zeroizing<Vec<u8>>,
 }
 
 impl<'a> Seen<'a> {
     fn of(text: &'a str) -> Self {
-        let seen = text.char_indices().filter(|(_, char)| *char == ' ' || !is_unseen(*char));
-        let (offsets, bytes) =
-            seen.map(|(at, char)| (at, u8::try_from(char).ok().filter(u8::is_ascii).unwrap_or(NOT_ASCII))).unzip();
+        // Sized up front: a vector that grew would leave copies of secrets behind.
+        let (mut offsets, mut bytes) = (Vec::with_capacity(text.len()), Zeroizing::new(Vec::with_capacity(text.len())));
+        for (at, char) in text.char_indices().filter(|(_, char)| *char == ' ' || !is_unseen(*char)) {
+            offsets.push(at);
+            bytes.push(u8::try_from(char).ok().filter(u8::is_ascii).unwrap_or(NOT_ASCII));
+        }
         Self { text, offsets, bytes }
     }
 

@@ -53,7 +53,7 @@ enum Role {
     Admin,
     /// Everything within its workspaces, but for callers and organizations
     WorkspaceAdmin,
-    /// Revoke tokens of any workspace
+    /// See and revoke tokens of any workspace
     Revoker,
     /// Read
     Auditor,
