@@ -1,6 +1,6 @@
 //! Connections to PostgreSQL that take longer to establish than a call may wait for one are established nevertheless.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use tokend_client::v1::{Decision, ListCallersRequest};
 use tokend_tests::{Installation, Proxy, eventually, http, on_postgres, question, token_in};
@@ -25,7 +25,10 @@ fn behind_a_proxy(installation: Installation, delay: Duration) -> (Proxy, Instal
 
 async fn a_slow_connection_is_established_and_replaced(installation: Installation) {
     let (proxy, installation) = behind_a_proxy(installation, SLOW);
-    let server = installation.start().await;
+    // Calls may take their time, but not wait longer for a connection than they do by default.
+    let config = installation.directory().join("hasty.toml");
+    fs::write(&config, "[limits]\nverify_deadline_ms = 30000\nadmin_deadline_ms = 30000").expect("it can be written");
+    let server = installation.start_with(["--config", config.to_str().expect("a path that is text")]).await;
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await;
     let question = question(&token.secret, &acme, &["repository"]);

@@ -170,7 +170,8 @@ impl Installation {
     /// and how patient, is not what most tests are about.
     fn patient_settings(&self) -> PathBuf {
         let file = self.directory().join("patient.toml");
-        let patience = "verify_deadline_ms = 30000\nadmin_deadline_ms = 30000\nfailed_authentications = 1000000";
+        let patience =
+            "verify_deadline_ms = 30000\nadmin_deadline_ms = 30000\nfailed_authentications = 1000000\npool_wait_ms = 2000";
         fs::write(&file, format!("[limits]\n{patience}\n")).expect("it can be written");
         file
     }

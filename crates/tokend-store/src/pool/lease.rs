@@ -10,7 +10,8 @@ use crate::error::is_of_server;
 
 /// A connection that was unused for longer than this is checked before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// A connection that was opened longer ago than this is replaced once it is not in use.
+/// A connection that was opened longer ago than this is closed when it is given back while another is free, so that nobody has to wait
+/// for the one that replaces it.
 const LONGEST_LIFE: Duration = Duration::from_secs(30 * 60);
 
 /// A connection, and what is known of it.
@@ -34,12 +35,12 @@ impl Lease {
         Self { pooled: Some(pooled), pool }
     }
 
-    /// Whether the connection can still be used: it is of this generation, not too old, and works.
+    /// Whether the connection can still be used: it is of this generation, and works.
     pub(super) async fn is_usable(&mut self) -> bool {
         let now = self.pool.inner.clock.boot_time();
         let generation = self.pool.inner.target.generation();
         let Some(pooled) = &mut self.pooled else { return false };
-        if pooled.generation != generation || now.saturating_since(pooled.opened) > LONGEST_LIFE {
+        if pooled.generation != generation {
             return false;
         }
         if now.saturating_since(pooled.used) <= TRUSTED_FOR {
@@ -76,7 +77,9 @@ impl Lease {
         if let Some(pooled) = self.pooled.take() {
             let _ended = Ended(&self.pool);
             let used = self.pool.inner.clock.boot_time();
-            if let Err(pooled) = self.pool.keep(Pooled { used, ..pooled }) {
+            let is_old = used.saturating_since(pooled.opened) > LONGEST_LIFE && self.pool.has_unused();
+            let closed = if is_old { Err(pooled) } else { self.pool.keep(Pooled { used, ..pooled }) };
+            if let Err(pooled) = closed {
                 pooled.connection.close().await;
             }
         }

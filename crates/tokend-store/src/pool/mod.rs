@@ -234,6 +234,10 @@ impl Pool {
         Ok(())
     }
 
+    fn has_unused(&self) -> bool {
+        !self.state().unused.is_empty()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
