@@ -16,7 +16,7 @@ pub struct Settings {
     /// Calls that may wait or be under way in one other lane, those included whose callers gave up. Default: 2,048.
     pub max_waiting: u32,
     /// How long a statement waits for a connection before the database counts as unavailable. Default: 250 ms, because a service
-    /// that waits for a verdict is better told to try again. In the reserved lane it waits for `write_wait`.
+    /// that waits for a verdict is better told to try again. In the other lanes it waits for `write_wait`.
     pub pool_wait: Duration,
     /// How long a write waits for other writes: for its turn, and on SQLite for other processes' locks. Default: 5 s.
     pub write_wait: Duration,
