@@ -273,7 +273,7 @@ async fn another_encoding(fixture: Fixture) {
     let settings = url_with(&fixture, None, |host, port, _| format!("{host}:{port}/{database}"));
     let created = Store::create(&settings, Arc::clone(&fixture.roots), fixture.clock()).await;
     let opened = open(&settings, &fixture.roots, &fixture).await;
-    fixture.sql(&format!("DROP DATABASE {database}")).await;
+    fixture.sql(&format!("DROP DATABASE {database} WITH (FORCE)")).await;
     for refused in [created, opened] {
         let error = refused.expect_err("it can't hold every name");
         assert!(matches!(&error, OpenError::WrongEncoding { found, .. } if found == "LATIN1"), "{error:?}");

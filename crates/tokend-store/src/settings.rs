@@ -16,7 +16,7 @@ pub struct Settings {
     /// Calls that may wait or be under way in one other lane, those included whose callers gave up. Default: 2,048.
     pub max_waiting: u32,
     /// How long a statement waits for a free connection before the database counts as unavailable. Default: 250 ms, because a service
-    /// that waits for a verdict is better told to try again. In the reserved lane it waits for `write_wait`. Connections are opened
+    /// that waits for a verdict is better told to try again. In the other lanes it waits for `write_wait`. Connections are opened
     /// in the background, which may take longer than that.
     pub pool_wait: Duration,
     /// PostgreSQL: how long opening a connection may take, for each server that the URL names. Default: 5 s.

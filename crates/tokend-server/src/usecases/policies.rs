@@ -92,10 +92,12 @@ pub(crate) async fn update(context: &Context, act: Act, request: UpdateTokenPoli
         (edited, Some(revision))
     };
     // Every verdict reads the database: there is no cache to wait for.
-    let UpdateTokenPolicy { name, policy, etag: _, validate_only: _, no_wait: _ } = request;
+    let UpdateTokenPolicy { name, policy, etag: _, validate_only, no_wait: _ } = request;
     let Edited { before, said: _, after: state, at, organizations } = edited;
     let edit = Edit { of: name.clone(), before: before.deadlines, after: state.deadlines.clone(), at };
-    let affected = context.store.affected_tokens(edit, TOLD).await?;
+    // A rehearsal is a list. What was changed is answered, however many lists wait.
+    let store = if validate_only { context.store.lists() } else { context.store.clone() };
+    let affected = store.affected_tokens(edit, TOLD).await?;
     let effective = organizations.map(|other| Strictest::of(other.rules(), policy.rules(), &context.catalog));
     Ok(Updated { shown: Shown { name, policy, state, effective }, affected, revision })
 }

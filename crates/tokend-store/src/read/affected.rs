@@ -80,7 +80,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn affected_tokens(&self, edit: Edit, limit: u64) -> Result<Affected, StoreError> {
-        self.run(move |shared| async move { affected_tokens(&shared, &edit, limit).await }).await
+        self.read(move |shared| async move { affected_tokens(&shared, &edit, limit).await }).await
     }
 }
 
