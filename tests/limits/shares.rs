@@ -49,11 +49,17 @@ async fn workspace_admin(server: &Server, id: &str) -> Issued<String> {
     server.caller_as(request).await
 }
 
+/// Makes and revokes a token as the ADMIN: there is room for that whatever others do. On a busy machine the database may be late.
 async fn revoke(server: &Server, workspace: &str) {
-    let name = server.token(token_in(workspace)).await.public.name;
-    let request = RevokeTokenRequest { name, ..Default::default() };
-    let answer = timeout(PATIENCE, server.admin().token_admin().revoke_token(request)).await.expect("it is answered");
-    answer.expect("it is revoked");
+    let request = RevokeTokenRequest { name: server.token(token_in(workspace)).await.public.name, ..Default::default() };
+    eventually("it is revoked", async || match server.admin().token_admin().revoke_token(request.clone()).await {
+        Ok(_) => Some(()),
+        Err(status) => {
+            refusal(&status, Code::Unavailable, ErrorReason::StorageUnavailable);
+            None
+        }
+    })
+    .await;
 }
 
 async fn revocations_go_on_beside_revocations_without_a_message(installation: Installation) {
@@ -98,8 +104,7 @@ async fn verdicts_go_on_beside_calls_without_a_message(installation: Installatio
     }
     let mut admin = server.admin().token_verify();
     for _ in 0..5 {
-        let verdict = admin.verify(question(&token.secret, &acme, &[]));
-        let verdict = timeout(PATIENCE, verdict).await.expect("it is answered").expect("there is a verdict");
+        let verdict = admin.verify(question(&token.secret, &acme, &[])).await.expect("there is a verdict");
         assert_eq!(verdict.into_inner().decision(), Decision::Allow);
     }
     // By the same caller on another connection, too: only its look-ups take turns.

@@ -1,4 +1,4 @@
-//! A database that lets nobody begin a change, for as long as a test likes.
+//! Databases that let nobody begin a change, or read a table, for as long as a test likes.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
@@ -29,6 +29,18 @@ pub async fn hold(installation: &Installation) -> Held {
     let mut connection = SqliteConnection::connect(&url).await.expect("it can be opened");
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.expect("the lock");
     Held::Sqlite(connection)
+}
+
+/// Has everything that reads or changes a table wait from now on.
+///
+/// # Panics
+/// If this is not PostgreSQL.
+pub async fn hold_table(installation: &Installation, table: &str) -> Held {
+    let database = installation.postgres().expect("it is PostgreSQL");
+    let mut connection = PgConnection::connect(database.url()).await.expect("it can be reached");
+    let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
+    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut connection).await.expect("the lock");
+    Held::Postgres(connection)
 }
 
 impl Held {

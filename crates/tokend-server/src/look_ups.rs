@@ -1,8 +1,7 @@
-//! Look-ups of credentials take turns, credential by credential.
+//! Each credential has a limited number of look-ups under way, and its other look-ups wait for these.
 //!
-//! Who calls has to be found out before anything else can be decided, and costs the database a look at a key that may have been revoked long
-//! ago. So each credential has only so many look-ups under way, and its others wait for these: whoever floods the service with one
-//! credential stands in its own way, not in front of others.
+//! Authentication comes before every other decision and reads the database, even for a key that was revoked long ago. With turns for each
+//! credential, a flood of calls with one credential delays that credential only.
 
 use std::{
     collections::HashMap,
@@ -12,14 +11,13 @@ use std::{
 use tokend_core::{certificate_san::CertificateSan, credential::CredentialId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many credentials are remembered before those are forgotten that nobody looks up. Only who has, or had, a credential of this
-/// installation can have one looked up.
+/// Most credentials to keep turns for before unused ones are removed. Only credentials that this installation issued are looked up.
 const REMEMBERED: usize = 1_024;
 
-/// How many look-ups of one credential may wait or be under way. Further ones are told at once to come again.
+/// Most look-ups of one credential that wait or are under way. Further ones are refused at once.
 const LONGEST_LINE: usize = 256;
 
-/// What is looked up.
+/// The credential that is looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Presented {
     /// A caller key.
@@ -37,22 +35,22 @@ pub(crate) struct LookUps {
 }
 
 impl LookUps {
-    /// So many look-ups of one credential at once, and at least one.
+    /// Allows this many look-ups of one credential at once, and at least one.
     pub(crate) fn new(at_once: u32) -> Self {
         Self { at_once: at_once.max(1) as usize, turns: Mutex::default() }
     }
 
-    /// Waits for a turn, which is over when dropped; none where too many wait already.
+    /// Waits for a turn, which ends when it is dropped. Returns `None` if too many look-ups wait already.
     pub(crate) async fn turn(&self, presented: Presented) -> Option<OwnedSemaphorePermit> {
         let turns = self.turns_of(presented)?;
-        // Never closed.
+        // The semaphore is never closed.
         turns.acquire_owned().await.ok()
     }
 
     fn turns_of(&self, presented: Presented) -> Option<Arc<Semaphore>> {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         if turns.len() >= REMEMBERED {
-            // Whoever waits or has a turn holds on to the semaphore.
+            // Each look-up that waits or is under way holds a reference.
             turns.retain(|_, turns| Arc::strong_count(turns) > 1);
         }
         let turns = turns.entry(presented).or_insert_with(|| Arc::new(Semaphore::new(self.at_once)));

@@ -1,12 +1,12 @@
-//! The record of refused calls, bounded for each caller.
+//! Refused calls are recorded in the audit log, at a bounded rate for each caller.
 //!
 //! ```text
-//! a refused call --its caller has recorded few lately--> an event of its own, before the call is answered
-//!                --its caller has recorded many-------> a sum, written as one event a minute for each caller
+//! refused call --the caller had few events lately--> an event of its own, stored before the call is answered
+//!              --the caller had many events--------> a sum, stored as one event a minute for each caller
 //! ```
 //!
-//! So a caller that is refused over and over fills neither the audit log nor the way of those that revoke: events are written a few at a
-//! time, one batch after the other, and whoever waits for the log's head or for the turn to write comes in between.
+//! A caller that is refused over and over neither fills the audit log nor delays revocations: events are written in small batches, one batch
+//! after the other, and other writes come in between.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,64 +24,64 @@ use tokio_util::sync::CancellationToken;
 
 use crate::tally::RefusedCalls;
 
-/// Refused calls of one caller that get an event each, at once.
+/// Refused calls of one caller that get an event each at once.
 const BURST: f64 = 100.0;
-/// How many more do in a second.
+/// Further refused calls of one caller that get an event each, in a second.
 const PER_SECOND: f64 = 1.0 / 6.0;
-/// Time between two sums of one caller.
+/// Time between two sums of the same caller.
 const SUM_INTERVAL: Duration = Duration::from_secs(60);
-/// Most events of one write: what others wait for at most.
+/// Most events in one write: other writes wait for no more than these.
 const IN_A_WRITE: usize = 16;
 /// Most refused calls that wait to be written. Further ones are summed up.
 const MAX_WAITING: usize = 256;
-/// Most kinds of refusals that a sum tells apart.
+/// Most kinds of refusals that a sum counts separately.
 const MAX_KINDS: usize = 16;
 
-/// Puts refused calls on record.
+/// Records refused calls.
 pub(crate) struct Recorder {
     store: Store,
     tally: RefusedCalls,
     clock: Clock,
-    noted: Mutex<Noted>,
+    state: Mutex<State>,
     writing: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Noted {
+struct State {
     waiting: Vec<Event>,
     callers: HashMap<CallerId, OfCaller>,
 }
 
-/// What was recorded of a caller lately.
+/// The events that a caller had lately.
 struct OfCaller {
-    /// A leaky bucket: how many events of its own it had.
+    /// The level of a leaky bucket that counts them.
     level: f64,
     seen: BootTime,
     sum: Option<Sum>,
 }
 
-/// Refused calls of one caller that got no event each.
+/// The refused calls of one caller that got no event of their own.
 struct Sum {
-    /// The last of them.
+    /// The event that the last of them would have had.
     last: Event,
     calls: u64,
-    /// By method and reason.
+    /// How many there were, by method and reason.
     kinds: BTreeMap<(String, String), u64>,
 }
 
 impl Recorder {
     pub(crate) fn new(store: Store, tally: RefusedCalls, clock: Clock) -> Self {
-        Self { store, tally, clock, noted: Mutex::default(), writing: tokio::sync::Mutex::default() }
+        Self { store, tally, clock, state: Mutex::default(), writing: tokio::sync::Mutex::default() }
     }
 
     pub(crate) const fn tally(&self) -> &RefusedCalls {
         &self.tally
     }
 
-    /// Returns once the event of a refused call is on record, is summed up, or could not be put on record.
+    /// Records a refused call. Returns when its event is stored, is added to a sum, or could not be stored.
     pub(crate) async fn record(self: Arc<Self>, event: Event) {
-        if self.noted().note(event, self.clock.boot_time()) {
-            // In a task of its own: a client that hangs up is put on record, too.
+        if self.state().add(event, self.clock.boot_time()) {
+            // In a task of its own, so that it is recorded even if the client hangs up.
             let _ = tokio::spawn(async move { self.write_some().await }).await;
         }
     }
@@ -94,11 +94,12 @@ impl Recorder {
         self.write_sums().await;
     }
 
-    /// Writes what has waited for longest. Each that waits calls this once, so that its own event is written when it returns.
+    /// Writes the events that have waited longest. Each refused call that waits calls this once, so that its own event is stored when it
+    /// returns.
     async fn write_some(&self) {
         let _turn = self.writing.lock().await;
         let events: Vec<_> = {
-            let waiting = &mut self.noted().waiting;
+            let waiting = &mut self.state().waiting;
             let count = waiting.len().min(IN_A_WRITE);
             waiting.drain(..count).collect()
         };
@@ -106,7 +107,7 @@ impl Recorder {
     }
 
     async fn write_sums(&self) {
-        let sums = self.noted().take_sums(self.clock.boot_time());
+        let sums = self.state().take_sums(self.clock.boot_time());
         for some in sums.chunks(IN_A_WRITE) {
             let _turn = self.writing.lock().await;
             self.write(some.to_vec()).await;
@@ -129,15 +130,15 @@ impl Recorder {
         }
     }
 
-    fn noted(&self) -> MutexGuard<'_, Noted> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Noted {
-    /// Has an event wait to be written, or adds it to its caller's sum; whether it waits.
-    fn note(&mut self, event: Event, now: BootTime) -> bool {
-        // Nobody else's calls are put on record.
+impl State {
+    /// Queues an event, or adds it to its caller's sum. Returns whether it was queued.
+    fn add(&mut self, event: Event, now: BootTime) -> bool {
+        // Calls of strangers are not recorded.
         let Some(caller) = event.origin.caller.clone() else { return false };
         let of_caller = self.callers.entry(caller).or_insert(OfCaller { level: 0.0, seen: now, sum: None });
         of_caller.leak(now);
@@ -150,7 +151,7 @@ impl Noted {
         true
     }
 
-    /// An event for each caller that has a sum. Forgets who was not refused lately.
+    /// Returns an event for each caller that has a sum, and removes callers that were not refused lately.
     fn take_sums(&mut self, now: BootTime) -> Vec<Event> {
         let sums = self.callers.values_mut().filter_map(|of_caller| of_caller.sum.take()).map(Sum::into_event).collect();
         self.callers.retain(|_, of_caller| {
@@ -179,7 +180,7 @@ impl OfCaller {
 }
 
 impl Sum {
-    /// The event: its reason is the most frequent one, its detail counts the calls by method and reason.
+    /// Returns the event. Its reason is the most frequent one, and its detail counts the calls by method and reason.
     fn into_event(self) -> Event {
         let Self { last, calls, kinds } = self;
         let mut kinds: Vec<_> = kinds.into_iter().collect();
@@ -216,44 +217,44 @@ mod tests {
     #[test]
     fn a_caller_has_so_many_events_and_the_others_are_summed_up() {
         let now = Clock::system().boot_time();
-        let mut noted = Noted::default();
+        let mut state = State::default();
         let mut events = 0;
         for _ in 0..1_000 {
-            events += usize::from(noted.note(refused("loud", "TokenAdmin/GetToken"), now));
-            noted.waiting.clear();
+            events += usize::from(state.add(refused("loud", "TokenAdmin/GetToken"), now));
+            state.waiting.clear();
         }
-        assert!(!noted.note(refused("loud", "TokenAdmin/RevokeToken"), now));
+        assert!(!state.add(refused("loud", "TokenAdmin/RevokeToken"), now));
         assert_eq!(events, 100);
-        assert!(noted.note(refused("quiet", "TokenAdmin/GetToken"), now), "another caller has its own");
-        let sums = noted.take_sums(now);
+        assert!(state.add(refused("quiet", "TokenAdmin/GetToken"), now), "another caller has its own");
+        let sums = state.take_sums(now);
         let [sum] = sums.as_slice() else { panic!("{sums:?}") };
         assert_eq!((sum.reason.as_str(), sum.resource.as_str()), ("TOKEN_NOT_FOUND", ""));
         let told = "901 more calls were refused: 900 TokenAdmin/GetToken TOKEN_NOT_FOUND, 1 TokenAdmin/RevokeToken TOKEN_NOT_FOUND";
         assert_eq!(sum.detail, told);
-        assert!(noted.take_sums(now).is_empty(), "they were told");
+        assert!(state.take_sums(now).is_empty(), "they were told");
     }
 
     #[test]
     fn what_too_many_wait_in_front_of_is_summed_up() {
         let now = Clock::system().boot_time();
-        let mut noted = Noted::default();
+        let mut state = State::default();
         for number in 0..2 * MAX_WAITING {
-            noted.note(refused(&format!("caller-{}", number % 50), "TokenAdmin/GetToken"), now);
+            state.add(refused(&format!("caller-{}", number % 50), "TokenAdmin/GetToken"), now);
         }
-        assert_eq!(noted.waiting.len(), MAX_WAITING);
-        let told: usize = noted.take_sums(now).iter().filter_map(|sum| sum.detail.split(' ').next()?.parse::<usize>().ok()).sum();
+        assert_eq!(state.waiting.len(), MAX_WAITING);
+        let told: usize = state.take_sums(now).iter().filter_map(|sum| sum.detail.split(' ').next()?.parse::<usize>().ok()).sum();
         assert_eq!(told, MAX_WAITING, "none is lost");
     }
 
     #[test]
     fn a_sum_tells_a_bounded_number_of_kinds_apart() {
         let now = Clock::system().boot_time();
-        let mut noted = Noted::default();
+        let mut state = State::default();
         for number in 0..1_000 {
-            noted.note(refused("loud", &format!("Method/{}", number % 40)), now);
-            noted.waiting.clear();
+            state.add(refused("loud", &format!("Method/{}", number % 40)), now);
+            state.waiting.clear();
         }
-        let sums = noted.take_sums(now);
+        let sums = state.take_sums(now);
         assert!(sums[0].detail.starts_with("900 more") && sums[0].detail.ends_with(" others"), "{}", sums[0].detail);
         assert_eq!(sums[0].detail.matches("Method/").count(), MAX_KINDS);
     }

@@ -1,6 +1,6 @@
-//! Room that many share: so much in all, of which nobody has more than a share, and a part may be kept for some.
+//! A room limits how much many holders may take together, how much each of them may take, and can keep a reserve for some.
 //!
-//! Nobody waits for room here. A call that finds none is told at once when to come again, which costs less than keeping it, and tells its
+//! Nobody waits for room. A call that finds none is refused at once and told when to retry: that costs less than keeping it, and tells its
 //! client more than silence.
 
 use std::{
@@ -24,20 +24,20 @@ pub(crate) struct Sizes {
     pub(crate) reserve: usize,
 }
 
-/// Who takes room.
+/// The holder that room is counted for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Holder {
     /// A caller that authenticated.
     Caller(SameCaller),
-    /// Whoever comes from there.
+    /// A peer that has not authenticated, by its address.
     Source(Source),
 }
 
-/// A caller, by its id.
+/// A caller that is compared by its id.
 #[derive(Clone, Debug)]
 pub(crate) struct SameCaller(Arc<Caller>);
 
-/// Room, and who has how much of it.
+/// The room, and how much each holder has taken.
 #[derive(Debug)]
 pub(crate) struct Room {
     sizes: Sizes,
@@ -51,7 +51,7 @@ struct Taken {
     by_holder: HashMap<Holder, usize>,
 }
 
-/// Room that was taken, given back on drop.
+/// Room that a holder has taken. Dropping it gives the room back.
 #[derive(Debug)]
 pub(crate) struct Place {
     room: Arc<Room>,
@@ -60,7 +60,7 @@ pub(crate) struct Place {
 }
 
 impl Sizes {
-    /// Shares alone: there is as much as all of them need.
+    /// Limits each holder and not all of them together.
     pub(crate) const fn shares_of(each: usize) -> Self {
         Self { all: usize::MAX, each, reserve: 0 }
     }
@@ -77,7 +77,7 @@ impl Room {
         Arc::new(Self { sizes, taken: Mutex::default() })
     }
 
-    /// Takes room of this size, or of the whole share if that is less; none if the share or the room does not have so much left.
+    /// Takes room of this size, or the whole share if that is smaller. Returns `None` if the share or the room has less than that left.
     pub(crate) fn take(self: &Arc<Self>, holder: Holder, size: usize, may_use_reserve: bool) -> Option<Place> {
         let Sizes { all, each, reserve } = self.sizes;
         let size = size.min(each);

@@ -1,8 +1,8 @@
-//! How callers change something: in transactions that first look whether their caller is still served.
+//! Callers change something in transactions that first check whether the caller is still served.
 //!
-//! A call is authenticated when it comes in, and may then wait: for its message, for room, for the database. So each change looks again,
-//! inside its transaction, and holds what it saw until it is committed: nothing that a revoked key asked for is committed after the
-//! revocation was answered. A use case can't forget it: only [`Acting`] makes the event without which there is no change.
+//! A call is authenticated when it arrives, and may then wait: for its message, for room, for the database. So each change checks its caller
+//! again inside its transaction, and holds the caller until it is committed: nothing that a revoked key asked for is committed after the
+//! revocation has returned. A use case can't forget the check, because only [`Acting`] creates the event that each change must store.
 
 use std::{
     ops::Deref,
@@ -20,14 +20,14 @@ use tokend_store::{CallerHold, Locked, Store, StoreError, Work, WriteTx};
 use super::{Act, Ended};
 use crate::refusal::Refusal;
 
-/// A transaction of a caller that is still served.
+/// A transaction whose caller was checked and is still served.
 pub(crate) struct Acting<'tx> {
     tx: &'tx WriteTx,
     act: &'tx Act,
     admins: Vec<Locked<Caller>>,
 }
 
-/// Whom a change takes something away from.
+/// The caller that a change takes something away from.
 #[derive(Clone, Debug)]
 enum Loser {
     /// No caller.
@@ -45,24 +45,24 @@ impl Deref for Acting<'_> {
 }
 
 impl Acting<'_> {
-    /// Who acts.
+    /// Returns the caller that makes the change.
     pub(crate) fn acting_caller(&self) -> &Caller {
         &self.act.caller
     }
 
-    /// Every ADMIN, locked, in a change that takes something away from a caller; none in any other.
+    /// Returns every ADMIN, locked, in a change that takes something away from a caller, and nothing in any other.
     pub(crate) fn admins(&self) -> &[Locked<Caller>] {
         &self.admins
     }
 
-    /// The event of a change that was made to `resource`, for its chain.
+    /// Creates the event of a change to `resource`, for its chain.
     pub(crate) fn event(&self, chain: Chain, kind: EventType, resource: String, row: RowAfter) -> Event {
         self.act.event(chain, kind, resource, row)
     }
 }
 
 impl Act {
-    /// As [`Store::write`], if the caller is still served.
+    /// Makes a change as [`Store::write`] does, if the caller is still served.
     pub(crate) async fn write<T, E, F>(self, store: &Store, work: F) -> Result<T, E>
     where
         F: for<'tx> FnOnce(&'tx Acting<'tx>) -> Work<'tx, T, E> + Send + 'static,
@@ -75,7 +75,7 @@ impl Act {
         outcome(store, &ended, written).await
     }
 
-    /// As [`Store::write_advancing`], if the caller is still served.
+    /// Makes a change as [`Store::write_advancing`] does, if the caller is still served.
     pub(crate) async fn write_advancing<T, E, F>(self, store: &Store, work: F) -> Result<(T, Revision), E>
     where
         F: for<'tx> FnOnce(&'tx Acting<'tx>) -> Work<'tx, T, E> + Send + 'static,
@@ -85,8 +85,8 @@ impl Act {
         self.advance(store, Loser::Nobody, work).await
     }
 
-    /// The same for a change that takes a key, or everything, away from the caller `from`. It waits for the changes which that caller has
-    /// under way, and of two such changes at once the second sees what the first has done.
+    /// Makes a change that takes a key away from the caller `from`, or deletes it, likewise. It waits for the changes that this caller has
+    /// under way, and of two such changes at once the second sees what the first one did.
     pub(crate) async fn take_away<T, E, F>(self, store: &Store, from: CallerId, work: F) -> Result<(T, Revision), E>
     where
         F: for<'tx> FnOnce(&'tx Acting<'tx>) -> Work<'tx, T, E> + Send + 'static,
@@ -96,7 +96,7 @@ impl Act {
         self.advance(store, Loser::Caller(from), work).await
     }
 
-    /// The next revision, for a caller that is still served: the news of a change that was made before.
+    /// Takes the next revision for a repeated call, which changes nothing, if the caller is still served.
     pub(crate) async fn advance_only(self, store: &Store) -> Result<Revision, Refusal> {
         Ok(self.write_advancing::<(), Refusal, _>(store, |_| Box::pin(async { Ok(()) })).await?.1)
     }
@@ -114,7 +114,7 @@ impl Act {
     }
 }
 
-/// The refusal of a caller that has ended is made after the transaction, which is rolled back: it may have to write.
+/// Returns what the transaction did. The refusal of a caller that has ended may have to write, so it comes after the rollback.
 async fn outcome<T, E: From<Refusal>>(store: &Store, ended: &OnceLock<Ended>, written: Result<T, E>) -> Result<T, E> {
     match ended.get() {
         Some(ended) => Err(ended.refusal(store).await.into()),
@@ -122,7 +122,7 @@ async fn outcome<T, E: From<Refusal>>(store: &Store, ended: &OnceLock<Ended>, wr
     }
 }
 
-/// Work on its way into its transaction.
+/// The check that comes before the work of a transaction.
 struct Checked {
     act: Act,
     loser: Loser,
@@ -146,8 +146,8 @@ impl Checked {
                 tx.hold_caller(&act.caller.id, CallerHold::Shared).await?;
                 Vec::new()
             }
-            // Not its own caller as well: two ADMINs that revoke each other would wait for each other. The lock on all ADMINs lets only one
-            // such change go on, and the next one reads what it did.
+            // It does not hold its own caller: two ADMINs that revoke each other would deadlock. The lock on all ADMINs lets only one such
+            // change proceed, and the next one reads what that did.
             Loser::Caller(id) => {
                 tx.hold_caller(id, CallerHold::Exclusive).await?;
                 tx.lock_admins().await?

@@ -1,4 +1,4 @@
-//! A caller that authenticated, and whether it is still served: a call may wait long after its caller was let in.
+//! A caller that authenticated is checked again later, because a call may wait long after that.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub(crate) enum Ended {
 }
 
 impl Authenticated {
-    /// What to look up, to see whether the caller is still served.
+    /// Returns what to look up in order to check whether the caller is still served.
     pub(crate) fn reference(&self) -> CallerRef {
         let key = match self.credential {
             CallerCredential::Key(key) => Some(key),
@@ -50,7 +50,7 @@ impl Authenticated {
         CallerRef { caller: self.caller.id.clone(), key }
     }
 
-    /// Decides whether the caller is still served, by what the database has of it.
+    /// Decides whether the caller is still served, from what the database has of it now.
     ///
     /// # Errors
     /// [`Ended`].
@@ -72,12 +72,12 @@ impl Authenticated {
 }
 
 impl Ended {
-    /// The refusal that authentication gives such a caller.
+    /// Returns the refusal that authentication gives such a caller.
     pub(crate) async fn refusal(self, store: &Store) -> Refusal {
         match self {
             Self::Credential => Refusal::InvalidCredential,
             Self::CertificateExpired => Refusal::CertificateExpired,
-            // A clock set back later must not revive what was told to be over.
+            // A clock that is set back later must not revive a key that was reported as expired.
             Self::KeyExpired(at) => match store.raise_time_floor(at).await {
                 Ok(()) => Refusal::InvalidCredential,
                 Err(error) => error.into(),

@@ -1,4 +1,4 @@
-//! How many calls may be served at once: of calls that are complete, and by callers that are known.
+//! The number of calls that are served at once is limited, in all and for each caller. Only complete calls of known callers count.
 //!
 //! | calls | in all | of one caller |
 //! |---|---|---|
@@ -45,7 +45,7 @@ pub(crate) struct Admission {
 impl Admission {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         let Limits { max_in_flight, max_revocations_in_flight, max_streams, max_health_watches, .. } = *limits;
-        // One is always somebody's share.
+        // Rounded up: a share is at least one.
         let without = |all: usize, part: usize| all - all / part;
         Arc::new(Self {
             ordinary: Room::new(Sizes { all: max_in_flight, each: without(max_in_flight, 4), reserve: 0 }),
@@ -63,7 +63,7 @@ impl Admission {
         })
     }
 
-    /// The room that a call takes; none if it takes none.
+    /// Takes the room for a call, if calls of its kind take any.
     fn admit(&self, request: &Request<Body>) -> Result<Option<Place>, Refusal> {
         let path = request.uri().path();
         let traffic = Traffic::of(path);

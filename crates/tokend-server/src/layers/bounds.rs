@@ -1,4 +1,4 @@
-//! What holds for a call before anything is known of it: its deadline, and its connection's share of calls.
+//! Calls get their deadline and count against their connection's limit before anything is known about them.
 //!
 //! | calls | of one connection | deadline |
 //! |---|---|---|
@@ -59,7 +59,7 @@ where
         Box::pin(async move {
             let answered = timeout(deadline, answer).await;
             drop(in_flight);
-            // What the call began to change goes on; whoever asked is told that nobody knows.
+            // The change that the call began goes on; its client is told that the outcome is unknown.
             answered.unwrap_or_else(|_elapsed| Ok(Status::from(Refusal::DeadlineExceeded).into_http()))
         })
     }

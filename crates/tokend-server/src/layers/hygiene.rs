@@ -1,7 +1,7 @@
-//! What is no gRPC call goes no further: it is authenticated by nobody, counts as no call and changes nothing.
+//! Requests that are not gRPC calls are answered here and change nothing.
 //!
-//! A browser can be made to send a POST with a client certificate, but not one of this content type without asking first (Fetch standard,
-//! "CORS-safelisted request-header"); and what a server takes for a call should be what its sender meant as one.
+//! Another site can make a browser send a POST with its user's client certificate, but none with gRPC's content type unless the server
+//! agrees first (Fetch standard, "CORS-safelisted request-header").
 
 use std::{
     convert::Infallible,
@@ -49,7 +49,7 @@ where
     }
 }
 
-/// The answer to what is no call that can be served; none if it is one.
+/// Returns the answer to a request that is not a call that can be served.
 fn no_call(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
     if method != Method::POST {
         let mut answer = http_answer(StatusCode::METHOD_NOT_ALLOWED);
@@ -67,7 +67,7 @@ fn no_call(method: &Method, headers: &HeaderMap) -> Option<Response<Body>> {
     Some(answer)
 }
 
-/// Whether it is the content type of gRPC with protocol buffers ("Content-Type" in gRPC over HTTP/2), under whatever parameters. Media
+/// Returns whether this is the content type of gRPC with protocol buffers ("Content-Type" in gRPC over HTTP/2), under whatever parameters. Media
 /// types are case-insensitive (RFC 9110, section 8.3.1).
 fn is_grpc(value: &HeaderValue) -> bool {
     let text = value.to_str().unwrap_or_default();

@@ -1,8 +1,8 @@
-//! A call goes on when its message is complete.
+//! A call is served once its whole message has arrived.
 //!
-//! A client can begin a call, and send its message late or never. Until then the call takes no room from others, and has no longer than
-//! `body_deadline`. What had to be waited for is authenticated once more: a key may have been revoked meanwhile. What was there at once,
-//! as nearly every message is, costs no timer and no second look.
+//! A client can begin a call and send its message late or never. Until it has arrived the call takes no room from others, and it must
+//! arrive within `body_deadline`. If the server had to wait for it, the caller is authenticated a second time, because its key may have
+//! been revoked meanwhile. A message that is there at once, as nearly every one is, costs no timer and no second authentication.
 
 use std::{
     convert::Infallible,
@@ -34,7 +34,7 @@ const PREFIX: usize = 5;
 
 /// Memory for calls that wait for their messages, and how much of it one caller may have; in KiB.
 const WAITING: Sizes = Sizes { all: 64 * 1024, each: 16 * 1024, reserve: 0 };
-/// How much of it a call takes that waits, whatever has come of its message.
+/// Memory that a waiting call takes besides its message, in KiB.
 const OF_A_CALL: usize = 4;
 
 /// Waits for the messages of calls.
@@ -45,19 +45,19 @@ pub(crate) struct Messages {
     deadline: Duration,
 }
 
-/// Lets calls through whose messages are there.
+/// Passes calls on once their messages are complete.
 #[derive(Clone, Debug)]
 pub(crate) struct Complete<S> {
     pub(crate) messages: Arc<Messages>,
     pub(crate) inner: S,
 }
 
-/// Why a message did not come.
+/// Why a message is not complete.
 enum Broken {
-    /// The service does not take it.
+    /// The server refuses the call.
     Refused(Refusal),
-    /// The client gave the call up, or sent what is no HTTP/2.
-    Given(Status),
+    /// The client gave the call up, or broke HTTP/2.
+    Lost(Status),
 }
 
 impl<S> Service<Request<Body>> for Complete<S>
@@ -78,7 +78,7 @@ where
             match messages.completed(request).await {
                 Ok(request) => inner.call(request).await,
                 Err(Broken::Refused(refusal)) => Ok(Status::from(refusal).into_http()),
-                Err(Broken::Given(status)) => Ok(status.into_http()),
+                Err(Broken::Lost(status)) => Ok(status.into_http()),
             }
         })
     }
@@ -89,7 +89,7 @@ impl Messages {
         Arc::new(Self { authenticator, waiting: Room::new(WAITING), deadline: limits.body_deadline })
     }
 
-    /// The request with its whole message, by a caller that is still let in.
+    /// Returns the request with its whole message, if its caller is still let in.
     async fn completed(&self, request: Request<Body>) -> Result<Request<Body>, Broken> {
         let Some(most) = message_limit(request.uri().path()) else { return Ok(request) };
         let (parts, body) = request.into_parts();
@@ -111,12 +111,12 @@ impl Messages {
     }
 }
 
-/// Who waits.
+/// Returns whose waiting call this is.
 fn holder(extensions: &Extensions) -> Holder {
     match (extensions.get::<Authenticated>(), extensions.get::<PeerAddress>()) {
         (Some(Authenticated { caller, .. }), _) => Holder::caller(caller),
         (None, Some(PeerAddress(address))) => Holder::Source(address.ip().into()),
-        // There is no request that came from nowhere; it would share its share with all others.
+        // Every request has an address.
         (None, None) => Holder::Source(std::net::IpAddr::from([0, 0, 0, 0]).into()),
     }
 }
@@ -129,21 +129,21 @@ struct Message {
     most: usize,
 }
 
-/// What has come of a message.
+/// The bytes of a message that have arrived.
 enum Read {
     Nothing,
-    /// As nearly every message comes.
+    /// In one piece, as nearly every message arrives.
     One(Bytes),
     Several(BytesMut),
 }
 
 impl Message {
-    /// Reads to the end. May be dropped and begun again. What comes in pieces takes `room`.
+    /// Reads to the end of the message. May be dropped and called again. A message that arrives in pieces takes `room`.
     async fn complete(&mut self, room: Option<(&Arc<Room>, &Holder)>) -> Result<(), Broken> {
         let mut place: Option<Place> = None;
         loop {
             let (read, length) = (self.read.bytes().len(), self.length());
-            // What comes behind the message belongs to no call.
+            // Nothing may follow the message.
             if length.is_some_and(|length| length > self.most) || read > PREFIX + self.most {
                 let length = length.filter(|length| *length > self.most).unwrap_or(read - PREFIX);
                 return Err(Broken::Refused(Refusal::MessageTooLarge { length, most: self.most }));
@@ -155,14 +155,14 @@ impl Message {
                 place = Some(room.take(holder.clone(), kib, false).ok_or(Broken::Refused(Refusal::Overloaded))?);
             }
             let Some(frame) = self.body.frame().await else { return Ok(()) };
-            // Trailers say nothing here.
-            if let Ok(data) = frame.map_err(Broken::Given)?.into_data() {
+            // Trailers are ignored.
+            if let Ok(data) = frame.map_err(Broken::Lost)?.into_data() {
                 self.read.push(data);
             }
         }
     }
 
-    /// The length that its prefix tells, once that has come.
+    /// Returns the length that the prefix announces, once the prefix has arrived.
     fn length(&self) -> Option<usize> {
         let (prefix, _) = self.read.bytes().split_first_chunk::<PREFIX>()?;
         let [_compressed, length @ ..] = prefix;

@@ -1,4 +1,4 @@
-//! What the database has now of a caller that authenticated before.
+//! A caller that authenticated before is looked up again.
 
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, IdenStatic, Iterable, JoinType, QueryResult,
@@ -32,7 +32,7 @@ pub struct CallerRef {
     pub key: Option<CredentialId>,
 }
 
-/// What the database has of such a caller, from one snapshot. Whether the caller is still served is for the server to decide.
+/// What the database has of such a caller now, from one snapshot. The server decides whether the caller is still served.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CallerNow {
     /// The caller; `None` if there is none of that id any more.
@@ -44,7 +44,7 @@ pub struct CallerNow {
 }
 
 impl Store {
-    /// What there is of a caller that authenticated before.
+    /// Looks up a caller that authenticated before.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -61,7 +61,7 @@ impl Store {
     }
 }
 
-/// Finds nothing but the caller: one row always.
+/// A query for the caller alone. It always finds one row.
 pub(crate) fn query(by: &CallerRef) -> SelectStatement {
     let mut query = Query::select();
     query.from(feed::Entity).and_where(Expr::col((feed::Entity, feed::Column::One)).eq(1));
@@ -87,7 +87,7 @@ fn add<E: EntityTrait>(query: &mut SelectStatement, prefix: &str, on: Expr) {
     }
 }
 
-/// Takes both out of a row of such a query.
+/// Reads both from a row that such a query found.
 pub(crate) fn read(judge: &Judge, found: &QueryResult, by: &CallerRef, now: Timestamp) -> Result<CallerNow, StoreError> {
     let caller = judge.read_joined(found, CALLER)?.map(Locked::into_inner);
     let key = if by.key.is_some() { judge.read_joined(found, KEY)?.map(Locked::into_inner) } else { None };

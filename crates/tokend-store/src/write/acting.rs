@@ -1,9 +1,9 @@
-//! Who makes a change: looked up once more inside its transaction, and held there.
+//! The caller that makes a change is looked up inside the change's transaction, and held until its end.
 //!
-//! PostgreSQL makes changes side by side. There a change holds its caller, together with the other changes of that caller, and whoever
-//! revokes a key of a caller, or deletes it, holds the caller alone: it waits for the changes that are under way, and those that come later
-//! see what it did. The hold is an advisory lock, not a lock on a row, because these queue fairly: a caller that makes change after change
-//! can't keep its revocation waiting. SQLite makes one change at a time, so that a plain read in the transaction is exact.
+//! PostgreSQL runs changes side by side. There a change holds its caller together with the caller's other changes, and the revocation of a
+//! caller's key, or the caller's deletion, holds it alone: it waits for the changes under way, and later changes see what it did. The hold is
+//! an advisory lock rather than a row lock, because advisory locks queue fairly: with row locks, a caller that makes change after change
+//! could keep its own revocation waiting. SQLite runs one change at a time, so that a plain read in the transaction is exact.
 
 use sea_orm::sea_query::{Expr, Func, Query};
 use tokend_core::name::CallerId;
@@ -17,9 +17,9 @@ use crate::{
 /// How a change holds a caller, until its transaction ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CallerHold {
-    /// Together with other changes: of the caller that makes the change.
+    /// Together with other changes: for the caller that makes the change.
     Shared,
-    /// Alone: of a caller that loses something it could do.
+    /// Alone: for a caller that loses a key, or is deleted.
     Exclusive,
 }
 
@@ -36,15 +36,15 @@ impl WriteTx {
             CallerHold::Shared => "pg_advisory_xact_lock_shared",
             CallerHold::Exclusive => "pg_advisory_xact_lock",
         };
-        // Two callers of one hash only wait for each other.
+        // If two callers have the same hash, they only wait for each other.
         let hash = Func::cust("hashtextextended").args([Expr::val(id.as_str()), Expr::val(0_i64)]);
         let mut query = Query::select();
         query.expr(Func::cust(lock).arg(hash));
-        // A statement of its own: what is read after it is what was committed before the lock was had.
+        // A statement of its own: a later one sees everything that was committed before the lock was granted.
         self.count_changed(&query).await.map(|_| ())
     }
 
-    /// What there is of a caller that authenticated before. Hold it first.
+    /// Looks up a caller that authenticated before. Hold it first.
     ///
     /// # Errors
     /// [`StoreError`].
