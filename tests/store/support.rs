@@ -107,7 +107,9 @@ impl Fixture {
         };
         let roots = new_roots();
         let ring = Arc::new(roots.ring(&roots.known_at_first()).expect("its own keys"));
-        Some(Self { settings: Settings::new(url), roots, ring, ahead_micros: Arc::default(), place })
+        // How long a busy machine takes to connect is not what these tests are about.
+        let settings = Settings { pool_wait: Duration::from_secs(5), ..Settings::new(url) };
+        Some(Self { settings, roots, ring, ahead_micros: Arc::default(), place })
     }
 
     pub(crate) fn is_sqlite(&self) -> bool {
