@@ -19,6 +19,8 @@ use crate::{error::StoreError, store::Shared};
 
 /// How long the log may grow, in bytes, before lists have it written back. SQLite itself tries from 4 MiB on.
 const LONG: u64 = 8 << 20;
+/// How much the log grows before the next try, if one has failed.
+const RETRY: u64 = 1 << 20;
 /// How long to wait for reads of other connections, in milliseconds. Nobody can write meanwhile.
 const WAIT_MS: u32 = 50;
 
@@ -39,7 +41,7 @@ impl WriteAheadLog {
     }
 
     /// Waits until a list may read, as long as it holds what is returned. Before that, has the log written back if it is too long.
-    /// Failing that, another list tries again when the log has grown by as much again.
+    /// Failing that, another list tries again when the log has grown by [`RETRY`].
     pub(crate) async fn read(&self, shared: &Shared) -> RwLockReadGuard<'_, ()> {
         if self.is_long() {
             let _alone = self.reading.write().await;
@@ -48,7 +50,8 @@ impl WriteAheadLog {
                 if let Err(error) = self.write_back(shared).await {
                     tracing::warn!(%error, "the write-ahead log could not be written back");
                 }
-                self.long.store(self.length() + LONG, Ordering::Relaxed);
+                let length = self.length();
+                self.long.store(if length < LONG { LONG } else { length + RETRY }, Ordering::Relaxed);
             }
         }
         self.reading.read().await
@@ -64,18 +67,20 @@ impl WriteAheadLog {
 
     async fn write_back(&self, shared: &Shared) -> Result<(), StoreError> {
         let pool = shared.connection.get_sqlite_connection_pool();
-        let mut connection = pool.acquire().await.map_err(StoreError::unavailable)?;
+        let unavailable = |error: sqlx::Error| StoreError::unavailable(error);
+        let mut connection = pool.acquire().await.map_err(unavailable)?;
         let _turn = shared.turn().await?;
-        let patience = |ms| AssertSqlSafe(format!("PRAGMA busy_timeout = {ms}"));
-        let done = async {
-            sqlx::query(patience(u128::from(WAIT_MS))).execute(&mut *connection).await?;
-            let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await?;
-            sqlx::query(patience(self.busy_timeout.as_millis())).execute(&mut *connection).await?;
-            row.try_get::<i64, _>(0)
-        };
-        if done.await.map_err(StoreError::unavailable)? != 0 {
-            tracing::debug!("another program reads the database: the write-ahead log is still needed");
+        // Without waiting for anybody. What can't be written back is behind what another connection still reads.
+        let row = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").fetch_one(&mut *connection).await.map_err(unavailable)?;
+        let (frames, written): (i64, i64) = (row.try_get(1).map_err(unavailable)?, row.try_get(2).map_err(unavailable)?);
+        if written < frames {
+            return Ok(());
         }
+        let patience = |ms| AssertSqlSafe(format!("PRAGMA busy_timeout = {ms}"));
+        sqlx::query(patience(u128::from(WAIT_MS))).execute(&mut *connection).await.map_err(unavailable)?;
+        let shortened = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&mut *connection).await;
+        sqlx::query(patience(self.busy_timeout.as_millis())).execute(&mut *connection).await.map_err(unavailable)?;
+        shortened.map_err(unavailable)?;
         Ok(())
     }
 }
