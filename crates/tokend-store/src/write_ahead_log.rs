@@ -20,6 +20,8 @@ use crate::{error::StoreError, store::Shared};
 
 /// How long the log may grow, in bytes, before lists have it written back. SQLite itself tries from 4 MiB on.
 const LONG: u64 = 8 << 20;
+/// How much the log grows before the next try, if one has failed.
+const RETRY: u64 = 1 << 20;
 /// How long to wait for reads of other connections. Nobody can write meanwhile.
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -40,7 +42,7 @@ impl WriteAheadLog {
     }
 
     /// Waits until a list may read, as long as it holds what is returned. Before that, has the log written back if it is too long.
-    /// Failing that, another list tries again when the log has grown by as much again.
+    /// Failing that, another list tries again when the log has grown by [`RETRY`].
     pub(crate) async fn read(&self, shared: &Shared) -> RwLockReadGuard<'_, ()> {
         if self.is_long() {
             let _alone = self.reading.write().await;
@@ -49,7 +51,8 @@ impl WriteAheadLog {
                 if let Err(error) = self.write_back(shared).await {
                     tracing::warn!(%error, "the write-ahead log could not be written back");
                 }
-                self.long.store(self.length() + LONG, Ordering::Relaxed);
+                let length = self.length();
+                self.long.store(if length < LONG { LONG } else { length + RETRY }, Ordering::Relaxed);
             }
         }
         self.reading.read().await
@@ -65,17 +68,21 @@ impl WriteAheadLog {
 
     async fn write_back(&self, shared: &Shared) -> Result<(), StoreError> {
         let _turn = shared.turn(shared.settings().write_wait).await?;
+        let checkpoint = |mode| Statement::from_string(DbBackend::Sqlite, format!("PRAGMA wal_checkpoint({mode})"));
         let wait_at_most = |ms: u128| AssertSqlSafe(format!("PRAGMA busy_timeout = {ms}"));
-        let checkpoint = Statement::from_string(DbBackend::Sqlite, "PRAGMA wal_checkpoint(TRUNCATE)");
         let done = shared.connection.once(async |connection| {
+            // Without waiting for anybody. What can't be written back is behind what another connection still reads.
+            let Some(row) = connection.query_one(checkpoint("PASSIVE")).await? else { return Ok(()) };
+            let (frames, written): (i64, i64) = (row.try_get_by_index(1)?, row.try_get_by_index(2)?);
+            if written < frames {
+                return Ok(());
+            }
+            // A connection on which one of these fails is closed.
             connection.run(wait_at_most(WAIT.as_millis())).await?;
-            let row = connection.query_one(checkpoint).await?;
+            connection.query_one(checkpoint("TRUNCATE")).await?;
             connection.run(wait_at_most(self.busy_timeout.as_millis())).await?;
-            row.map(|row| row.try_get_by_index::<i64>(0)).transpose()
+            Ok(())
         });
-        if done.await? != Some(0) {
-            tracing::debug!("another program reads the database: the write-ahead log is still needed");
-        }
-        Ok(())
+        Ok(done.await?)
     }
 }
