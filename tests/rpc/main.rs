@@ -46,6 +46,7 @@ mod revoke_leaked_tokens;
 mod revoke_token;
 mod roles;
 mod rotate_token;
+mod rotation_chains;
 mod secrets_stay_secret;
 mod suspend_workspace;
 mod tampered_rows;

@@ -1,4 +1,4 @@
-//! How many tokens work and have no successor: what the cap on them is held against.
+//! How many tokens work, one of each chain of rotations: what the cap on them is held against.
 
 use std::num::NonZeroU32;
 
@@ -14,7 +14,7 @@ use tokend_store::{Insert, Store, StoreError};
 
 use crate::support::{Fixture, insert_token, insert_workspace, on_both, workspace, workspace_id};
 
-on_both!(what_the_core_calls_active_is_counted_if_it_has_no_successor);
+on_both!(what_the_core_calls_active_is_counted_once_a_chain);
 
 const ALL: NonZeroU32 = NonZeroU32::MAX;
 
@@ -26,7 +26,7 @@ async fn count(store: &Store, circumstances: &Circumstances, now: Timestamp, mos
 }
 
 /// Every combination of what decides, in a workspace where a deadline has ended what was made up to some time.
-async fn what_the_core_calls_active_is_counted_if_it_has_no_successor(fixture: Fixture) {
+async fn what_the_core_calls_active_is_counted_once_a_chain(fixture: Fixture) {
     let store = fixture.initialized().await;
     let now = store.now().await.expect("time");
     let at = |micros: i64| now.saturating_add_micros(micros);
@@ -40,31 +40,45 @@ async fn what_the_core_calls_active_is_counted_if_it_has_no_successor(fixture: F
     for own_expiry in [Expiry::Never, Expiry::At(at(-60)), Expiry::At(now), Expiry::At(at(1))] {
         for create_time in [at(-101), at(-100), at(-99)] {
             for revocation in [None, Some(revoked.clone())] {
-                for rotated_to in [None, Some(CredentialId::from_bytes([7; CredentialId::BYTES]))] {
+                for of_predecessor in [None, Some(Expiry::Never), Some(Expiry::At(at(-60)))] {
                     for workspace in ["acme", "globex"].map(workspace_id) {
-                        let token = Token {
+                        let head = Token {
                             own_expiry,
                             requested_expiry: Expiry::Never,
                             revocation: revocation.clone(),
-                            rotated_to,
+                            rotated_to: None,
                             ..fixture.token(&workspace, create_time)
                         };
-                        assert_eq!(insert_token(&store, &token).await, Insert::Done);
-                        tokens.push(token);
+                        let predecessor = of_predecessor.map(|own_expiry| Token {
+                            own_expiry,
+                            requested_expiry: Expiry::Never,
+                            rotated_to: Some(head.name.id),
+                            ..fixture.token(&workspace, at(-99))
+                        });
+                        for token in [head].into_iter().chain(predecessor) {
+                            assert_eq!(insert_token(&store, &token).await, Insert::Done);
+                            tokens.push(token);
+                        }
                     }
                 }
             }
         }
     }
     let circumstances = acme.circumstances(None).expect("it has no organization");
-    let working = |now| {
-        let of_acme = tokens.iter().filter(|token| token.name.workspace == acme.id && token.rotated_to.is_none());
-        of_acme.filter(|token| token.state(&circumstances, now) == TokenState::Active).count() as u64
-    };
-    for (moment, expected) in [(at(-70), 12), (at(-60), 9), (at(-51), 9), (at(-50), 3), (at(-1), 3), (now, 2), (at(1), 1)] {
-        assert_eq!(working(moment), expected, "as the core has it, {}", moment);
-        assert_eq!(count(&store, &circumstances, moment, ALL).await, expected, "{}", moment);
-        for most in [1, 2, 9] {
+    let is_active = |token: &Token, now| token.state(&circumstances, now) == TokenState::Active;
+    let active = |id: CredentialId, now| tokens.iter().any(|token| token.name.id == id && is_active(token, now));
+    let of_acme: Vec<_> = tokens.iter().filter(|token| token.name.workspace == acme.id).collect();
+    for (moment, heads, predecessors) in
+        [(at(-70), 36, 24), (at(-60), 27, 15), (at(-51), 27, 15), (at(-50), 9, 21), (at(-1), 9, 21), (now, 6, 22), (at(1), 3, 23)]
+    {
+        let counted = |is_head: bool| {
+            let counted = of_acme.iter().filter(|token| token.rotated_to.is_none() == is_head && is_active(token, moment));
+            counted.filter(|token| !token.rotated_to.is_some_and(|to| active(to, moment))).count() as u64
+        };
+        assert_eq!((counted(true), counted(false)), (heads, predecessors), "as the core has it, {moment}");
+        let expected = heads + predecessors;
+        assert_eq!(count(&store, &circumstances, moment, ALL).await, expected, "{moment}");
+        for most in [1, 2, 9, 40] {
             let most = NonZeroU32::new(most).expect("not zero");
             assert_eq!(count(&store, &circumstances, moment, most).await, expected.min(most.get().into()), "to {most}, {moment}");
         }

@@ -6,3 +6,6 @@ ALTER TABLE feed ADD COLUMN mac BYTEA;
 ALTER TABLE audit_chains ADD COLUMN is_feed_sealed SMALLINT NOT NULL DEFAULT 0 CHECK (is_feed_sealed IN (0, 1));
 
 UPDATE feed SET last_ending = (SELECT coalesce(max(position), 0) FROM endings);
+
+-- An export goes by positions alone.
+DROP INDEX endings_by_epoch;
