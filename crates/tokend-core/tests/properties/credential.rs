@@ -102,7 +102,7 @@ proptest! {
     fn the_published_patterns_fit(prefix in prefixes(), kid in prop::sample::select(DIGITS.as_bytes()), random: [u8; 12], secret: [u8; 24]) {
         let [of_default, of_any] = published_patterns();
         for (prefix, is_default) in [("tkd", true), (prefix.as_str(), prefix.as_str() == "tkd")] {
-            let ring = ring_of(prefix, &[(&char::from(*kid).to_string(), ROOT)]);
+            let ring = ring_of(prefix, &[(&char::from(kid).to_string(), ROOT)]);
             for kind in [Kind::WorkspaceToken, Kind::CallerKey] {
                 let minted = ring.mint(kind, &mut Script(&[&random[..], &secret].concat())).expect("36 bytes are enough");
                 let text = minted.secret.expose();
