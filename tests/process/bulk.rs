@@ -117,11 +117,14 @@ mod anywhere {
         assert!(none.stderr.ends_with("error: no token or caller key of this installation was found\n"), "{none:#?}");
     }
 
+    /// Writes a text in some encoding.
+    type Encode<'a> = &'a dyn Fn(&str) -> Vec<u8>;
+
     async fn tokens_are_found_in_text_of_any_encoding(installation: Installation) {
         let server = installation.start().await;
         let acme = server.workspace("acme").await;
         let utf_16 = |text: &str, bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
-        let encodings: [&dyn Fn(&str) -> Vec<u8>; 6] = [
+        let encodings: [Encode<'_>; 6] = [
             &|text| text.as_bytes().to_vec(),
             &|text| [b"\xef\xbb\xbf", text.as_bytes()].concat(),
             &|text| [b"\xff\xfe", &*utf_16(text, u16::to_le_bytes)].concat(),
