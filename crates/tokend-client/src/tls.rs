@@ -186,6 +186,11 @@ fn sentence(error: &rustls::Error) -> String {
 }
 
 fn bottom(cause: &(dyn Error + 'static)) -> String {
+    // A server with TLS answers a client in clear by a TLS alert, whose first bytes are the length of an enormous HTTP/2 frame.
+    if cause.downcast_ref::<h2::Error>().and_then(h2::Error::reason) == Some(h2::Reason::FRAME_SIZE_ERROR) {
+        return "what answers there does not speak HTTP/2 in clear; write its address as https://HOST:PORT if it serves TLS"
+            .to_owned();
+    }
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
         Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => CLOSED.to_owned(),
         _ => cause.to_string(),
