@@ -35,7 +35,7 @@ async fn revocations_are_answered_by_a_service_that_is_full(installation: Instal
 
 /// There is room for all of it, and far less database: calls are refused because they find no connection.
 async fn revocations_are_answered_though_the_database_is_crowded(installation: Installation) {
-    revoke_under_a_flood(&installation, "database_connections = 2\npool_wait_ms = 20").await;
+    revoke_under_a_flood(&installation, "database_connections = 2\npool_wait_ms = 1").await;
 }
 
 async fn revoke_under_a_flood(installation: &Installation, limits: &str) {

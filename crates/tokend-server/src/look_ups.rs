@@ -14,8 +14,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Most credentials to keep turns for before unused ones are removed. Only credentials that this installation issued are looked up.
 const REMEMBERED: usize = 1_024;
 
-/// Most look-ups of one credential that wait or are under way. Further ones are refused at once.
-const LONGEST_LINE: usize = 256;
+/// Most look-ups of one credential that wait or are under way, as many as calls may be under way by default. Further ones are refused at
+/// once.
+const LONGEST_LINE: usize = 1_024;
 
 /// The credential that is looked up.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

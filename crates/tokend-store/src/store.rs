@@ -10,7 +10,7 @@ use std::{
 };
 
 use sea_orm::{
-    ConnectionTrait, DbBackend, QueryResult,
+    ConnectionTrait, DbBackend, QueryResult, Statement,
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
 use tokend_core::{
@@ -99,7 +99,9 @@ impl Store {
     /// # Errors
     /// [`OpenError`], one sentence for the operator.
     pub async fn open_alone(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_for(settings, roots, clock, Purpose::Serve).await
+        let store = Self::open_for(settings, roots, clock, Purpose::Serve).await?;
+        store.reserved().warn_if_unencrypted().await?;
+        Ok(store)
     }
 
     async fn open_for(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
@@ -169,9 +171,29 @@ impl Store {
         }
     }
 
+    /// Logs a warning if what goes to and from the database can be read on the way.
+    async fn warn_if_unencrypted(&self) -> Result<(), StoreError> {
+        self.run(|shared| async move {
+            if shared.connection.uses_tcp() && !shared.is_encrypted().await? {
+                let database = shared.database.as_str();
+                tracing::warn!(database, "the connection to PostgreSQL is not encrypted; add sslmode=verify-full to the database URL");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Refuses a database in which something revoked may work again, such as one whose restore was not finished.
+    ///
+    /// # Errors
+    /// [`OpenError::Untrusted`], or the database failed.
+    pub async fn check_feed(&self) -> Result<(), OpenError> {
+        self.run(|shared| async move { crate::feed::check(&shared).await }).await
+    }
+
     async fn check(&self) -> Result<(), OpenError> {
         self.check_installation().await?;
-        self.run(|shared| async move { crate::feed::check(&shared).await }).await
+        self.check_feed().await
     }
 
     async fn check_installation(&self) -> Result<(), OpenError> {
@@ -246,10 +268,19 @@ impl Store {
     /// Closes the store for all its clones: waits for the work under way, closes the connections, and ends the store's runtime.
     /// Dropping the last clone does the same without waiting for it.
     pub async fn close(self) {
+        let Inner { ordinary, reserved, lists } = &*self.inner;
+        if self.shared().is_sqlite() {
+            // One after the other: only a connection that is closed while no other is open empties the write-ahead log.
+            for lane in [lists, reserved, ordinary] {
+                lane.end();
+                lane.ended().await;
+            }
+            return;
+        }
         self.inner.end();
-        self.inner.ordinary.ended().await;
-        self.inner.reserved.ended().await;
-        self.inner.lists.ended().await;
+        for lane in [lists, reserved, ordinary] {
+            lane.ended().await;
+        }
     }
 
     /// Database time: PostgreSQL's clock; on SQLite the machine's, but never below the last time stored.
@@ -363,6 +394,13 @@ impl Shared {
 
     pub(crate) const fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// PostgreSQL: whether connections are encrypted.
+    async fn is_encrypted(&self) -> Result<bool, StoreError> {
+        let query = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid() AND ssl) AS is_encrypted";
+        let found = self.connection.query_one_raw(Statement::from_string(DbBackend::Postgres, query)).await?;
+        Ok(found.map(|row| row.try_get("", "is_encrypted")).transpose()?.unwrap_or(false))
     }
 
     /// Waits for the turn to write.

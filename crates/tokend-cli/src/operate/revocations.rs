@@ -114,7 +114,10 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
 async fn open(config: ConfigArgs, storage: StorageArgs, clock: Clock) -> Result<Store, Failure> {
     let Storage { keyring, store, .. } = patient(storage.resolve_for_command(&mut config.read()?)?);
     // Nothing is changed, so that a standby will do.
-    Ok(Store::open_to_read(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?)
+    let store = Store::open_to_read(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?;
+    // What a database exports that was restored half-way would pass for everything that was ever revoked.
+    store.check_feed().await?;
+    Ok(store)
 }
 
 fn patient(mut storage: Storage) -> Storage {

@@ -145,6 +145,14 @@ impl Target {
         }
     }
 
+    /// Whether connections go over TCP.
+    pub(crate) fn uses_tcp(&self) -> bool {
+        match &self.place {
+            Place::Sqlite(_) => false,
+            Place::Postgres(server) => server.uses_tcp(),
+        }
+    }
+
     /// SQLite: the write-ahead log beside the file.
     pub(crate) fn log(&self) -> Option<WriteAheadLog> {
         match &self.place {

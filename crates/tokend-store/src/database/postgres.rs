@@ -173,21 +173,17 @@ impl Server {
     /// Finds out whether the server is recent enough, does not forget what it has acknowledged, and can hold every text.
     async fn check(&self, connection: &mut PgConnection, allow_unsafe: bool) -> Result<(), OpenError> {
         check_server(connection, allow_unsafe).await?;
-        let query = "SELECT current_setting('server_encoding') AS encoding, \
-                     coalesce((SELECT ssl FROM pg_catalog.pg_stat_ssl WHERE pid = pg_backend_pid()), false) AS is_encrypted";
-        let found = sqlx::query(query).fetch_one(connection).await.map_err(fault)?;
-        let encoding: String = found.try_get("encoding").map_err(fault)?;
+        let query = "SELECT current_setting('server_encoding')";
+        let encoding: String = sqlx::query_scalar(query).fetch_one(connection).await.map_err(fault)?;
         if encoding != "UTF8" {
             return Err(OpenError::WrongEncoding { database: self.name(), found: encoding });
         }
-        let is_tcp = self.servers.iter().any(|server| server.get_socket().is_none() && !server.get_host().starts_with('/'));
-        if is_tcp && !found.try_get::<bool, _>("is_encrypted").map_err(fault)? {
-            tracing::warn!(
-                database = self.name(),
-                "the connection to PostgreSQL is not encrypted; add sslmode=verify-full to the database URL"
-            );
-        }
         Ok(())
+    }
+
+    /// Whether connections go over TCP, and can be read on the way unless they are encrypted.
+    pub(super) fn uses_tcp(&self) -> bool {
+        self.servers.iter().any(|server| server.get_socket().is_none() && !server.get_host().starts_with('/'))
     }
 
     /// Finds out whether the user may create tables, and names the grant if not.

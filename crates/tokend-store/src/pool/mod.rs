@@ -136,6 +136,11 @@ impl Pool {
         driver_error(sqlx::Error::Configuration(NotPrimary::NoWrites.into()))
     }
 
+    /// Whether connections go over TCP.
+    pub(crate) fn uses_tcp(&self) -> bool {
+        self.inner.target.uses_tcp()
+    }
+
     /// Whether the database has to accept writes.
     pub(crate) fn is_for_writing(&self) -> bool {
         self.inner.target.is_for_writing()
