@@ -194,6 +194,8 @@ impl Server {
         if courier.is_none() {
             webhook::tell_of_leftovers(&store).await;
         }
+        // Last, so that a start that fails says nothing but why.
+        store.reserved().warn_if_unencrypted().await.map_err(OpenError::from)?;
         Ok(Self {
             authenticator: Arc::new(Authenticator::new(
                 store.clone(),

@@ -99,9 +99,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`], one sentence for the operator.
     pub async fn open_alone(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        let store = Self::open_for(settings, roots, clock, Purpose::Serve).await?;
-        store.reserved().warn_if_unencrypted().await?;
-        Ok(store)
+        Self::open_for(settings, roots, clock, Purpose::Serve).await
     }
 
     async fn open_for(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
@@ -172,11 +170,17 @@ impl Store {
     }
 
     /// Logs a warning if what goes to and from the database can be read on the way.
-    async fn warn_if_unencrypted(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn warn_if_unencrypted(&self) -> Result<(), StoreError> {
         self.run(|shared| async move {
             if shared.connection.uses_tcp() && !shared.is_encrypted().await? {
                 let database = shared.database.as_str();
-                tracing::warn!(database, "the connection to PostgreSQL is not encrypted; add sslmode=verify-full to the database URL");
+                tracing::warn!(
+                    database,
+                    "the connection to PostgreSQL is not encrypted; add sslmode=verify-full to the database URL"
+                );
             }
             Ok(())
         })

@@ -8,7 +8,7 @@
 //!      checksum              we minted this string                 this row, and the holder knows its secret
 //! ```
 //!
-//! A [search] finds credentials inside other text, and keeps secrets out of it.
+//! The module `search` finds credentials inside other text, and keeps secrets out of it.
 //!
 //! Only a [`Recognized`] token can be asked for a [verdict](crate::verdict).
 
