@@ -1,7 +1,8 @@
-//! The store itself: opening, closing, the hop onto its runtime, and database time.
+//! The store itself: its lanes, closing, the hop onto its runtimes, and database time.
+
+mod opening;
 
 use std::{
-    panic::resume_unwind,
     sync::{
         Arc,
         atomic::{AtomicI64, Ordering},
@@ -13,21 +14,14 @@ use sea_orm::{
     ConnectionTrait, DbBackend, QueryResult, Statement,
     sea_query::{Expr, ExprTrait, Query, SelectStatement},
 };
-use tokend_core::{
-    clock::Clock,
-    keyring::{KeyRing, RootKeys},
-    time::Timestamp,
-};
-use tokio::sync::{RwLockReadGuard, Semaphore};
+use tokend_core::{clock::Clock, keyring::KeyRing, time::Timestamp};
+use tokio::sync::RwLockReadGuard;
 
 use crate::{
-    database::{self, Purpose},
     entity::feed,
     error::StoreError,
-    home::Home,
     keys::Keys,
-    lane::{self, Closed, Lane, Turn, Turns},
-    open_error::OpenError,
+    lane::{Lane, Turn, Turns},
     pool::Pool,
     row::{Judge, RefusedRows},
     settings::{KeysLock, Settings},
@@ -84,177 +78,6 @@ pub(crate) struct Shared {
 }
 
 impl Store {
-    /// Opens an initialized database, after bringing its schema up to date (unless [`Settings::migrate`] is off). `roots` must have
-    /// every key that the database knows, that has ever signed, and that is not retired.
-    ///
-    /// # Errors
-    /// [`OpenError`], one sentence for the operator.
-    pub async fn open(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_for(settings, roots, clock, Purpose::Change).await
-    }
-
-    /// Opens an initialized database as [`open`](Self::open) does, and keeps a SQLite file from every other process that opens it in this
-    /// way, until the store is closed: to serve from it, or to change what servers must not see half-done.
-    ///
-    /// # Errors
-    /// [`OpenError`], one sentence for the operator.
-    pub async fn open_alone(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        Self::open_for(settings, roots, clock, Purpose::Serve).await
-    }
-
-    async fn open_for(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
-        let store = Self::connect(settings, roots, clock, purpose).await?;
-        // By the lane that waits for a connection: a start may take its time.
-        match store.reserved().check().await {
-            Ok(()) => Ok(store),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Opens an initialized database as [`open`](Self::open) does, but with whatever roots: what is wrong with them is told by
-    /// [`wrong_keys`](Self::wrong_keys). To look at, not to serve from.
-    ///
-    /// # Errors
-    /// [`OpenError`], one sentence for the operator.
-    pub async fn inspect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        let store = Self::connect(settings, roots, clock, Purpose::Change).await?;
-        match store.reserved().run(crate::installation::check).await {
-            Ok(()) | Err(OpenError::WrongKeyRing { .. }) => Ok(store),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Opens a database that may be empty or missing, in order to [`initialize`](Self::initialize) it: makes the file (mode 0600)
-    /// and the schema, and asks neither for an installation nor whose key ring it is.
-    ///
-    /// # Errors
-    /// [`OpenError`], one sentence for the operator.
-    pub async fn create(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        Self::connect(settings, roots, clock, Purpose::Initialize).await
-    }
-
-    /// Opens an initialized database whose schema is up to date, in order to read it: nothing can be changed, the schema neither.
-    ///
-    /// # Errors
-    /// [`OpenError`], one sentence for the operator.
-    pub async fn open_to_read(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        let store = Self::connect(settings, roots, clock, Purpose::Read).await?;
-        match store.run(crate::installation::check).await {
-            Ok(()) => Ok(store),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Opens an initialized database as [`open_alone`](Self::open_alone) does, also one that no server may start on: to restore it.
-    ///
-    /// # Errors
-    /// [`OpenError`], one sentence for the operator.
-    pub async fn open_to_restore(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
-        let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
-        match store.reserved().check_installation().await {
-            Ok(()) => Ok(store),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
-    }
-
-    /// Logs a warning if what goes to and from the database can be read on the way.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn warn_if_unencrypted(&self) -> Result<(), StoreError> {
-        self.run(|shared| async move {
-            if shared.connection.uses_tcp() && !shared.is_encrypted().await? {
-                let database = shared.database.as_str();
-                tracing::warn!(
-                    database,
-                    "the connection to PostgreSQL is not encrypted; add sslmode=verify-full to the database URL"
-                );
-            }
-            Ok(())
-        })
-        .await
-    }
-
-    /// Refuses a database in which something revoked may work again, such as one whose restore was not finished.
-    ///
-    /// # Errors
-    /// [`OpenError::Untrusted`], or the database failed.
-    pub async fn check_feed(&self) -> Result<(), OpenError> {
-        self.run(|shared| async move { crate::feed::check(&shared).await }).await
-    }
-
-    async fn check(&self) -> Result<(), OpenError> {
-        self.check_installation().await?;
-        self.check_feed().await
-    }
-
-    async fn check_installation(&self) -> Result<(), OpenError> {
-        self.run(crate::installation::check).await?;
-        Ok(crate::installation::complete(self).await?)
-    }
-
-    async fn connect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
-        let home = Home::start("tokend-store").map_err(OpenError::NoThread)?;
-        let wanted = settings.clone();
-        let opened = home.spawn(async move { database::open(&wanted, purpose).await }).await;
-        let target = match opened {
-            Ok(opened) => Arc::new(opened?),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => return Err(StoreError::unavailable(Closed).into()),
-            },
-        };
-        let writer = target.is_sqlite().then(|| Arc::new(Semaphore::new(1)));
-        let keys = Keys::new(roots).map_err(|problem| OpenError::WrongKeyRing { database: target.name(), problem })?;
-        let shared = Shared {
-            connection: lane::connect(&home, &target, settings, &clock).await?,
-            keys: Arc::new(keys),
-            refused: Arc::default(),
-            database: target.name(),
-            settings: settings.clone(),
-            clock,
-            time_floor: Arc::default(),
-            turns: Turns::new(settings, writer.clone()),
-            log: None,
-        };
-        let reserved_home = Home::start("tokend-reserved").map_err(OpenError::NoThread)?;
-        // What must not stand in line is worth waiting for, too.
-        let wanted =
-            Settings { max_connections: settings.reserved_connections, pool_wait: settings.write_wait, ..settings.clone() };
-        let reserved = Shared {
-            connection: lane::connect(&reserved_home, &target, &wanted, &shared.clock).await?,
-            turns: Turns::new(&wanted, writer.clone()),
-            ..shared.clone()
-        };
-        let lists_home = Home::start("tokend-lists").map_err(OpenError::NoThread)?;
-        // Many lists share few connections and take turns, statement by statement.
-        let wanted = Settings { max_connections: settings.list_connections, pool_wait: settings.write_wait, ..settings.clone() };
-        let lists = Shared {
-            connection: lane::connect(&lists_home, &target, &wanted, &shared.clock).await?,
-            turns: Turns::new(&wanted, writer),
-            log: target.log().map(Arc::new),
-            ..shared.clone()
-        };
-        let inner = Inner {
-            ordinary: Lane::new(home, shared, settings.max_waiting),
-            reserved: Lane::new(reserved_home, reserved, settings.max_waiting),
-            lists: Lane::new(lists_home, lists, settings.max_lists),
-        };
-        Ok(Self { inner: Arc::new(inner), way: Way::Ordinary })
-    }
-
     /// The same store by its reserved lane: connections, a thread and room of their own, for what must not stand in line with all
     /// else. Not for what anybody may ask for at any rate.
     #[must_use]
