@@ -9,7 +9,7 @@ use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::{peer::Peer, serve};
+use crate::{PATIENT, peer::Peer, serve};
 
 on_sqlite!(
     a_connection_has_its_share_and_no_more,
@@ -22,9 +22,6 @@ const VERIFY: &str = "/tokend.v1.TokenVerify/Verify";
 const LIST: &str = "/tokend.v1.CallerAdmin/ListCallers";
 const REVOKE: &str = "/tokend.v1.TokenAdmin/RevokeToken";
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
-
-/// Long enough for calls without a message to stay under way.
-const PATIENT: &str = "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000\nwrite_wait_ms = 60000";
 
 fn assert_told_when_to_retry(status: &Status) {
     assert!(status.get_error_details().retry_info().is_some_and(|info| info.retry_delay.is_some()), "{status:?}");

@@ -17,6 +17,10 @@ use std::fs;
 
 use tokend_tests::{Installation, Server};
 
+/// Limits under which calls stay under way for as long as a test needs them.
+const PATIENT: &str = "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\n\
+                       body_deadline_ms = 60000\nwrite_wait_ms = 60000";
+
 /// A server under limits that a test can reach.
 async fn serve(installation: &Installation, limits: &str) -> Server {
     let admin_key = installation.init().await;

@@ -9,6 +9,7 @@ use tokio::{task::JoinSet, time::timeout};
 use tonic::{Code, Status};
 
 use crate::{
+    PATIENT,
     peer::{PATIENCE, Peer},
     serve,
 };
@@ -35,9 +36,6 @@ const CREATE: &str = "/tokend.v1.TokenAdmin/CreateToken";
 const LIST: &str = "/tokend.v1.CallerAdmin/ListCallers";
 const LIST_SCOPES: &str = "/tokend.v1.TokenAdmin/ListScopes";
 const WATCH: &str = "/grpc.health.v1.Health/Watch";
-
-/// Long enough for whatever waits here.
-const PATIENT: &str = "verify_deadline_ms = 60000\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\nbody_deadline_ms = 60000\nwrite_wait_ms = 60000";
 
 async fn workspace_admin(server: &Server, id: &str) -> Issued<String> {
     let request = CreateCallerRequest {

@@ -170,9 +170,10 @@ impl Installation {
     /// and how patient, is not what most tests are about.
     fn patient_settings(&self) -> PathBuf {
         let file = self.directory().join("patient.toml");
-        let patience =
-            "verify_deadline_ms = 30000\nadmin_deadline_ms = 30000\nfailed_authentications = 1000000\npool_wait_ms = 2000";
-        fs::write(&file, format!("[limits]\n{patience}\n")).expect("it can be written");
+        let deadlines = "verify_deadline_ms = 30000\nadmin_deadline_ms = 30000\nbody_deadline_ms = 30000";
+        let database = "pool_wait_ms = 5000\nwrite_wait_ms = 10000\nlock_timeout_ms = 10000\nstatement_timeout_ms = 10000";
+        let patience = format!("[limits]\n{deadlines}\n{database}\nfailed_authentications = 1000000\n");
+        fs::write(&file, patience).expect("it can be written");
         file
     }
 }
