@@ -68,9 +68,13 @@ class ListAuditEvents(Test):
             self.list(self.new_workspace(), mine)
         with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
             self.list("-", mine)
-        for role in [callers.ROLE_VERIFIER, callers.ROLE_REVOKER]:
-            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
-                self.list(self.workspace, self.caller(role))
+        revoker = self.caller(callers.ROLE_REVOKER)
+        self.new_token()
+        self.assertEqual([event.type for event in self.list(self.workspace, revoker).events], ["token.created"])
+        with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+            self.list("-", revoker)
+        with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+            self.list(self.workspace, self.caller(callers.ROLE_VERIFIER))
 
 
 class WatchAuditEvents(Test):

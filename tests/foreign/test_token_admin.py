@@ -186,15 +186,15 @@ class GetToken(Test):
     def test_roles(self):
         made = self.new_token()
         request = tokens.GetTokenRequest(name=made.token.name)
-        for client in [self.caller(callers.ROLE_AUDITOR), self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])]:
+        others = [self.caller(callers.ROLE_AUDITOR), self.caller(callers.ROLE_REVOKER)]
+        for client in [*others, self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])]:
             told = client.tokens.GetToken(request).token
             self.assertEqual((told.name, told.unused_scopes), (made.token.name, made.token.scopes))
         stranger = self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.new_workspace()])
         with self.refused("NOT_FOUND", "TOKEN_NOT_FOUND"):
             stranger.tokens.GetToken(request)
-        for role in [callers.ROLE_VERIFIER, callers.ROLE_REVOKER]:
-            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
-                self.caller(role).tokens.GetToken(request)
+        with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+            self.caller(callers.ROLE_VERIFIER).tokens.GetToken(request)
 
 
 class ListTokens(Test):
@@ -283,13 +283,13 @@ class ListTokens(Test):
 
     def test_roles(self):
         self.new_token()
-        for client in [self.caller(callers.ROLE_AUDITOR), self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])]:
+        others = [self.caller(callers.ROLE_AUDITOR), self.caller(callers.ROLE_REVOKER)]
+        for client in [*others, self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])]:
             self.assertEqual(self.page(client=client).total_size, 1)
         with self.refused("NOT_FOUND", "WORKSPACE_NOT_FOUND"):
             self.page(client=self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.new_workspace()]))
-        for role in [callers.ROLE_VERIFIER, callers.ROLE_REVOKER]:
-            with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
-                self.page(client=self.caller(role))
+        with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
+            self.page(client=self.caller(callers.ROLE_VERIFIER))
 
 
 class RotateToken(Test):

@@ -138,7 +138,7 @@ class Wire(Test):
     def test_compression_is_refused_in_words(self):
         question = self.question(self.new_token().secret + "x" * 2_000)
         for compression in [grpc.Compression.Gzip, grpc.Compression.Deflate]:
-            with self.subTest(compression), self.refused("UNIMPLEMENTED", "UNKNOWN_METHOD") as told:
+            with self.subTest(compression), self.refused("UNIMPLEMENTED", "ENCODING_NOT_SERVED") as told:
                 self.admin.verify.Verify(question, compression=compression)
             self.assertRegex(told[0].message, "gzip|deflate")
         self.admin.verify.Verify(question, compression=grpc.Compression.NoCompression)
