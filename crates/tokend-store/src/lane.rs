@@ -112,7 +112,8 @@ impl Lane {
     }
 }
 
-fn result_of<T, E: From<StoreError>>(done: Result<Result<T, E>, JoinError>) -> Result<T, E> {
+/// Returns the result of work that ran on a lane's runtime. Resumes a panic of the work.
+pub(crate) fn result_of<T, E: From<StoreError>>(done: Result<Result<T, E>, JoinError>) -> Result<T, E> {
     match done {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {

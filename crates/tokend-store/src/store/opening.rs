@@ -1,6 +1,6 @@
 //! Opening a store: each way of opening it says what the database is for and what is checked before.
 
-use std::{panic::resume_unwind, sync::Arc};
+use std::sync::Arc;
 
 use tokend_core::{clock::Clock, keyring::RootKeys};
 use tokio::sync::Semaphore;
@@ -11,7 +11,7 @@ use crate::{
     error::StoreError,
     home::Home,
     keys::Keys,
-    lane::{self, Closed, Lane, Turns},
+    lane::{self, Lane, Turns},
     open_error::OpenError,
     settings::Settings,
 };
@@ -38,13 +38,8 @@ impl Store {
     async fn open_for(settings: &Settings, roots: Arc<RootKeys>, clock: Clock, purpose: Purpose) -> Result<Self, OpenError> {
         let store = Self::connect(settings, roots, clock, purpose).await?;
         // By the lane that waits for a connection: a start may take its time.
-        match store.reserved().check().await {
-            Ok(()) => Ok(store),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
+        let checked = store.reserved().check().await;
+        store.unless_refused(checked).await
     }
 
     /// Opens an initialized database as [`open`](Self::open) does, but with whatever roots: what is wrong with them is told by
@@ -54,13 +49,11 @@ impl Store {
     /// [`OpenError`], one sentence for the operator.
     pub async fn inspect(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
         let store = Self::connect(settings, roots, clock, Purpose::Change).await?;
-        match store.reserved().run(crate::installation::check).await {
-            Ok(()) | Err(OpenError::WrongKeyRing { .. }) => Ok(store),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
+        let checked = match store.reserved().run(crate::installation::check).await {
+            Err(OpenError::WrongKeyRing { .. }) => Ok(()),
+            checked => checked,
+        };
+        store.unless_refused(checked).await
     }
 
     /// Opens a database that may be empty or missing, in order to [`initialize`](Self::initialize) it: makes the file (mode 0600)
@@ -78,13 +71,8 @@ impl Store {
     /// [`OpenError`], one sentence for the operator.
     pub async fn open_to_read(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
         let store = Self::connect(settings, roots, clock, Purpose::Read).await?;
-        match store.run(crate::installation::check).await {
-            Ok(()) => Ok(store),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
+        let checked = store.run(crate::installation::check).await;
+        store.unless_refused(checked).await
     }
 
     /// Opens an initialized database as [`open_alone`](Self::open_alone) does, also one that no server may start on: to restore it.
@@ -93,13 +81,8 @@ impl Store {
     /// [`OpenError`], one sentence for the operator.
     pub async fn open_to_restore(settings: &Settings, roots: Arc<RootKeys>, clock: Clock) -> Result<Self, OpenError> {
         let store = Self::connect(settings, roots, clock, Purpose::Serve).await?;
-        match store.reserved().check_installation().await {
-            Ok(()) => Ok(store),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
+        let checked = store.reserved().check_installation().await;
+        store.unless_refused(checked).await
     }
 
     /// Logs a warning if what goes to and from the database can be read on the way.
@@ -128,6 +111,15 @@ impl Store {
         self.run(|shared| async move { crate::feed::check(&shared).await }).await
     }
 
+    /// Returns the store if it passed its checks, and closes it if not.
+    async fn unless_refused(self, checked: Result<(), OpenError>) -> Result<Self, OpenError> {
+        if let Err(error) = checked {
+            self.close().await;
+            return Err(error);
+        }
+        Ok(self)
+    }
+
     async fn check(&self) -> Result<(), OpenError> {
         self.check_installation().await?;
         self.check_feed().await
@@ -142,13 +134,7 @@ impl Store {
         let home = Home::start("tokend-store").map_err(OpenError::NoThread)?;
         let wanted = settings.clone();
         let opened = home.spawn(async move { database::open(&wanted, purpose).await }).await;
-        let target = match opened {
-            Ok(opened) => Arc::new(opened?),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                Err(_) => return Err(StoreError::unavailable(Closed).into()),
-            },
-        };
+        let target = Arc::new(lane::result_of(opened)?);
         let writer = target.is_sqlite().then(|| Arc::new(Semaphore::new(1)));
         let keys = Keys::new(roots).map_err(|problem| OpenError::WrongKeyRing { database: target.name(), problem })?;
         let shared = Shared {
