@@ -2,7 +2,15 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const FILES: [&str; 7] = ["audit_log", "caller_admin", "error_reason", "token", "token_admin", "token_verify", "workspace_admin"];
+const FILES: [&str; 7] = [
+    "audit_log",
+    "caller_admin",
+    "error_reason",
+    "token",
+    "token_admin",
+    "token_verify",
+    "workspace_admin",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../../proto");
@@ -19,7 +27,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .btree_map(".")
         .skip_debug(["tokend.v1.VerifyRequest", "tokend.v1.IdentifyTokenRequest"])
         .skip_debug(["tokend.v1.RevokeLeakedTokensRequest.Leak"])
-        .skip_debug(["tokend.v1.CreateTokenResponse", "tokend.v1.RotateTokenResponse", "tokend.v1.CreateCallerKeyResponse"])
+        .skip_debug([
+            "tokend.v1.CreateTokenResponse",
+            "tokend.v1.RotateTokenResponse",
+            "tokend.v1.CreateCallerKeyResponse",
+        ])
         .compile_fds(descriptors)?;
     Ok(())
 }

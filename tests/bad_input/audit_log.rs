@@ -1,4 +1,4 @@
-//! `ListAuditEvents` and `WatchAuditEvents`.
+//! `AuditLog`: `ListAuditEvents` and `WatchAuditEvents`.
 
 use bytes::Bytes;
 use prost::Message;
@@ -28,7 +28,13 @@ async fn audit_log(installation: Installation) {
 
 pub(crate) fn cases(values: &Values) -> Vec<Case> {
     let not_found = || refused(Code::NotFound, ErrorReason::WorkspaceNotFound);
-    let mut list = Rows::of(LIST, ListAuditEventsRequest { parent: values.acme.clone(), ..Default::default() });
+    let mut list = Rows::of(
+        LIST,
+        ListAuditEventsRequest {
+            parent: values.acme.clone(),
+            ..Default::default()
+        },
+    );
     let mut parent = list.field("parent", |request, value: String| request.parent = value);
     parent.good(Aspect::Smallest, "the installation", "-");
     chosen_names(&mut parent, values, "workspaces", &values.acme, &not_found);
@@ -38,7 +44,13 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     page_sizes(&mut list, |request, value| request.page_size = value);
     page_tokens(&mut list, values, |request, value| request.page_token = value);
 
-    let mut watch = Rows::of(WATCH, WatchAuditEventsRequest { parent: values.acme.clone(), after_sequence: 0 });
+    let mut watch = Rows::of(
+        WATCH,
+        WatchAuditEventsRequest {
+            parent: values.acme.clone(),
+            after_sequence: 0,
+        },
+    );
     let mut parent = watch.field("parent", |request, value: String| request.parent = value);
     parent.good(Aspect::Smallest, "the installation", "-");
     chosen_names(&mut parent, values, "workspaces", &values.acme, &not_found);
@@ -49,12 +61,17 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
         after.bad(Aspect::Smallest, number, number);
     }
     for number in [1_000_000, i64::from(i32::MAX), i64::MAX] {
-        after.row(Aspect::TooLarge, number, number, refused(Code::OutOfRange, ErrorReason::AuditPositionGone));
+        after.row(
+            Aspect::TooLarge,
+            number,
+            number,
+            refused(Code::OutOfRange, ErrorReason::AuditPositionGone),
+        );
     }
     [list.finish(), watch.finish()].concat()
 }
 
-/// Every operator on every field, and what no filter is. What the language itself refuses is tried on the lists of tokens.
+/// Rows of every operator on every field, and of invalid filters. The rows of `ListTokens` cover the filter syntax.
 fn filters<R: Message + Clone, S: Fn(&mut R, String)>(filter: &mut FieldRows<'_, '_, R, S>, values: &Values) {
     for (field, value, refused) in [
         ("type", "token.created", &ORDER[..]),
@@ -104,39 +121,94 @@ fn filters<R: Message + Clone, S: Fn(&mut R, String)>(filter: &mut FieldRows<'_,
     ] {
         each_operator(filter, field, value, refused);
     }
-    for text in [" ", "x", "type", "type = ", "((((", "1=1", "*", "type = token.created)", "type = token.created type:token"] {
+    for text in [
+        " ",
+        "x",
+        "type",
+        "type = ",
+        "((((",
+        "1=1",
+        "*",
+        "type = token.created)",
+        "type = token.created type:token",
+    ] {
         filter.bad(Aspect::IllFormed, text, text);
     }
-    filter.good(Aspect::Largest, "a reason of 500 characters", format!("reason:'{}'", "ü".repeat(500)));
-    filter.bad(Aspect::TooLarge, "a reason of 501 characters", format!("reason:'{}'", "ü".repeat(501)));
-    filter.good(Aspect::Largest, "64 comparisons", vec!["outcome=DONE"; 64].join(" AND "));
-    filter.bad(Aspect::TooLarge, "65 comparisons", vec!["outcome=DONE"; 65].join(" AND "));
+    filter.good(
+        Aspect::Largest,
+        "a reason of 500 characters",
+        format!("reason:'{}'", "ü".repeat(500)),
+    );
+    filter.bad(
+        Aspect::TooLarge,
+        "a reason of 501 characters",
+        format!("reason:'{}'", "ü".repeat(501)),
+    );
+    filter.good(
+        Aspect::Largest,
+        "64 comparisons",
+        vec!["outcome=DONE"; 64].join(" AND "),
+    );
+    filter.bad(
+        Aspect::TooLarge,
+        "65 comparisons",
+        vec!["outcome=DONE"; 65].join(" AND "),
+    );
     filter.bad(Aspect::TooLarge, "60,000 characters", "x".repeat(60_000));
     filter.bad(Aspect::Secret, "a token", values.token.secret.as_str());
-    filter.bad(Aspect::Secret, "a token as a type", format!("type = {}", values.token.secret));
-    filter.bad(Aspect::Secret, "a token as an actor", format!("actor = {}", values.token.secret));
+    filter.bad(
+        Aspect::Secret,
+        "a token as a type",
+        format!("type = {}", values.token.secret),
+    );
+    filter.bad(
+        Aspect::Secret,
+        "a token as an actor",
+        format!("actor = {}", values.token.secret),
+    );
     filter.twice("x", "", Expect::Accepted);
     filter.twice("", "x", fields(&["filter"]));
-    // Not as a resource: some of it is the name of one.
+    // Not for resources: some of these texts are valid resource names.
     filter.hostile_is_bad(&["{}", "type = {}", "caller = \"{}\"", "{} = 'x'"]);
 }
 
 async fn read_back(_: &World, Case { rpc, request, .. }: &Case, answer: Bytes) -> Result<(), String> {
     if *rpc == WATCH {
-        let asked = WatchAuditEventsRequest::decode(request.clone()).expect("a request");
-        let told = WatchAuditEventsResponse::decode(answer).expect("an answer").event.ok_or("no event is told")?;
-        return same("the first event", told.sequence, asked.after_sequence + 1);
+        let asked = WatchAuditEventsRequest::decode(request.clone()).expect("the request decodes");
+        let event = WatchAuditEventsResponse::decode(answer)
+            .expect("the response decodes")
+            .event
+            .ok_or("the response has no event")?;
+        return same("the first event", event.sequence, asked.after_sequence + 1);
     }
-    let asked = ListAuditEventsRequest::decode(request.clone()).expect("a request");
-    let events = ListAuditEventsResponse::decode(answer).expect("a page").events;
+    let asked = ListAuditEventsRequest::decode(request.clone()).expect("the request decodes");
+    let events = ListAuditEventsResponse::decode(answer)
+        .expect("the response decodes")
+        .events;
     let most = match usize::try_from(asked.page_size).map_err(|_| "a negative size was accepted")? {
         0 => 50,
         size => size.min(1_000),
     };
     if !asked.filter.is_empty() {
-        same("whether there are as many as asked for at most", events.len() <= most, true)?;
-        return same("whether they are in order", events.is_sorted_by(|newer, older| newer.sequence > older.sequence), true);
+        same(
+            "whether there are as many as asked for at most",
+            events.len() <= most,
+            true,
+        )?;
+        return same(
+            "whether they are in order",
+            events.is_sorted_by(|newer, older| newer.sequence > older.sequence),
+            true,
+        );
     }
-    same("whether there are as many as asked for at most", (1..=most).contains(&events.len()), true)?;
-    same("whether they are in order", events.is_sorted_by(|newer, older| newer.sequence == older.sequence + 1), true)
+    same(
+        "whether there are as many as asked for at most",
+        (1..=most).contains(&events.len()),
+        true,
+    )?;
+    same(
+        "whether they are in order",
+        events.is_sorted_by(|newer, older| newer.sequence == older.sequence + 1),
+        true,
+    )
 }

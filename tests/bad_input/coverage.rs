@@ -1,68 +1,67 @@
-//! The matrix is complete: no field of a request is without rows, of every kind that its type asks for.
+//! The matrix is complete: every request field has rows of every kind that its type requires.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    audit_log, bulk, callers,
     case::{Aspect, Case, Expect},
-    create_token,
     descriptors::{Field, Kind, rpcs},
-    filters, leaks, names, organizations, paging, policies, presented, rotate_token,
-    run::tell,
+    good_request::{LISTS_OF_FIELDS, List},
+    run::print,
     sizes,
     values::Values,
-    verify, wire, workspace_states, workspaces,
+    wire,
 };
 
-/// Makes rows.
-type List = fn(&Values) -> Vec<Case>;
+/// Every list of rows for whole messages.
+const LISTS_OF_MESSAGES: [(&str, List); 2] = [("sizes", sizes::cases), ("wire", wire::cases)];
 
-/// Every list of rows.
-const LISTS: [(&str, List); 17] = [
-    ("audit_log", audit_log::cases),
-    ("bulk", bulk::cases),
-    ("callers", callers::cases),
-    ("create_token", create_token::cases),
-    ("filters", filters::cases),
-    ("leaks", leaks::cases),
-    ("names", names::cases),
-    ("organizations", organizations::cases),
-    ("paging", paging::cases),
-    ("policies", policies::cases),
-    ("presented", presented::cases),
-    ("rotate_token", rotate_token::cases),
-    ("sizes", sizes::cases),
-    ("verify", verify::cases),
-    ("wire", wire::cases),
-    ("workspace_states", workspace_states::cases),
-    ("workspaces", workspaces::cases),
-];
-
-/// What a field has no rows for, and why.
+/// The kinds of rows that a field lacks on purpose, and why.
 const EXEMPT: [(&str, Aspect, &str); 2] = [
-    ("AuditLog/WatchAuditEvents after_sequence", Aspect::Largest, "after the last event there is nothing to tell yet"),
-    ("TokenAdmin/CreateToken labels", Aspect::Duplicate, "a key twice on the wire is told by its rows"),
+    (
+        "AuditLog/WatchAuditEvents after_sequence",
+        Aspect::Largest,
+        "a watch after the last event has no event to return yet",
+    ),
+    (
+        "TokenAdmin/CreateToken labels",
+        Aspect::Duplicate,
+        "the rows of the labels cover a repeated key",
+    ),
 ];
 
 #[test]
-fn every_field_of_every_request_has_its_rows() {
+fn every_request_field_has_rows() {
     let values = Values::example();
     let (mut covered, mut total, mut accepted) = (BTreeMap::<String, BTreeSet<Aspect>>::new(), 0, 0);
-    for (list, cases) in LISTS {
+    for (list, cases) in LISTS_OF_FIELDS.into_iter().chain(LISTS_OF_MESSAGES) {
         let cases = cases(&values);
-        tell(&format!("bad-input matrix: {list:>12} {:>5} rows", cases.len()));
+        print(&format!("bad-input matrix: {list:>12} {:>5} rows", cases.len()));
         total += cases.len();
-        for Case { rpc, field, aspect, expect, .. } in cases {
+        for Case {
+            rpc,
+            field,
+            aspect,
+            expect,
+            ..
+        } in cases
+        {
             accepted += usize::from(!matches!(expect, Expect::Refused { .. }));
             covered.entry(format!("{rpc} {field}")).or_default().insert(aspect);
         }
     }
     let rpcs = rpcs();
-    let fields: Vec<_> =
-        rpcs.iter().flat_map(|rpc| rpc.fields.iter().map(|field| (format!("{} {}", rpc.name, field.path), field))).collect();
+    let fields: Vec<_> = rpcs
+        .iter()
+        .flat_map(|rpc| {
+            rpc.fields
+                .iter()
+                .map(|field| (format!("{} {}", rpc.name, field.path), field))
+        })
+        .collect();
     let wholes: Vec<_> = rpcs.iter().map(|rpc| format!("{} ", rpc.name)).collect();
-    tell(&format!(
-        "bad-input matrix: {total} rows, {} refused and {accepted} accepted, of {} fields of {} requests, on each database",
+    print(&format!(
+        "bad-input matrix: {total} rows, {} refused and {accepted} accepted, \
+         of {} fields of {} requests, on each database",
         total - accepted,
         fields.len(),
         rpcs.len()
@@ -82,11 +81,20 @@ fn every_field_of_every_request_has_its_rows() {
     }
     for name in &wholes {
         let whole = [Aspect::Empty, Aspect::Largest, Aspect::TooLarge, Aspect::Undecodable];
-        missing
-            .extend(whole.into_iter().filter(|aspect| lacks(name, *aspect)).map(|aspect| format!("{name}has no row {aspect:?}")));
+        missing.extend(
+            whole
+                .into_iter()
+                .filter(|aspect| lacks(name, *aspect))
+                .map(|aspect| format!("{name}has no row {aspect:?}")),
+        );
     }
     let known: BTreeSet<_> = fields.iter().map(|(name, _)| name).chain(&wholes).collect();
-    missing.extend(covered.keys().filter(|name| !known.contains(name)).map(|name| format!("there is no field {name}")));
+    missing.extend(
+        covered
+            .keys()
+            .filter(|name| !known.contains(name))
+            .map(|name| format!("there is no field {name}")),
+    );
     assert!(missing.is_empty(), "{}", missing.join("\n"));
 }
 
@@ -94,13 +102,28 @@ fn every_field_of_every_request_has_its_rows() {
 fn wanted(field: &Field) -> Vec<Aspect> {
     use Aspect::{Duplicate, Empty, Hostile, IllFormed, Largest, NotUtf8, Secret, Smallest, TooLarge, Undecodable};
     let of_the_type = match field.kind {
-        Kind::Text => vec![Empty, Smallest, Largest, TooLarge, IllFormed, NotUtf8, Undecodable, Duplicate, Hostile, Secret],
+        Kind::Text => vec![
+            Empty,
+            Smallest,
+            Largest,
+            TooLarge,
+            IllFormed,
+            NotUtf8,
+            Undecodable,
+            Duplicate,
+            Hostile,
+            Secret,
+        ],
         Kind::Bool => vec![Smallest, Largest, Undecodable],
         Kind::Number => vec![Empty, Smallest, Largest, TooLarge, Undecodable],
         Kind::Enum => vec![Empty, Smallest, Largest, TooLarge, IllFormed, Undecodable],
         Kind::Message => vec![Empty, Undecodable],
         Kind::Map => vec![Empty, Smallest, Largest, TooLarge, Duplicate, Undecodable],
     };
-    let of_a_list = if field.is_repeated { vec![Empty, Smallest, Largest, TooLarge, Duplicate] } else { Vec::new() };
+    let of_a_list = if field.is_repeated {
+        vec![Empty, Smallest, Largest, TooLarge, Duplicate]
+    } else {
+        Vec::new()
+    };
     of_the_type.into_iter().chain(of_a_list).collect()
 }

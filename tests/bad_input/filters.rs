@@ -1,4 +1,4 @@
-//! `ListTokens`' filter: every operator on every kind of field, and what no filter is.
+//! The filter of `ListTokens`: every operator on every kind of field, and invalid filters.
 
 use bytes::Bytes;
 use prost::Message;
@@ -22,7 +22,7 @@ async fn filters(installation: Installation) {
     run(installation, cases, read_back).await;
 }
 
-/// A restriction with each operator; those that are `refused` make no filter.
+/// Rows of a restriction with each operator; the `refused` operators are invalid.
 pub(crate) fn each_operator<R: Message + Clone, S: Fn(&mut R, String)>(
     filter: &mut FieldRows<'_, '_, R, S>,
     field: &str,
@@ -40,7 +40,13 @@ pub(crate) fn each_operator<R: Message + Clone, S: Fn(&mut R, String)>(
 }
 
 pub(crate) fn cases(values: &Values) -> Vec<Case> {
-    let mut tokens = Rows::of(TOKENS, ListTokensRequest { parent: values.acme.clone(), ..Default::default() });
+    let mut tokens = Rows::of(
+        TOKENS,
+        ListTokensRequest {
+            parent: values.acme.clone(),
+            ..Default::default()
+        },
+    );
     let mut filter = tokens.field("filter", |request, value: String| request.filter = value);
     filter.good(Aspect::Empty, "none", "");
     filter.good(Aspect::Smallest, "a scope of one character", "scopes:a");
@@ -137,35 +143,69 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     filter.good(Aspect::Largest, "4,096 bytes", format!("{state:4096}"));
     filter.bad(Aspect::TooLarge, "4,097 bytes", format!("{state:4097}"));
     filter.bad(Aspect::TooLarge, "60,000 characters", "x".repeat(60_000));
-    filter.good(Aspect::Largest, "a label of 128 characters", format!("labels.team='{}'", "ü".repeat(128)));
-    filter.bad(Aspect::TooLarge, "a label of 129 characters", format!("labels.team='{}'", "ü".repeat(129)));
+    filter.good(
+        Aspect::Largest,
+        "a label of 128 characters",
+        format!("labels.team='{}'", "ü".repeat(128)),
+    );
+    filter.bad(
+        Aspect::TooLarge,
+        "a label of 129 characters",
+        format!("labels.team='{}'", "ü".repeat(129)),
+    );
     filter.bad(Aspect::Secret, "a token", values.token.secret.as_str());
-    filter.bad(Aspect::Secret, "a token as a state", format!("state = {}", values.token.secret));
-    filter.bad(Aspect::Secret, "a token in quotes that don't end", format!("creator = '{}", values.token.secret));
-    filter.bad(Aspect::Secret, "a caller key behind a filter", format!("state = ACTIVE {}", values.admin_key));
+    filter.bad(
+        Aspect::Secret,
+        "a token as a state",
+        format!("state = {}", values.token.secret),
+    );
+    filter.bad(
+        Aspect::Secret,
+        "a token in quotes that don't end",
+        format!("creator = '{}", values.token.secret),
+    );
+    filter.bad(
+        Aspect::Secret,
+        "a caller key behind a filter",
+        format!("state = ACTIVE {}", values.admin_key),
+    );
     filter.twice("x", "", Expect::Accepted);
     filter.twice("", "x", fields(&["filter"]));
     filter.hostile_is_bad(&["{}", "state = {}", "creator = \"{}\"", "resource:'{}'", "{} = 'x'"]);
-    filter.hostile(&["labels.team = \"{}\""], |_, hostile| if is_label(hostile) { Expect::Accepted } else { fields(&["filter"]) });
+    filter.hostile(&["labels.team = \"{}\""], |_, hostile| {
+        if is_label(hostile) {
+            Expect::Accepted
+        } else {
+            fields(&["filter"])
+        }
+    });
     tokens.finish()
 }
 
-/// Whether a label may have that value, and it may stand between quotes as it is.
+/// Returns whether the value is valid for a label and needs no escapes between quotes.
 fn is_label(hostile: &Hostile) -> bool {
     let text = hostile.text();
     hostile.class == Class::Printable && text.chars().count() <= 128 && !text.contains(['"', '\\'])
 }
 
-/// The workspace's tokens fit on a page, so that the total tells how many were told.
+/// The workspace's tokens fit on a page, so the total is the number of returned tokens.
 async fn read_back(world: &World, case: &Case, answer: Bytes) -> Result<(), String> {
-    let asked = ListTokensRequest::decode(case.request.clone()).expect("a request");
-    let page = ListTokensResponse::decode(answer).expect("a page");
+    let asked = ListTokensRequest::decode(case.request.clone()).expect("the request decodes");
+    let page = ListTokensResponse::decode(answer).expect("the response decodes");
     same("the total", page.total_size, page.tokens.len() as i64)?;
     same("whether there is a next page", page.next_page_token.is_empty(), true)?;
-    let all = world.server.admin().token_admin().list_tokens(ListTokensRequest { filter: String::new(), ..asked.clone() }).await;
-    let all = all.expect("all of them").into_inner().tokens;
-    // All of them are active, have the same scope and no labels, and are bound to the workspace.
-    let told = match page.tokens {
+    let all = world
+        .server
+        .admin()
+        .token_admin()
+        .list_tokens(ListTokensRequest {
+            filter: String::new(),
+            ..asked.clone()
+        })
+        .await;
+    let all = all.expect("ListTokens succeeds").into_inner().tokens;
+    // All tokens are active, have the same scope and no labels, and their resource is the workspace.
+    let matched = match page.tokens {
         none if none.is_empty() => "none",
         some if some == all => "all",
         _ => "some",
@@ -179,7 +219,7 @@ async fn read_back(world: &World, case: &Case, answer: Bytes) -> Result<(), Stri
         filter if filter.starts_with("scopes") => all_or_none(!filter.contains("!=")),
         _ => return Ok(()),
     };
-    same("what is told", told, wanted)
+    same("the returned tokens", matched, wanted)
 }
 
 fn all_or_none(is_true: bool) -> &'static str {

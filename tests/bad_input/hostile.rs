@@ -1,19 +1,19 @@
-//! Texts made to be misread.
+//! Texts that a terminal, a log, a database, a template or a person may misread.
 
-/// What kind of text it is.
+/// The kind of characters in a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Nothing but characters that people write.
+    /// Only printable characters.
     Printable,
     /// Line breaks and tabs.
     Line,
     /// Other control characters.
     Control,
-    /// Unicode's embeddings, overrides and isolates of direction, and its separators of lines and paragraphs.
+    /// Unicode's bidirectional controls, and its line and paragraph separators.
     Reordering,
 }
 
-/// One such text.
+/// A hostile text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hostile {
     pub(crate) what: &'static str,
@@ -29,10 +29,15 @@ impl Hostile {
 }
 
 const fn text(what: &'static str, text: &'static str, class: Class) -> Hostile {
-    Hostile { what, text, times: 1, class }
+    Hostile {
+        what,
+        text,
+        times: 1,
+        class,
+    }
 }
 
-/// Texts of which nothing can be seen.
+/// Texts of invisible characters.
 pub(crate) const UNSEEN: &[&str] = &[
     "\u{200b}",
     "\u{feff}",
@@ -49,7 +54,11 @@ pub(crate) const HOSTILE: &[Hostile] = &[
     text("a NUL at the end", "acme\0", Class::Control),
     text("bell and backspace", "a\u{7}\u{8}b", Class::Control),
     text("a terminal escape", "\u{1b}[2J\u{1b}[31mred\u{1b}[0m", Class::Control),
-    text("an escape that sets the clipboard", "\u{1b}]52;c;cm0gLXJm\u{7}", Class::Control),
+    text(
+        "an escape that sets the clipboard",
+        "\u{1b}]52;c;cm0gLXJm\u{7}",
+        Class::Control,
+    ),
     text("DEL", "a\u{7f}b", Class::Control),
     text("an eight-bit CSI", "\u{9b}31mred", Class::Control),
     text("NEL", "a\u{85}b", Class::Control),
@@ -80,18 +89,45 @@ pub(crate) const HOSTILE: &[Hostile] = &[
     text("a star", "*", Class::Printable),
     text("blanks around", "  acme  ", Class::Printable),
     text("a homoglyph", "\u{430}cme", Class::Printable),
-    text("full-width letters", "\u{ff41}\u{ff43}\u{ff4d}\u{ff45}", Class::Printable),
+    text(
+        "full-width letters",
+        "\u{ff41}\u{ff43}\u{ff4d}\u{ff45}",
+        Class::Printable,
+    ),
     text("letters that lower-case to ASCII", "\u{212a}elvin", Class::Printable),
     text("an upper-case letter that grows", "stra\u{1e9e}e", Class::Printable),
     text("a zero-width space", "ac\u{200b}me", Class::Printable),
     text("a byte order mark", "\u{feff}acme", Class::Printable),
     text("a combining accent", "e\u{301}clair", Class::Printable),
-    text("a tower of accents", "z\u{341}\u{317}\u{32a}\u{35a}\u{489}", Class::Printable),
-    text("a family", "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}", Class::Printable),
+    text(
+        "a tower of accents",
+        "z\u{341}\u{317}\u{32a}\u{35a}\u{489}",
+        Class::Printable,
+    ),
+    text(
+        "a family",
+        "\u{1f468}\u{200d}\u{1f469}\u{200d}\u{1f467}",
+        Class::Printable,
+    ),
     text("a non-character", "a\u{ffff}b", Class::Printable),
     text("private use", "\u{e000}\u{10fffd}", Class::Printable),
     text("Hebrew", "\u{5e9}\u{5dc}\u{5d5}\u{5dd}", Class::Printable),
-    Hostile { what: "ten thousand characters", text: "x", times: 10_000, class: Class::Printable },
-    Hostile { what: "ten thousand escapes", text: "\u{1b}", times: 10_000, class: Class::Control },
-    Hostile { what: "five thousand overrides", text: "\u{202e}", times: 5_000, class: Class::Reordering },
+    Hostile {
+        what: "ten thousand characters",
+        text: "x",
+        times: 10_000,
+        class: Class::Printable,
+    },
+    Hostile {
+        what: "ten thousand escapes",
+        text: "\u{1b}",
+        times: 10_000,
+        class: Class::Control,
+    },
+    Hostile {
+        what: "five thousand overrides",
+        text: "\u{202e}",
+        times: 5_000,
+        class: Class::Reordering,
+    },
 ];

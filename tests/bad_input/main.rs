@@ -1,17 +1,18 @@
-//! The bad-input matrix: every field of every request, with what does not fit it and with the last values that do.
+//! The bad-input matrix: every field of every request, with invalid values and with the valid values at the limits.
 //!
-//! A [`Case`](case::Case) is one row: a request and what has to come of it. Each file below lists the rows of one service or request
-//! and how what was accepted is read back; [`wire`] makes the rows of encodings that are no message from the contract's descriptors.
-//! [`run`](run::run) sends the rows of a file one after the other to one server, and holds every refusal to the same rules: code,
-//! reason, fields, one short printable line, no secret in it, and nothing stored. [`coverage`] fails if a field of a request has no
-//! rows of some kind.
+//! A [`Case`](case::Case) is one row: a request and its expected outcome. Each file below lists the rows of one service
+//! or request, and reads the accepted ones back. [`wire`] builds rows of bytes that do not decode from the contract's
+//! descriptors. [`run`](run::run) sends the rows of a file one after the other to one server, and checks every refusal
+//! by the same rules: code, reason, fields, one short printable line, no secret in it, and nothing stored.
+//! [`coverage`] fails if a request field lacks rows of some kind.
 //!
-//! A server and a database serve all rows of a file: refused ones leave no trace, which is what is being tested.
+//! The rows of a file share a server and a database. This is part of the test: refused rows must leave no trace.
 
 mod case;
 mod coverage;
 mod database;
 mod descriptors;
+mod good_request;
 mod hostile;
 mod refusal;
 mod run;
@@ -20,18 +21,27 @@ mod wire;
 
 mod audit_log;
 mod bulk;
+mod caller_keys;
 mod callers;
+mod certificate_sans;
 mod create_token;
 mod filters;
 mod leaks;
 mod names;
+mod names_read_back;
 mod organizations;
+mod page_tokens;
 mod paging;
 mod pasted;
 mod policies;
+mod policy_lifetimes;
+mod policy_selections;
 mod presented;
 mod rotate_token;
 mod sizes;
 mod verify;
+mod watch;
 mod workspace_states;
 mod workspaces;
+
+tokend_tests::define_run_test!();

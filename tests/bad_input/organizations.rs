@@ -1,10 +1,10 @@
-//! `WorkspaceAdmin`: making and showing organizations.
+//! `WorkspaceAdmin`: `CreateOrganization` and `GetOrganization`.
 
 use bytes::Bytes;
 use prost::Message;
 use tokend_client::v1::{
-    CreateOrganizationRequest, CreateOrganizationResponse, ErrorReason, GetOrganizationRequest, GetOrganizationResponse,
-    Organization,
+    CreateOrganizationRequest, CreateOrganizationResponse, ErrorReason, GetOrganizationRequest,
+    GetOrganizationResponse, Organization,
 };
 use tokend_tests::{Installation, on_both_databases};
 use tonic::Code;
@@ -29,7 +29,9 @@ async fn organizations(installation: Installation) {
 pub(crate) fn cases(values: &Values) -> Vec<Case> {
     let mut create = Rows::of(CREATE, Values::new_organization("fresh"))
         .each_fresh(|request, row| request.organization_id = format!("fresh-{row}"));
-    let mut id = create.field("organization_id", |request, value: String| request.organization_id = value);
+    let mut id = create.field("organization_id", |request, value: String| {
+        request.organization_id = value
+    });
     chosen_ids(&mut id, values);
     id.row(
         Aspect::Duplicate,
@@ -38,9 +40,17 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
         refused(Code::AlreadyExists, ErrorReason::OrganizationAlreadyExists),
     );
     id.last_counts("Nobody", "the-last-one");
-    display_names(&mut create.field("display_name", |request, value: String| request.display_name = value), values);
+    display_names(
+        &mut create.field("display_name", |request, value: String| request.display_name = value),
+        values,
+    );
 
-    let mut get = Rows::of(GET, GetOrganizationRequest { name: values.organization.clone() });
+    let mut get = Rows::of(
+        GET,
+        GetOrganizationRequest {
+            name: values.organization.clone(),
+        },
+    );
     let mut name = get.field("name", |request, value: String| request.name = value);
     let not_found = || refused(Code::NotFound, ErrorReason::OrganizationNotFound);
     chosen_names(&mut name, values, "organizations", &values.organization, &not_found);
@@ -49,19 +59,37 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
 
 async fn read_back(world: &World, Case { rpc, request, .. }: &Case, answer: Bytes) -> Result<(), String> {
     if *rpc == GET {
-        let told = GetOrganizationResponse::decode(answer).expect("an answer").organization.ok_or("it is not told")?;
-        return same("the name", told.name, GetOrganizationRequest::decode(request.clone()).expect("a request").name);
+        let returned = GetOrganizationResponse::decode(answer)
+            .expect("the response decodes")
+            .organization
+            .ok_or("the response has no organization")?;
+        return same(
+            "the name",
+            returned.name,
+            GetOrganizationRequest::decode(request.clone())
+                .expect("the request decodes")
+                .name,
+        );
     }
-    let asked = CreateOrganizationRequest::decode(request.clone()).expect("a request");
-    let told = CreateOrganizationResponse::decode(answer).expect("an answer").organization.ok_or("it is not told")?;
+    let asked = CreateOrganizationRequest::decode(request.clone()).expect("the request decodes");
+    let returned = CreateOrganizationResponse::decode(answer)
+        .expect("the response decodes")
+        .organization
+        .ok_or("the response has no organization")?;
     let wanted = Organization {
         name: format!("organizations/{}", asked.organization_id),
         display_name: asked.display_name,
-        create_time: told.create_time,
+        create_time: returned.create_time,
     };
-    same("what was made", &told, &wanted)?;
-    same("whether it was ever made", told.create_time.is_some(), true)?;
-    let request = GetOrganizationRequest { name: wanted.name.clone() };
+    same("the created organization", &returned, &wanted)?;
+    same("whether it has a create_time", returned.create_time.is_some(), true)?;
+    let request = GetOrganizationRequest {
+        name: wanted.name.clone(),
+    };
     let got = world.server.admin().workspace_admin().get_organization(request).await;
-    same("what GetOrganization tells", got.map_err(|status| status.to_string())?.into_inner().organization, Some(wanted))
+    same(
+        "the organization from GetOrganization",
+        got.map_err(|status| status.to_string())?.into_inner().organization,
+        Some(wanted),
+    )
 }

@@ -1,33 +1,42 @@
-//! What every refusal has to be like.
+//! The rules for every refusal.
 
 use std::collections::HashSet;
 
-use tokend_client::{Failure, v1::ErrorReason};
+use tokend_client::{CallError, v1::ErrorReason};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use crate::hostile::Class;
 
-/// Most characters of a message or description.
+/// The largest number of characters in a message or description.
 const MAX_CHARS: usize = 800;
-/// Most bytes that a refusal adds to the answer's headers: clients by default take 8 KiB of them in all.
+/// The largest number of bytes that a refusal adds to the response headers. Clients accept 8 KiB of headers by default.
 const MAX_HEADER_BYTES: usize = 6 * 1024;
-/// How a description goes on after the name of its field.
+/// The words that may follow the field's name in a description.
 const PREDICATES: [&str; 4] = ["must ", "is ", "has ", "names "];
-/// Characters of a secret that must not be seen in a row.
+/// The number of consecutive characters of a secret that must not appear.
 const WINDOW: usize = 8;
-/// Characters of a credential before its secret part: `tkdw_`, key and id, `_`.
+/// The number of characters before a credential's secret part: `tkdw_`, key and ID, `_`.
 const PUBLIC_CHARS: usize = 24;
 
-/// Why this is not the refusal that a request deserves.
-pub(crate) fn check(status: &Status, code: Code, reason: ErrorReason, fields: &[String], secrets: &Secrets) -> Result<(), String> {
+/// Checks a refusal. The error says which rule it breaks.
+pub(crate) fn check(
+    status: &Status,
+    code: Code,
+    reason: ErrorReason,
+    fields: &[String],
+    secrets: &Secrets,
+) -> Result<(), String> {
     let details = status.get_error_details();
     let domain = details.error_info().map(|info| info.domain.as_str());
-    let failure = Failure::from(status.clone());
+    let failure = CallError::from(status.clone());
     let named: Vec<_> = failure.fields.iter().map(|violation| violation.field.clone()).collect();
     let wanted = reason.as_str_name().trim_start_matches("ERROR_REASON_");
     if (failure.code, failure.reason.as_str(), domain) != (code, wanted, Some(tokend_proto::ERROR_DOMAIN)) {
-        return Err(format!("refused as {:?} {}: {}", failure.code, failure.reason, failure.message));
+        return Err(format!(
+            "refused as {:?} {}: {}",
+            failure.code, failure.reason, failure.message
+        ));
     }
     if named != fields {
         return Err(format!("names {named:?} instead of {fields:?}: {}", failure.message));
@@ -38,7 +47,10 @@ pub(crate) fn check(status: &Status, code: Code, reason: ErrorReason, fields: &[
             return Err(format!("does not go on after the name of a field: {description}"));
         }
     }
-    for text in descriptions.chain(named.iter().map(String::as_str)).chain([failure.message.as_str()]) {
+    for text in descriptions
+        .chain(named.iter().map(String::as_str))
+        .chain([failure.message.as_str()])
+    {
         one_printable_line(text)?;
     }
     let header_bytes = percent_encoded_len(&failure.message) + status.details().len().div_ceil(3) * 4;
@@ -60,12 +72,12 @@ fn one_printable_line(text: &str) -> Result<(), String> {
     }
 }
 
-/// Whether a terminal or a log shows what follows in another order or on another line.
+/// Returns whether the character changes the order or the line of the text after it.
 pub(crate) fn reorders(char: char) -> bool {
     matches!(char, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Whether a text of one line may hold this character; of several, if `lines`.
+/// Returns whether a text may have this character: a text of one line, or of several if `lines`.
 pub(crate) fn may_hold(class: Class, lines: bool) -> bool {
     match class {
         Class::Printable => true,
@@ -74,25 +86,45 @@ pub(crate) fn may_hold(class: Class, lines: bool) -> bool {
     }
 }
 
-/// As gRPC sends a message.
+/// Returns the length of a message as gRPC encodes it.
 fn percent_encoded_len(text: &str) -> usize {
-    text.bytes().map(|byte| if matches!(byte, b' '..=b'~') && byte != b'%' { 1 } else { 3 }).sum()
+    text.bytes()
+        .map(|byte| {
+            if matches!(byte, b' '..=b'~') && byte != b'%' {
+                1
+            } else {
+                3
+            }
+        })
+        .sum()
 }
 
-/// The secret parts of credentials, to be recognized in whatever holds a piece of them.
+/// The secret parts of credentials, to find pieces of them in any text.
 #[derive(Debug, Default)]
 pub(crate) struct Secrets(HashSet<String>);
 
 impl Secrets {
     pub(crate) fn of<'a>(credentials: impl IntoIterator<Item = &'a str>) -> Self {
-        let secret_parts = credentials.into_iter().map(|credential| &credential.as_bytes()[PUBLIC_CHARS..]);
+        let secret_parts = credentials
+            .into_iter()
+            .map(|credential| &credential.as_bytes()[PUBLIC_CHARS..]);
         let windows = secret_parts.flat_map(|secret| secret.windows(WINDOW));
-        Self(windows.map(|window| String::from_utf8(window.to_vec()).expect("a credential is ASCII")).collect())
+        Self(
+            windows
+                .map(|window| String::from_utf8(window.to_vec()).expect("a credential is ASCII"))
+                .collect(),
+        )
     }
 
     pub(crate) fn are_not_in(&self, text: &str) -> Result<(), String> {
-        let shown =
-            text.as_bytes().windows(WINDOW).any(|window| str::from_utf8(window).is_ok_and(|window| self.0.contains(window)));
-        if shown { Err("shows a piece of a secret".to_owned()) } else { Ok(()) }
+        let shown = text
+            .as_bytes()
+            .windows(WINDOW)
+            .any(|window| str::from_utf8(window).is_ok_and(|window| self.0.contains(window)));
+        if shown {
+            Err("shows a piece of a secret".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }

@@ -1,17 +1,16 @@
-//! What the rows speak of: names and secrets of things that are there.
+//! The values of the rows: names and secrets of existing resources.
 
 use std::time::Duration;
 
 use prost::Message;
 use tokend_client::v1::{
-    BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest, CreateOrganizationRequest,
-    CreateTokenRequest, CreateWorkspaceRequest, DeleteCallerRequest, DeleteWorkspaceRequest, GetCallerRequest,
-    GetOrganizationRequest, GetTokenPolicyRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest,
-    ListAuditEventsRequest, ListAuditEventsResponse, ListCallerKeysRequest, ListCallerKeysResponse, ListCallersRequest,
-    ListCallersResponse, ListOrganizationsRequest, ListOrganizationsResponse, ListTokensRequest, ListTokensResponse,
-    ListWorkspacesRequest, ListWorkspacesResponse, ResumeWorkspaceRequest, RevokeCallerKeyRequest, RevokeLeakedTokensRequest,
-    RevokeTokenRequest, Role, RotateTokenRequest, Selection, SuspendWorkspaceRequest, UpdateTokenPolicyRequest,
-    WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak, token_policy::ExistingTokens,
+    BatchRevokeTokensRequest, BatchVerifyRequest, CreateCallerKeyRequest, CreateCallerRequest,
+    CreateOrganizationRequest, CreateTokenRequest, CreateWorkspaceRequest, DeleteCallerRequest, DeleteWorkspaceRequest,
+    GetCallerRequest, GetTokenPolicyRequest, GetTokenRequest, GetWorkspaceRequest, IdentifyTokenRequest,
+    ListAuditEventsRequest, ListCallerKeysRequest, ListTokensRequest, ResumeWorkspaceRequest, RevokeCallerKeyRequest,
+    RevokeLeakedTokensRequest, RevokeTokenRequest, Role, RotateTokenRequest, Selection, SuspendWorkspaceRequest,
+    UpdateTokenPolicyRequest, WatchAuditEventsRequest, revoke_leaked_tokens_request::Leak,
+    token_policy::ExistingTokens,
 };
 use tokend_core::{
     credential::{Kind, Prefix},
@@ -19,9 +18,12 @@ use tokend_core::{
 };
 use tokend_tests::{Issued, Server, max_lifetime, question, token_in};
 
-use crate::refusal::Secrets;
+use crate::{
+    page_tokens::{PAGED, Pages, pages},
+    refusal::Secrets,
+};
 
-/// An id that a credential could have.
+/// A well-formed credential ID.
 const SOME_ID: &str = "0A1b2C3d4E5f6G7h8";
 
 /// Every scope, in the order of the catalogue.
@@ -43,33 +45,23 @@ pub(crate) const ALL_SCOPES: [&str; 15] = [
     "runner:write",
 ];
 
-/// The lists that have pages.
-const PAGED: [&str; 6] = [
-    "TokenAdmin/ListTokens",
-    "WorkspaceAdmin/ListWorkspaces",
-    "WorkspaceAdmin/ListOrganizations",
-    "CallerAdmin/ListCallers",
-    "CallerAdmin/ListCallerKeys",
-    "AuditLog/ListAuditEvents",
-];
-
 /// Names, secrets and page tokens.
 #[derive(Debug)]
 pub(crate) struct Values {
     pub(crate) acme: String,
-    /// A second workspace, which can be spared.
+    /// A second workspace, which rows may delete.
     pub(crate) other: String,
-    /// An organization, to which neither belongs.
+    /// An organization without workspaces.
     pub(crate) organization: String,
-    /// A token of the first one, with `repository:write`, without limits.
+    /// A token of the first workspace, with `repository:write` and without limits.
     pub(crate) token: Named,
     /// A token that 192.0.2.0/24 and 2001:db8::/32 may use.
     pub(crate) fenced: Named,
     /// A token that ::ffff:192.0.2.0/120 may use.
     pub(crate) fenced_mapped: Named,
-    /// Tokens that can be spared.
+    /// Tokens that rows may revoke.
     pub(crate) victims: Vec<String>,
-    /// A caller, with two keys, and one of them.
+    /// A caller with two keys, and one of the keys.
     pub(crate) caller: String,
     pub(crate) caller_key: Named,
     /// A caller without a key.
@@ -90,33 +82,30 @@ pub(crate) struct Named {
     pub(crate) secret: String,
 }
 
-/// Page tokens of a list.
-#[derive(Debug)]
-pub(crate) struct Pages {
-    /// `Service/Method`.
-    pub(crate) rpc: &'static str,
-    /// The second page.
-    pub(crate) mine: String,
-    /// The second page of the list that another caller asked for.
-    pub(crate) of_another_caller: String,
-    /// The second page of the same list of another parent, where lists have one.
-    pub(crate) of_another_parent: Option<String>,
-}
-
 impl Values {
-    /// Fills a server.
+    /// Creates the resources on a server.
     pub(crate) async fn of(server: &Server) -> Self {
         let (acme, other) = (server.workspace("acme").await, server.workspace("other").await);
         let organization = server.organization("initech").await;
         server.organization("umbrella").await;
         let token = async |request| {
             let Issued { public, secret } = server.token(request).await;
-            Named { name: public.name, secret }
+            Named {
+                name: public.name,
+                secret,
+            }
         };
         let fenced = async |cidrs: &[&str]| {
-            token(CreateTokenRequest { allowed_cidrs: cidrs.iter().map(ToString::to_string).collect(), ..token_in(&acme) }).await
+            token(CreateTokenRequest {
+                allowed_cidrs: cidrs.iter().map(ToString::to_string).collect(),
+                ..token_in(&acme)
+            })
+            .await
         };
-        let (fenced, fenced_mapped) = (fenced(&["192.0.2.0/24", "2001:db8::/32"]).await, fenced(&["::ffff:192.0.2.0/120"]).await);
+        let (fenced, fenced_mapped) = (
+            fenced(&["192.0.2.0/24", "2001:db8::/32"]).await,
+            fenced(&["::ffff:192.0.2.0/120"]).await,
+        );
         let victims = vec![token(token_in(&acme)).await.name];
         for _ in 0..2 {
             server.token(token_in(&other)).await;
@@ -126,18 +115,47 @@ impl Values {
         let caller = "callers/gateway".to_owned();
         let auditor = server.caller("auditor", Role::Auditor).await;
         for parent in ["callers/gateway", "callers/auditor"] {
-            let request = CreateCallerKeyRequest { parent: parent.to_owned(), ttl: None };
-            server.admin().caller_admin().create_caller_key(request).await.expect("a second key");
+            let request = CreateCallerKeyRequest {
+                parent: parent.to_owned(),
+                ttl: None,
+            };
+            server
+                .admin()
+                .caller_admin()
+                .create_caller_key(request)
+                .await
+                .expect("CreateCallerKey succeeds");
         }
         let without_key = async |id: &str| {
             let request = Self::new_caller(id);
-            server.admin().caller_admin().create_caller(request).await.expect("a caller").into_inner().caller.expect("told").name
+            server
+                .admin()
+                .caller_admin()
+                .create_caller(request)
+                .await
+                .expect("CreateCaller succeeds")
+                .into_inner()
+                .caller
+                .expect("the response is complete")
+                .name
         };
         let (keyless, doomed) = (without_key("keyless").await, without_key("doomed").await);
         let token = token(token_in(&acme)).await;
-        let epoch = server.verdict(question(&token.secret, &acme, &[])).await.revision.expect("told").epoch;
+        let epoch = server
+            .verdict(question(&token.secret, &acme, &[]))
+            .await
+            .revision
+            .expect("the response is complete")
+            .epoch;
         let admin_key = server.admin_key().to_owned();
-        let secrets = [&token.secret, &fenced.secret, &fenced_mapped.secret, &caller_key.secret, &auditor.secret, &admin_key];
+        let secrets = [
+            &token.secret,
+            &fenced.secret,
+            &fenced_mapped.secret,
+            &caller_key.secret,
+            &auditor.secret,
+            &admin_key,
+        ];
         let secrets = Secrets::of(secrets.map(String::as_str));
         let pages = pages(server, &auditor.secret).await;
         Self {
@@ -159,7 +177,7 @@ impl Values {
         }
     }
 
-    /// What a server could hold, for whoever only counts rows.
+    /// Returns plausible values without a server, for a count of the rows.
     pub(crate) fn example() -> Self {
         let named = |collection: &str| Named {
             name: format!("{collection}/{SOME_ID}"),
@@ -181,7 +199,12 @@ impl Values {
             admin_key: foreign_secret("tkd", Kind::CallerKey),
             epoch: 1,
             pages: PAGED
-                .map(|rpc| Pages { rpc, mine: page(), of_another_caller: page(), of_another_parent: Some(page()) })
+                .map(|rpc| Pages {
+                    rpc,
+                    mine: page(),
+                    of_another_caller: page(),
+                    of_another_parent: Some(page()),
+                })
                 .into_iter()
                 .collect(),
             secrets: Secrets::default(),
@@ -192,10 +215,10 @@ impl Values {
         &self.secrets
     }
 
-    /// A request that is accepted.
-    pub(crate) fn good_request(&self, rpc: &str) -> Vec<u8> {
+    /// Returns an accepted request for the RPCs whose first accepted row is not suitable.
+    pub(crate) fn good_request(&self, rpc: &str) -> Option<Vec<u8>> {
         let (acme, caller, name) = (self.acme.clone(), self.caller.clone(), self.token.name.clone());
-        match rpc {
+        Some(match rpc {
             "TokenVerify/Verify" => question(&self.token.secret, &acme, &["repository"]).encode_to_vec(),
             "TokenVerify/BatchVerify" => {
                 let requests = vec![question(&self.token.secret, &acme, &["repository"])];
@@ -203,147 +226,167 @@ impl Values {
             }
             "TokenAdmin/CreateToken" => token_in(&acme).encode_to_vec(),
             "TokenAdmin/GetToken" => GetTokenRequest { name }.encode_to_vec(),
-            "TokenAdmin/ListTokens" => ListTokensRequest { parent: acme, ..Default::default() }.encode_to_vec(),
-            "TokenAdmin/RotateToken" => RotateTokenRequest { name: self.victims[0].clone(), ..Default::default() }.encode_to_vec(),
-            "TokenAdmin/RevokeToken" => RevokeTokenRequest { name: self.victims[0].clone(), ..Default::default() }.encode_to_vec(),
+            "TokenAdmin/ListTokens" => ListTokensRequest {
+                parent: acme,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            "TokenAdmin/RotateToken" => RotateTokenRequest {
+                name: self.victims[0].clone(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            "TokenAdmin/RevokeToken" => RevokeTokenRequest {
+                name: self.victims[0].clone(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
             "TokenAdmin/BatchRevokeTokens" => {
                 let names = vec![self.victims[0].clone()];
-                BatchRevokeTokensRequest { parent: acme, names, ..Default::default() }.encode_to_vec()
+                BatchRevokeTokensRequest {
+                    parent: acme,
+                    names,
+                    ..Default::default()
+                }
+                .encode_to_vec()
             }
             "TokenAdmin/RevokeLeakedTokens" => {
-                let leaks = vec![Leak { secret: "junk".to_owned(), ..Default::default() }];
+                let leaks = vec![Leak {
+                    secret: "junk".to_owned(),
+                    ..Default::default()
+                }];
                 RevokeLeakedTokensRequest { leaks, no_wait: false }.encode_to_vec()
             }
-            "TokenAdmin/IdentifyToken" => IdentifyTokenRequest { secret: self.token.secret.clone() }.encode_to_vec(),
+            "TokenAdmin/IdentifyToken" => IdentifyTokenRequest {
+                secret: self.token.secret.clone(),
+            }
+            .encode_to_vec(),
             "TokenAdmin/ListScopes"
             | "WorkspaceAdmin/ListWorkspaces"
             | "WorkspaceAdmin/ListOrganizations"
             | "CallerAdmin/ListCallers" => Vec::new(),
             "WorkspaceAdmin/CreateWorkspace" => Self::new_workspace("fresh").encode_to_vec(),
             "WorkspaceAdmin/GetWorkspace" => GetWorkspaceRequest { name: acme }.encode_to_vec(),
-            "WorkspaceAdmin/SuspendWorkspace" => {
-                SuspendWorkspaceRequest { name: self.other.clone(), ..Default::default() }.encode_to_vec()
+            "WorkspaceAdmin/SuspendWorkspace" => SuspendWorkspaceRequest {
+                name: self.other.clone(),
+                ..Default::default()
             }
-            "WorkspaceAdmin/ResumeWorkspace" => ResumeWorkspaceRequest { name: self.other.clone() }.encode_to_vec(),
-            "WorkspaceAdmin/DeleteWorkspace" => {
-                DeleteWorkspaceRequest { name: self.other.clone(), ..Default::default() }.encode_to_vec()
+            .encode_to_vec(),
+            "WorkspaceAdmin/ResumeWorkspace" => ResumeWorkspaceRequest {
+                name: self.other.clone(),
             }
+            .encode_to_vec(),
+            "WorkspaceAdmin/DeleteWorkspace" => DeleteWorkspaceRequest {
+                name: self.other.clone(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
             "WorkspaceAdmin/CreateOrganization" => Self::new_organization("fresh").encode_to_vec(),
-            "WorkspaceAdmin/GetOrganization" => GetOrganizationRequest { name: self.organization.clone() }.encode_to_vec(),
-            "WorkspaceAdmin/GetTokenPolicy" => GetTokenPolicyRequest { name: format!("{acme}/tokenPolicy") }.encode_to_vec(),
+            "WorkspaceAdmin/GetTokenPolicy" => GetTokenPolicyRequest {
+                name: format!("{acme}/tokenPolicy"),
+            }
+            .encode_to_vec(),
             "WorkspaceAdmin/UpdateTokenPolicy" => Self::new_policy(&acme).encode_to_vec(),
             "CallerAdmin/CreateCaller" => Self::new_caller("fresh").encode_to_vec(),
             "CallerAdmin/GetCaller" => GetCallerRequest { name: caller }.encode_to_vec(),
-            "CallerAdmin/DeleteCaller" => DeleteCallerRequest { name: self.doomed.clone(), ..Default::default() }.encode_to_vec(),
-            "CallerAdmin/CreateCallerKey" => {
-                CreateCallerKeyRequest { parent: self.keyless.clone(), ..Default::default() }.encode_to_vec()
+            "CallerAdmin/DeleteCaller" => DeleteCallerRequest {
+                name: self.doomed.clone(),
+                ..Default::default()
             }
-            "CallerAdmin/RevokeCallerKey" => {
-                RevokeCallerKeyRequest { name: self.caller_key.name.clone(), ..Default::default() }.encode_to_vec()
+            .encode_to_vec(),
+            "CallerAdmin/CreateCallerKey" => CreateCallerKeyRequest {
+                parent: self.keyless.clone(),
+                ..Default::default()
             }
-            "CallerAdmin/ListCallerKeys" => ListCallerKeysRequest { parent: caller, ..Default::default() }.encode_to_vec(),
-            "AuditLog/ListAuditEvents" => ListAuditEventsRequest { parent: acme, ..Default::default() }.encode_to_vec(),
-            "AuditLog/WatchAuditEvents" => WatchAuditEventsRequest { parent: acme, after_sequence: 0 }.encode_to_vec(),
-            other => panic!("{other} is new: give it a good request and rows"),
+            .encode_to_vec(),
+            "CallerAdmin/RevokeCallerKey" => RevokeCallerKeyRequest {
+                name: self.caller_key.name.clone(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            "CallerAdmin/ListCallerKeys" => ListCallerKeysRequest {
+                parent: caller,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            "AuditLog/ListAuditEvents" => ListAuditEventsRequest {
+                parent: acme,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+            "AuditLog/WatchAuditEvents" => WatchAuditEventsRequest {
+                parent: acme,
+                after_sequence: 0,
+            }
+            .encode_to_vec(),
+            _ => return None,
+        })
+    }
+
+    /// Returns a request for a workspace.
+    pub(crate) fn new_workspace(id: &str) -> CreateWorkspaceRequest {
+        CreateWorkspaceRequest {
+            workspace_id: id.to_owned(),
+            display_name: "Fresh".to_owned(),
+            organization: String::new(),
         }
     }
 
-    /// Asks for a workspace.
-    pub(crate) fn new_workspace(id: &str) -> CreateWorkspaceRequest {
-        CreateWorkspaceRequest { workspace_id: id.to_owned(), display_name: "Fresh".to_owned(), organization: String::new() }
-    }
-
-    /// Asks for an organization.
+    /// Returns a request for an organization.
     pub(crate) fn new_organization(id: &str) -> CreateOrganizationRequest {
-        CreateOrganizationRequest { organization_id: id.to_owned(), display_name: "Fresh".to_owned() }
+        CreateOrganizationRequest {
+            organization_id: id.to_owned(),
+            display_name: "Fresh".to_owned(),
+        }
     }
 
-    /// Asks for a policy by which tokens that there are go on.
+    /// Returns a request for a policy that does not affect existing tokens.
     pub(crate) fn new_policy(owner: &str) -> UpdateTokenPolicyRequest {
         let policy = max_lifetime(owner, Duration::from_secs(24 * 60 * 60), ExistingTokens::Keep);
-        UpdateTokenPolicyRequest { policy: Some(policy), ..Default::default() }
+        UpdateTokenPolicyRequest {
+            policy: Some(policy),
+            ..Default::default()
+        }
     }
 
-    /// Asks for a caller who may look everywhere.
+    /// Returns a request for a caller that may read everything.
     pub(crate) fn new_caller(id: &str) -> CreateCallerRequest {
         CreateCallerRequest {
             caller_id: id.to_owned(),
             role: Role::Auditor.into(),
-            workspaces: Some(Selection { all: true, only: Vec::new() }),
+            workspaces: Some(Selection {
+                all: true,
+                only: Vec::new(),
+            }),
             certificate_sans: Vec::new(),
         }
     }
 }
 
-/// Secrets of tokens with right checksums that another installation minted.
+/// Returns token secrets of another installation, with valid checksums.
 pub(crate) fn foreign_secrets(prefix: &str, count: usize) -> Vec<String> {
     let ring = foreign_ring(prefix);
     (0..count).map(|_| minted(&ring, Kind::WorkspaceToken)).collect()
 }
 
-/// A secret with a right checksum that another installation minted.
+/// Returns a secret of another installation, with a valid checksum.
 pub(crate) fn foreign_secret(prefix: &str, kind: Kind) -> String {
     minted(&foreign_ring(prefix), kind)
 }
 
 fn minted(ring: &KeyRing, kind: Kind) -> String {
-    ring.mint(kind, &mut rand::rngs::SysRng).expect("it does not fail").secret.expose().to_owned()
+    ring.mint(kind, &mut rand::rngs::SysRng)
+        .expect("the randomness source works")
+        .secret
+        .expose()
+        .to_owned()
 }
 
 fn foreign_ring(prefix: &str) -> KeyRing {
-    let prefix: Prefix = prefix.parse().expect("it is a prefix");
+    let prefix: Prefix = prefix.parse().expect("the prefix is valid");
     let mut random = rand::rngs::SysRng;
-    let roots = RootKeys::generate(prefix, &mut random).expect("it does not fail");
-    roots.ring(&roots.known_at_first()).expect("its own keys")
-}
-
-/// The second page of every list, as the administrator and an auditor are told.
-async fn pages(server: &Server, auditor: &str) -> Vec<Pages> {
-    let auditor = server.client(auditor).await;
-    let mut told = Vec::new();
-    for client in [server.admin(), &auditor] {
-        let tokens = async |parent: &str| {
-            let request = ListTokensRequest { parent: parent.to_owned(), page_size: 1, ..Default::default() };
-            let ListTokensResponse { next_page_token, .. } =
-                client.token_admin().list_tokens(request).await.expect("told").into_inner();
-            next_page_token
-        };
-        let keys = async |parent: &str| {
-            let request = ListCallerKeysRequest { parent: parent.to_owned(), page_size: 1, ..Default::default() };
-            let ListCallerKeysResponse { next_page_token, .. } =
-                client.caller_admin().list_caller_keys(request).await.expect("told").into_inner();
-            next_page_token
-        };
-        let events = async |parent: &str| {
-            let request = ListAuditEventsRequest { parent: parent.to_owned(), page_size: 1, ..Default::default() };
-            let ListAuditEventsResponse { next_page_token, .. } =
-                client.audit_log().list_audit_events(request).await.expect("told").into_inner();
-            next_page_token
-        };
-        let request = ListWorkspacesRequest { page_size: 1, ..Default::default() };
-        let ListWorkspacesResponse { next_page_token: workspaces, .. } =
-            client.workspace_admin().list_workspaces(request).await.expect("told").into_inner();
-        let request = ListOrganizationsRequest { page_size: 1, ..Default::default() };
-        let ListOrganizationsResponse { next_page_token: organizations, .. } =
-            client.workspace_admin().list_organizations(request).await.expect("told").into_inner();
-        let request = ListCallersRequest { page_size: 1, ..Default::default() };
-        let ListCallersResponse { next_page_token: callers, .. } =
-            client.caller_admin().list_callers(request).await.expect("told").into_inner();
-        told.push([
-            (tokens("workspaces/acme").await, Some(tokens("workspaces/other").await)),
-            (workspaces, None),
-            (organizations, None),
-            (callers, None),
-            (keys("callers/gateway").await, Some(keys("callers/auditor").await)),
-            (events("workspaces/acme").await, Some(events("workspaces/other").await)),
-        ]);
-    }
-    let [theirs, mine] = [told.pop().expect("two"), told.pop().expect("two")];
-    let pages = PAGED.into_iter().zip(mine).zip(theirs);
-    pages
-        .map(|((rpc, (mine, of_another_parent)), (of_another_caller, _))| {
-            assert!(!mine.is_empty() && !of_another_caller.is_empty(), "{rpc} has a second page");
-            Pages { rpc, mine, of_another_caller, of_another_parent }
-        })
-        .collect()
+    let roots = RootKeys::generate(prefix, &mut random).expect("the randomness source works");
+    roots
+        .ring(&roots.initial_keys())
+        .expect("the key ring has its initial keys")
 }

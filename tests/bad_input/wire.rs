@@ -1,4 +1,4 @@
-//! Bytes that are no message: for every field of every request, made from the descriptors.
+//! Bytes that do not decode: for every field of every request, from the contract's descriptors.
 
 use bytes::Bytes;
 use prost::encoding::WireType;
@@ -7,17 +7,18 @@ use tokend_tests::{Installation, on_both_databases};
 use crate::{
     case::{Aspect, Case, undecodable},
     descriptors::{Field, Kind, delimited, rpcs},
+    good_request::good_request,
     run::{self, run},
     values::Values,
 };
 
-on_both_databases!(bytes_that_are_no_message);
+on_both_databases!(bytes_that_do_not_decode);
 
-async fn bytes_that_are_no_message(installation: Installation) {
+async fn bytes_that_do_not_decode(installation: Installation) {
     run(installation, cases, run::nothing_to_read_back).await;
 }
 
-/// Text in other encodings, cut short, or spelled as UTF-8 forbids.
+/// Text in other encodings, truncated UTF-8, and overlong or forbidden UTF-8.
 const NO_UTF8: [(&str, &[u8]); 6] = [
     ("Latin-1", b"caf\xe9"),
     ("bytes that never occur", b"\xff\xfe"),
@@ -27,17 +28,24 @@ const NO_UTF8: [(&str, &[u8]); 6] = [
     ("a character cut short", b"acme\xf0\x9f\x9a"),
 ];
 
-/// A number that goes on for more than ten bytes.
+/// A varint of more than ten bytes.
 const ENDLESS: [u8; 11] = [0xff; 11];
 
 pub(crate) fn cases(values: &Values) -> Vec<Case> {
     let mut cases = Vec::new();
     for rpc in rpcs() {
-        // A request that is good until the last bytes.
-        let good = values.good_request(rpc.name);
+        // A request that is valid up to its last bytes.
+        let good = good_request(values, rpc.name);
         let mut add = |field: &str, aspect, what: String, bytes: &[u8]| {
             let request = Bytes::from([&good, bytes].concat());
-            cases.push(Case { rpc: rpc.name, field: field.to_owned(), aspect, what, request, expect: undecodable() });
+            cases.push(Case {
+                rpc: rpc.name,
+                field: field.to_owned(),
+                aspect,
+                what,
+                request,
+                expect: undecodable(),
+            });
         };
         for field in &rpc.fields {
             for (what, bytes) in wrong_values(field) {
@@ -54,7 +62,7 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     cases
 }
 
-/// What no field of this kind can be.
+/// Returns bytes that no field of this kind accepts.
 fn wrong_values(field: &Field) -> Vec<(&'static str, Vec<u8>)> {
     let varint = |bytes: &[u8]| field.encode_as(WireType::Varint, bytes);
     let length = |bytes: &[u8]| field.encode_as(WireType::LengthDelimited, bytes);
@@ -63,11 +71,17 @@ fn wrong_values(field: &Field) -> Vec<(&'static str, Vec<u8>)> {
             ("a number", varint(&[1])),
             ("eight bytes", field.encode_as(WireType::SixtyFourBit, &[0; 8])),
             ("a length beyond the message", length(&[0x7f, b'a'])),
-            ("a length of four exabytes", length(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f])),
+            (
+                "a length of four exabytes",
+                length(&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f]),
+            ),
             ("a length that goes on for ever", length(&ENDLESS)),
         ],
         Kind::Bool | Kind::Number | Kind::Enum if field.is_repeated => {
-            panic!("{}: lists of numbers may be packed; the matrix has no rows for that yet", field.path)
+            panic!(
+                "{}: lists of numbers may be packed; the matrix has no rows for that yet",
+                field.path
+            )
         }
         Kind::Bool | Kind::Number | Kind::Enum => vec![
             ("a text", length(&delimited(b"1"))),

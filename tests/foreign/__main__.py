@@ -1,15 +1,16 @@
 """A client of tokend that is not Rust: Python's grpcio, grpcurl and `buf curl` drive the whole served surface.
 
-`.ci/foreign` runs it all, on a server of its own: it builds tokend, generates the stubs from proto/ and says where the server is.
+`.ci/foreign` runs everything on a server of its own: it builds tokend, generates the stubs from proto/ and passes the
+server's address.
 
     .ci/foreign                                        # everything, on SQLite and PostgreSQL
     .ci/foreign test_token_verify.Verify.test_expired  # one test
 
-It uses nothing that any other client would not have: the stubs are what protoc makes of the contract, refusals are taken apart with
-grpcio-status. One file for each service; `test_transport` has what holds for every call. Each test
-makes its own workspace and callers, and counts on nothing that another one left.
+It uses only what any other client has: the stubs that protoc generates from the contract, and grpcio-status for the
+details of errors. There is one file for each service; `test_transport` has what holds for every call. Each test creates
+its own workspace and callers, and needs nothing that another test left.
 
-The environment tells where the server is:
+The environment says where the server is:
 
     TOKEND_FOREIGN_ADDRESS     host:port
     TOKEND_FOREIGN_ADMIN_KEY   the key of an ADMIN
@@ -17,8 +18,9 @@ The environment tells where the server is:
     TOKEND_FOREIGN_BUF         buf, likewise
     TOKEND_FOREIGN_PROGRAM     tokend, for the tests that need a server with settings of its own
 
-At the end it tells what was answered, and fails unless every RPC of the contract has been served and has been refused, every
-verdict was reached, and every reason of a refusal was met: but for those below, which nobody can provoke from outside.
+At the end it prints what was answered. It fails unless every RPC of the contract has succeeded and has been refused,
+every verdict was reached, and every reason of an error was met, except those below, which nobody can provoke from
+outside.
 """
 
 import pathlib
@@ -27,11 +29,11 @@ import unittest
 
 import client
 
-# Reasons that need an outage, a fault, a shutdown, a change of the key ring under way, or so many failures that every later test would be
-# told the same.
+# Reasons that need an outage, a fault, a shutdown, a change of the key ring in progress, or so many failures that every
+# later test would get the same answer.
 OUT_OF_REACH = {"UNSPECIFIED", "INTERNAL_FAULT", "OVERLOADED", "DEADLINE_EXCEEDED", "CANCELLED", "KEY_NOT_AT_HAND"}
 OUT_OF_REACH |= {"TOO_MANY_FAILED_AUTHENTICATIONS"}
-# Calls whose answers go on for ever.
+# Calls whose streams never end.
 ENDLESS = {"/tokend.v1.AuditLog/WatchAuditEvents"}
 
 
@@ -57,7 +59,9 @@ def gaps():
 
 
 def told(counts):
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: (item[0] != "OK", item[0])))
+    return ", ".join(
+        f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: (item[0] != "OK", item[0]))
+    )
 
 
 def main():

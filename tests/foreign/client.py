@@ -1,4 +1,4 @@
-"""A client of tokend in Python: connections, and refusals taken apart. Everything here knows tokend by its contract alone."""
+"""A client of tokend in Python: connections and the details of errors. It knows nothing but the contract."""
 
 import collections
 import contextlib
@@ -15,7 +15,13 @@ from grpc_status import rpc_status
 
 from tokend.v1 import audit_log_pb2 as audit
 from tokend.v1 import caller_admin_pb2 as callers
-from tokend.v1 import audit_log_pb2_grpc, caller_admin_pb2_grpc, token_admin_pb2_grpc, token_verify_pb2_grpc, workspace_admin_pb2_grpc
+from tokend.v1 import (
+    audit_log_pb2_grpc,
+    caller_admin_pb2_grpc,
+    token_admin_pb2_grpc,
+    token_verify_pb2_grpc,
+    workspace_admin_pb2_grpc,
+)
 from tokend.v1 import error_reason_pb2
 from tokend.v1 import token_admin_pb2 as tokens
 from tokend.v1 import token_pb2 as token
@@ -75,7 +81,9 @@ class _Details(
     """grpcio has no public way to make one."""
 
 
-class _Interceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor):
+class _Interceptor(
+    grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor, grpc.StreamStreamClientInterceptor
+):
     """Sends these metadata with each call, gives it a deadline, and writes down how it ended."""
 
     def __init__(self, metadata):
@@ -86,7 +94,8 @@ class _Interceptor(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientInter
         metadata = [*self._metadata, *(details.metadata or [])]
         method = details.method.decode() if isinstance(details.method, bytes) else details.method
         call = continuation(
-            _Details(method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression), request
+            _Details(method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression),
+            request,
         )
         call.add_done_callback(lambda call: ANSWERS.add(method, call.code()))
         return call
@@ -246,7 +255,7 @@ class Test(unittest.TestCase):
 
     @contextlib.contextmanager
     def refused(self, code, reason, fields=()):
-        """What is done within is refused like this, for exactly these fields. Yields a list that then holds the refusal."""
+        """Asserts that the call within is refused for exactly these fields. Yields a list that then holds the error."""
         told = []
         with self.assertRaises(grpc.RpcError) as caught:
             yield told

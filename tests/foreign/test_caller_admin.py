@@ -57,7 +57,10 @@ class CreateCaller(CallerTest):
         sans = ["spiffe://example.com/" + "a" * 234, *(f"{n}.example.com" for n in range(15))]
         only = sorted([self.workspace, "workspaces/not-there-yet"])
         made = self.create(
-            caller_id=caller_id, role=callers.ROLE_WORKSPACE_ADMIN, workspaces=token.Selection(only=only), certificate_sans=sans
+            caller_id=caller_id,
+            role=callers.ROLE_WORKSPACE_ADMIN,
+            workspaces=token.Selection(only=only),
+            certificate_sans=sans,
         )
         self.assertEqual((made.name, made.role), (f"callers/{caller_id}", callers.ROLE_WORKSPACE_ADMIN))
         self.assertEqual((made.workspaces.all, list(made.workspaces.only)), (False, only))

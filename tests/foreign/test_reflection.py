@@ -36,10 +36,15 @@ class Reflection(Test):
 
     def test_what_is_told_is_the_contract(self):
         for path in PATHS:
-            requests = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=service.full_name) for service in SERVICES]
+            requests = [
+                reflection_pb2.ServerReflectionRequest(file_containing_symbol=service.full_name) for service in SERVICES
+            ]
             for service, answer in zip(SERVICES, self.ask(path, *requests), strict=True):
                 [encoded] = answer.file_descriptor_response.file_descriptor_proto
-                told, ours = descriptor_pb2.FileDescriptorProto.FromString(encoded), descriptor_pb2.FileDescriptorProto()
+                told, ours = (
+                    descriptor_pb2.FileDescriptorProto.FromString(encoded),
+                    descriptor_pb2.FileDescriptorProto(),
+                )
                 service.file.CopyToProto(ours)
                 # What a compiler may add of itself.
                 told.ClearField("source_code_info")

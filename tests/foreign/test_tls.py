@@ -1,4 +1,4 @@
-"""TLS and client certificates, with a client whose TLS is not ours (grpcio brings BoringSSL), on a server of its own."""
+"""TLS and client certificates, with a foreign TLS library (grpcio has BoringSSL), on a server of its own."""
 
 import datetime
 import ipaddress
@@ -41,7 +41,9 @@ class Authority:
     def _sign(self, key, subject, extension):
         now = datetime.datetime.now(datetime.timezone.utc)
         builder = x509.CertificateBuilder(self._name, subject, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(now + datetime.timedelta(hours=1))
+        builder = builder.not_valid_before(now - datetime.timedelta(hours=1)).not_valid_after(
+            now + datetime.timedelta(hours=1)
+        )
         return builder.add_extension(extension, critical=True).sign(self._key, hashes.SHA256())
 
 
@@ -52,7 +54,9 @@ class Tls(Test):
         directory = tempfile.TemporaryDirectory()
         cls.addClassCleanup(directory.cleanup)
         home = pathlib.Path(directory.name)
-        certificate, key = cls.authority.issue(x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        certificate, key = cls.authority.issue(
+            x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        )
         for name, content in [("tls.crt", certificate), ("tls.key", key), ("ca.crt", cls.authority.pem)]:
             (home / name).touch(mode=0o600)
             (home / name).write_bytes(content)

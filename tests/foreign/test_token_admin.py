@@ -23,14 +23,17 @@ class CreateToken(Test):
         )
         told = made.token
         self.assertRegex(made.secret, r"\Atkdw_[0-9A-Za-z]{18}_[0-9A-Za-z]{50}\Z")
-        self.assertEqual(told.name, f"{self.workspace}/tokens/{made.secret[6:23]}", "a found secret can be revoked by name")
+        self.assertEqual(
+            told.name, f"{self.workspace}/tokens/{made.secret[6:23]}", "a found secret can be revoked by name"
+        )
         self.assertTrue(made.secret.startswith(told.hint.removesuffix("...")) and told.hint.endswith("..."), told.hint)
         self.assertEqual((told.workspace, told.resource), (self.workspace, f"{self.workspace}/projects/web"))
         self.assertEqual((told.display_name, told.description), ("ä" * 120, "two\nlines"))
         self.assertEqual(told.state, token.Token.STATE_ACTIVE)
         self.assertEqual(sorted(told.scopes), ["pullrequest:write", "webhook"])
         self.assertEqual(
-            sorted(told.effective_scopes), ["pullrequest", "pullrequest:write", "repository", "repository:write", "webhook"]
+            sorted(told.effective_scopes),
+            ["pullrequest", "pullrequest:write", "repository", "repository:write", "webhook"],
         )
         self.assertEqual(list(told.allowed_cidrs), ["192.0.2.0/24", "2001:db8::/32"])
         self.assertEqual(dict(told.labels), {"team": "web", "empty": ""})
@@ -72,7 +75,10 @@ class CreateToken(Test):
             (dict(resource="workspaces/nowhere"), ["resource"]),
             (dict(resource=f"{self.workspace}x"), ["resource"]),
             (dict(resource=f"{self.workspace}/../x"), ["resource"]),
-            (dict(allowed_cidrs=["192.0.2.0/24", "192.0.2.1", "192.0.2.1/24"]), ["allowed_cidrs[1]", "allowed_cidrs[2]"]),
+            (
+                dict(allowed_cidrs=["192.0.2.0/24", "192.0.2.1", "192.0.2.1/24"]),
+                ["allowed_cidrs[1]", "allowed_cidrs[2]"],
+            ),
             (dict(allowed_cidrs=["10.0.0.0/8", "10.0.0.0/8"]), ["allowed_cidrs[1]"]),
             (dict(allowed_cidrs=[f"192.0.2.{n}/32" for n in range(65)]), ["allowed_cidrs"]),
             (dict(labels={f"k{n}": "" for n in range(17)}), ["labels"]),
@@ -109,7 +115,12 @@ class CreateToken(Test):
         again = self.admin.tokens.CreateToken(request)
         self.assertEqual((again.token, again.secret), (first.token, ""))
         self.assert_allowed(self.verdict(first.secret))
-        for change in [dict(display_name="other"), dict(scopes=["webhook"]), dict(labels={"a": "1"}), dict(no_expiry=True)]:
+        for change in [
+            dict(display_name="other"),
+            dict(scopes=["webhook"]),
+            dict(labels={"a": "1"}),
+            dict(no_expiry=True),
+        ]:
             other = tokens.CreateTokenRequest()
             other.CopyFrom(request)
             other.MergeFrom(tokens.CreateTokenRequest(**change))
@@ -178,10 +189,20 @@ class GetToken(Test):
         for name in [made.token.name[:-1] + ("a" if made.token.name[-1] != "a" else "b"), elsewhere]:
             with self.subTest(name), self.refused("NOT_FOUND", "TOKEN_NOT_FOUND"):
                 self.get_token(name)
-        for name in ["", "x", self.workspace, f"{self.workspace}/tokens/", f"{made.token.name}/x", f"{self.workspace}/tokens/-", made.secret]:
+        for name in [
+            "",
+            "x",
+            self.workspace,
+            f"{self.workspace}/tokens/",
+            f"{made.token.name}/x",
+            f"{self.workspace}/tokens/-",
+            made.secret,
+        ]:
             with self.subTest(name), self.refused_field("name") as told:
                 self.get_token(name)
-            self.assertNotIn(made.secret[24:], f"{told[0]} {told[0].descriptions}", "a secret in the wrong field is not repeated")
+            self.assertNotIn(
+                made.secret[24:], f"{told[0]} {told[0].descriptions}", "a secret in the wrong field is not repeated"
+            )
 
     def test_roles(self):
         made = self.new_token()
@@ -199,7 +220,9 @@ class GetToken(Test):
 
 class ListTokens(Test):
     def page(self, page_token="", page_size=3, parent=None, client=None, **fields):
-        request = tokens.ListTokensRequest(parent=parent or self.workspace, page_size=page_size, page_token=page_token, **fields)
+        request = tokens.ListTokensRequest(
+            parent=parent or self.workspace, page_size=page_size, page_token=page_token, **fields
+        )
         return (client or self.admin).tokens.ListTokens(request)
 
     def pages(self, between=lambda: None, **fields):
@@ -218,7 +241,9 @@ class ListTokens(Test):
         self.assertEqual([page.total_size for page in pages], [7, 7, 7], "ended ones included")
         listed = [one for page in pages for one in page.tokens]
         self.assertEqual([one.name for one in listed], names[::-1])
-        self.assertEqual([one.state == token.Token.STATE_REVOKED for one in listed], [name == names[2] for name in names[::-1]])
+        self.assertEqual(
+            [one.state == token.Token.STATE_REVOKED for one in listed], [name == names[2] for name in names[::-1]]
+        )
         self.assertEqual(listed, [self.get_token(name) for name in names[::-1]])
         for page_size in [0, 7, 1000, 2**31 - 1]:
             page = self.page(page_size=page_size)
@@ -235,7 +260,7 @@ class ListTokens(Test):
         self.revoke(web[1])
         names = lambda **fields: [one.name for page in self.pages(**fields) for one in page.tokens]
         self.assertEqual(names(filter="labels.team = web AND state = ACTIVE", page_size=2), [web[3], web[2], web[0]])
-        self.assertEqual(names(filter="state=STATE_REVOKED OR labels.team=\"mobile\""), [mobile, web[1]])
+        self.assertEqual(names(filter='state=STATE_REVOKED OR labels.team="mobile"'), [mobile, web[1]])
         self.assertEqual(names(filter=f"resource:{self.workspace}/projects"), [mobile])
         self.assertEqual(self.page(filter="labels.team = web", page_size=1).total_size, 4)
         page_token = self.page(filter="labels.team = web", page_size=1).next_page_token
@@ -262,7 +287,9 @@ class ListTokens(Test):
             "long": "A" * 10_000,
         }
         for at in range(len(page_token)):
-            foreign[f"altered at {at}"] = page_token[:at] + ("A" if page_token[at] != "A" else "B") + page_token[at + 1 :]
+            foreign[f"altered at {at}"] = (
+                page_token[:at] + ("A" if page_token[at] != "A" else "B") + page_token[at + 1 :]
+            )
             if at:
                 foreign[f"cut to {at}"] = page_token[:at]
         for what, altered in foreign.items():
@@ -299,13 +326,17 @@ class RotateToken(Test):
     def test_a_new_secret_for_the_same_grants(self):
         old = self.new_token(labels={"team": "web"}, description="deploys")
         answer = self.rotate(old.token.name)
-        self.assertEqual((answer.token.rotated_from, answer.predecessor.rotated_to), (old.token.name, answer.token.name))
+        self.assertEqual(
+            (answer.token.rotated_from, answer.predecessor.rotated_to), (old.token.name, answer.token.name)
+        )
         for field in ["resource", "scopes", "labels", "display_name", "description", "allowed_cidrs"]:
             self.assertEqual(getattr(answer.token, field), getattr(old.token, field), field)
         overlap = answer.predecessor.expire_time.ToNanoseconds() - answer.token.create_time.ToNanoseconds()
         self.assertEqual(overlap, 1800 * 10**9)
         self.assertEqual(answer.predecessor.requested_expire_time, old.token.expire_time)
-        self.assertEqual([self.get_token(old.token.name), self.get_token(answer.token.name)], [answer.predecessor, answer.token])
+        self.assertEqual(
+            [self.get_token(old.token.name), self.get_token(answer.token.name)], [answer.predecessor, answer.token]
+        )
         for secret in [old.secret, answer.secret]:
             self.assert_allowed(self.verdict(secret))
         with self.refused("FAILED_PRECONDITION", "TOKEN_ALREADY_ROTATED") as told:
@@ -317,7 +348,9 @@ class RotateToken(Test):
         answer = self.rotate(old.token.name, overlap=Duration(), ttl=Duration(seconds=60))
         self.assert_denied(self.verdict(old.secret), "EXPIRED")
         self.assert_allowed(self.verdict(answer.secret))
-        self.assertEqual(answer.token.expire_time.ToNanoseconds() - answer.token.create_time.ToNanoseconds(), 60 * 10**9)
+        self.assertEqual(
+            answer.token.expire_time.ToNanoseconds() - answer.token.create_time.ToNanoseconds(), 60 * 10**9
+        )
 
     def test_a_replay_rotates_nothing(self):
         old, request_id = self.new_token(), self.new_id()
@@ -363,7 +396,9 @@ class RevokeToken(Test):
     def test_twice_is_fine_and_changes_nothing(self):
         made = self.new_token()
         first = self.revoke(made.token.name)
-        again = self.admin.tokens.RevokeToken(tokens.RevokeTokenRequest(name=made.token.name, reason="other", no_wait=True))
+        again = self.admin.tokens.RevokeToken(
+            tokens.RevokeTokenRequest(name=made.token.name, reason="other", no_wait=True)
+        )
         self.assertEqual(again.token, first.token)
         self.assertEqual(again.revision.epoch, first.revision.epoch)
         self.assertGreaterEqual(again.revision.number, first.revision.number)
@@ -380,7 +415,10 @@ class RevokeToken(Test):
             self.revoke(made.token.name.replace(self.workspace, "workspaces/nowhere"))
 
     def test_roles(self):
-        for client in [self.caller(callers.ROLE_REVOKER), self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])]:
+        for client in [
+            self.caller(callers.ROLE_REVOKER),
+            self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace]),
+        ]:
             made = self.new_token()
             told = client.tokens.RevokeToken(tokens.RevokeTokenRequest(name=made.token.name))
             self.assertEqual(told.token.state, token.Token.STATE_REVOKED)
@@ -396,7 +434,9 @@ class RevokeToken(Test):
 
 class BatchRevokeTokens(Test):
     def end(self, client=None, **fields):
-        request = tokens.BatchRevokeTokensRequest(**{"parent": self.workspace, "reason": "the project is gone", **fields})
+        request = tokens.BatchRevokeTokensRequest(
+            **{"parent": self.workspace, "reason": "the project is gone", **fields}
+        )
         return (client or self.admin).tokens.BatchRevokeTokens(request)
 
     def test_by_name_after_a_preview(self):
@@ -462,13 +502,17 @@ class RevokeLeakedTokens(Test):
         made, dead = self.new_token(), self.new_token()
         self.revoke(dead.token.name)
         told = self.report("junk", f" {made.secret}\r\n", dead.secret, made.secret[:-1], ADMIN_KEY)
-        self.assertEqual([self.Label.Name(result.label) for result in told.results],
-                         [f"LABEL_{label}_POSITIVE" for label in ["FALSE", "TRUE", "TRUE", "FALSE", "TRUE"]])
+        self.assertEqual(
+            [self.Label.Name(result.label) for result in told.results],
+            [f"LABEL_{label}_POSITIVE" for label in ["FALSE", "TRUE", "TRUE", "FALSE", "TRUE"]],
+        )
         self.assertEqual([result.token for result in told.results], ["", made.token.name, dead.token.name, "", ""])
         self.assertEqual(told.results[4].kind, self.Kind.Value("KIND_CALLER_KEY"))
         self.assertGreater(told.revision.number, 0)
         self.assert_denied(self.verdict(made.secret), "REVOKED")
-        self.assertEqual(self.get_token(made.token.name).revoke_reason, "leaked: source gist, at https://example.com/gist")
+        self.assertEqual(
+            self.get_token(made.token.name).revoke_reason, "leaked: source gist, at https://example.com/gist"
+        )
 
     def test_fields_that_do_not_fit(self):
         made = self.new_token()
@@ -487,7 +531,9 @@ class RevokeLeakedTokens(Test):
             with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
                 self.report(made.secret, client=self.caller(role))
         self.assert_allowed(self.verdict(made.secret))
-        self.assertEqual(self.report(made.secret, client=self.caller(callers.ROLE_REVOKER)).results[0].token, made.token.name)
+        self.assertEqual(
+            self.report(made.secret, client=self.caller(callers.ROLE_REVOKER)).results[0].token, made.token.name
+        )
 
 
 class IdentifyToken(Test):
@@ -512,7 +558,10 @@ class IdentifyToken(Test):
 
     def test_roles(self):
         made = self.new_token()
-        for client in [self.caller(callers.ROLE_REVOKER), self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace])]:
+        for client in [
+            self.caller(callers.ROLE_REVOKER),
+            self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.workspace]),
+        ]:
             self.assertEqual(self.identify(made.secret, client), made.token)
         stranger, answers = self.caller(callers.ROLE_WORKSPACE_ADMIN, only=[self.new_workspace()]), []
         for secret in [made.secret, "garbage"]:

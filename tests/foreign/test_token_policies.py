@@ -29,7 +29,10 @@ class Admission(Test):
         for validate_only in [False, True]:
             with self.refused("FAILED_PRECONDITION", "POLICY_VIOLATED") as told:
                 self.new_token(
-                    no_expiry=True, scopes=["webhook", "pullrequest"], allowed_cidrs=["192.0.2.0/24"], validate_only=validate_only
+                    no_expiry=True,
+                    scopes=["webhook", "pullrequest"],
+                    allowed_cidrs=["192.0.2.0/24"],
+                    validate_only=validate_only,
                 )
             [refusal] = told
             self.assertEqual(

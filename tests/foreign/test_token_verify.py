@@ -1,8 +1,10 @@
 """TokenVerify: every verdict that can be reached, and what is no verdict."""
 
+import queue
+
 from google.protobuf.duration_pb2 import Duration
 
-from client import ADMIN_KEY, Test, callers, token, verify
+from client import ADMIN_KEY, Test, callers, token, tokens, verify
 
 
 class Verify(Test):
@@ -15,7 +17,10 @@ class Verify(Test):
             allowed_cidrs=["192.0.2.0/24", "2001:db8::/32"],
         )
         told = self.verdict(
-            made.secret, f"{made.token.resource}/repositories/a", ["repository", "webhook"], client_address="2001:db8::7"
+            made.secret,
+            f"{made.token.resource}/repositories/a",
+            ["repository", "webhook"],
+            client_address="2001:db8::7",
         )
         self.assert_allowed(told)
         known = told.token
@@ -29,7 +34,7 @@ class Verify(Test):
         self.assertEqual(list(known.allowed_cidrs), ["192.0.2.0/24", "2001:db8::/32"])
         self.assertEqual(dict(known.labels), {"team": "web", "empty": ""})
         self.assertEqual(list(told.missing_scopes), [])
-        self.assertEqual(told.cacheable_for, Duration())
+        self.assertTrue(0 <= told.cacheable_for.ToTimedelta().total_seconds() <= 1, "the lease is of 1 s")
         self.assertGreater(told.revision.epoch, 0)
 
     def test_allow_without_an_end_or_a_required_scope(self):
@@ -77,7 +82,9 @@ class Verify(Test):
                 self.assertEqual(told.SerializeToString(), expected.SerializeToString())
                 # Whatever else is asked: a revision not reached yet would tell that there is such a token.
                 ahead = token.Revision(epoch=epoch, number=2**63)
-                told = self.verdict(presented, client=client, min_revision=ahead, scopes=["webhook"], client_address="::1")
+                told = self.verdict(
+                    presented, client=client, min_revision=ahead, scopes=["webhook"], client_address="::1"
+                )
                 self.assertEqual(told.SerializeToString(), expected.SerializeToString())
         self.assert_allowed(self.verdict(secret))
 
@@ -108,7 +115,13 @@ class Verify(Test):
         secret = self.new_token(resource=bound).secret
         for covered in [bound, f"{bound}/repositories/a", f"{bound}/~me%2F+x@y:z"]:
             self.assert_allowed(self.verdict(secret, covered))
-        for other in [self.workspace, f"{self.workspace}/projects", f"{bound}2", f"{self.workspace}/projects/WEB", "workspaces/nowhere"]:
+        for other in [
+            self.workspace,
+            f"{self.workspace}/projects",
+            f"{bound}2",
+            f"{self.workspace}/projects/WEB",
+            "workspaces/nowhere",
+        ]:
             with self.subTest(other):
                 told = self.verdict(secret, other, ["webhook"])
                 self.assert_denied(told, "RESOURCE_NOT_COVERED")
@@ -122,7 +135,14 @@ class Verify(Test):
 
     def test_address_not_allowed(self):
         secret = self.new_token(allowed_cidrs=["192.0.2.0/24", "2001:db8::/32", "::ffff:198.51.100.0/120"]).secret
-        for address in ["192.0.2.0", "192.0.2.255", "::ffff:192.0.2.7", "2001:db8:ffff::1", "198.51.100.9", "::ffff:c633:6409"]:
+        for address in [
+            "192.0.2.0",
+            "192.0.2.255",
+            "::ffff:192.0.2.7",
+            "2001:db8:ffff::1",
+            "198.51.100.9",
+            "::ffff:c633:6409",
+        ]:
             with self.subTest(address):
                 self.assert_allowed(self.verdict(secret, client_address=address))
         for address in ["", "192.0.3.0", "2001:db9::1", "::1", "::192.0.2.7", "::ffff:192.0.3.7"]:
@@ -155,7 +175,16 @@ class Verify(Test):
                 self.verdict(secret, resource)
         with self.refused_field("resource"):
             self.admin.verify.Verify(verify.VerifyRequest(token=secret))
-        for address in ["localhost", "192.0.2", "192.0.2.1/32", "192.0.2.1:80", "[::1]", " ::1", "fe80::1%eth0", "0xC0000201"]:
+        for address in [
+            "localhost",
+            "192.0.2",
+            "192.0.2.1/32",
+            "192.0.2.1:80",
+            "[::1]",
+            " ::1",
+            "fe80::1%eth0",
+            "0xC0000201",
+        ]:
             with self.subTest(address), self.refused_field("client_address"):
                 self.verdict(secret, client_address=address)
         with self.refused_field("required_scopes[1]", "required_scopes[2]"):
@@ -187,7 +216,9 @@ class BatchVerify(Test):
         questions, expected = [], []
         for n in range(256):
             made = some[n * 7 % 4]
-            questions.append(self.question(made.secret if n % 5 else f"garbage {n}", scopes=["webhook"] if n % 3 == 0 else []))
+            questions.append(
+                self.question(made.secret if n % 5 else f"garbage {n}", scopes=["webhook"] if n % 3 == 0 else [])
+            )
             if n % 5 == 0:
                 expected.append(("", verify.DENY_REASON_UNRECOGNIZED))
             elif n * 7 % 4 % 2:
@@ -209,12 +240,15 @@ class BatchVerify(Test):
                 # Time goes on between the two, and so may the database.
                 answer.token.ClearField("expires_in")
                 answer.ClearField("revision")
+                answer.ClearField("cacheable_for")
             self.assertEqual(together, alone)
 
     def test_ill_formed_ones_are_named_and_nothing_is_told(self):
         fine = self.question("garbage")
         with self.refused_field("requests[1].resource", "requests[3].required_scopes[0]", "requests[3].client_address"):
-            self.batch([fine, self.question("x", "nowhere"), fine, self.question("x", scopes=["no"], client_address="x")])
+            self.batch(
+                [fine, self.question("x", "nowhere"), fine, self.question("x", scopes=["no"], client_address="x")]
+            )
 
     def test_1_to_256(self):
         for count in [0, 257]:
@@ -230,8 +264,36 @@ class BatchVerify(Test):
 
     def test_roles(self):
         mine, theirs = self.new_token().secret, self.new_token(parent=self.new_workspace()).secret
-        told = self.batch([self.question(mine), self.question(theirs)], self.caller(callers.ROLE_VERIFIER, only=[self.workspace]))
+        told = self.batch(
+            [self.question(mine), self.question(theirs)], self.caller(callers.ROLE_VERIFIER, only=[self.workspace])
+        )
         self.assert_allowed(told[0])
         self.assert_denied(told[1], "UNRECOGNIZED")
         with self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
             self.batch([], self.caller(callers.ROLE_AUDITOR))
+
+
+class Watch(Test):
+    def test_a_revocation_is_told_before_the_pong(self):
+        made = self.new_token()
+        requests = queue.SimpleQueue()
+        responses = self.admin.verify.Watch(iter(requests.get, None))
+        told, last = [], None
+        for number in range(1, 1000):
+            requests.put(verify.WatchRequest(ping=verify.Ping(number=number)))
+            for response in responses:
+                told += response.invalidations
+                if response.HasField("pong"):
+                    break
+            self.assertEqual(response.pong.number, number)
+            self.assertFalse(response.resync_required)
+            if last is None:
+                self.assertEqual(told, [], "nothing has changed yet")
+                last = self.admin.tokens.RevokeToken(
+                    tokens.RevokeTokenRequest(name=made.token.name, no_wait=True)
+                ).revision
+            elif response.pong.revision.number >= last.number:
+                break
+        requests.put(None)
+        self.assertEqual([(each.token, each.revision) for each in told], [(made.token.name, last)])
+        self.assertEqual(list(responses), [], "the stream ends when the client has no more to say")

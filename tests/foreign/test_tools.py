@@ -27,7 +27,9 @@ class Grpcurl(Test):
 
     def grpcurl(self, *arguments, options=(), message=None):
         flags = ["-plaintext", *options, *(["-d", "@"] if message is not None else [])]
-        return run(GRPCURL, *flags, ADDRESS, *arguments, secret_input=json.dumps(message) if message is not None else None)
+        return run(
+            GRPCURL, *flags, ADDRESS, *arguments, secret_input=json.dumps(message) if message is not None else None
+        )
 
     def call(self, method, message):
         done = self.grpcurl(f"tokend.v1.{method}", options=self.KEY, message=message)
@@ -45,7 +47,13 @@ class Grpcurl(Test):
     def test_the_main_job(self):
         made = self.call(
             "TokenAdmin/CreateToken",
-            {"parent": self.workspace, "displayName": "ci", "scopes": ["repository:write"], "ttl": "3600s", "labels": {"a": "b"}},
+            {
+                "parent": self.workspace,
+                "displayName": "ci",
+                "scopes": ["repository:write"],
+                "ttl": "3600s",
+                "labels": {"a": "b"},
+            },
         )
         question = {"token": made["secret"], "resource": self.workspace, "requiredScopes": ["repository"]}
         told = self.call("TokenVerify/Verify", question)

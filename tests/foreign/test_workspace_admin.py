@@ -15,7 +15,9 @@ class CreateWorkspace(Test):
     def test_a_workspace_is_what_was_asked_for(self):
         workspace_id = self.new_id().ljust(63, "-")
         made = self.create(workspace_id, "ä" * 120)
-        self.assertEqual((made.name, made.display_name, made.organization), (f"workspaces/{workspace_id}", "ä" * 120, ""))
+        self.assertEqual(
+            (made.name, made.display_name, made.organization), (f"workspaces/{workspace_id}", "ä" * 120, "")
+        )
         self.assertEqual((made.state, made.active_token_count), (workspaces.Workspace.STATE_ACTIVE, 0))
         self.assertLess(abs(made.create_time.seconds - time.time()), 60)
         request = workspaces.GetWorkspaceRequest(name=made.name)
@@ -118,7 +120,9 @@ class States(Test):
     """The three calls that change a workspace's state."""
 
     def change(self, verb, name=None, client=None, **fields):
-        request = getattr(workspaces, f"{verb}WorkspaceRequest")(name=self.workspace if name is None else name, **fields)
+        request = getattr(workspaces, f"{verb}WorkspaceRequest")(
+            name=self.workspace if name is None else name, **fields
+        )
         return getattr((client or self.admin).workspaces, f"{verb}Workspace")(request)
 
     def suspend(self, name=None, client=None, **fields):
@@ -152,7 +156,9 @@ class States(Test):
         self.assert_allowed(self.verdict(made.secret))
         answer = self.suspend()
         self.assert_denied(self.verdict(made.secret), "WORKSPACE_SUSPENDED")
-        self.assertEqual((answer.workspace.state, answer.workspace.active_token_count), (workspaces.Workspace.STATE_SUSPENDED, 1))
+        self.assertEqual(
+            (answer.workspace.state, answer.workspace.active_token_count), (workspaces.Workspace.STATE_SUSPENDED, 1)
+        )
         self.assertEqual(self.get(), answer.workspace)
         self.assertEqual(self.get_token(made.token.name).state, token.Token.STATE_SUSPENDED)
         with self.refused("FAILED_PRECONDITION", "WORKSPACE_SUSPENDED"):
@@ -178,7 +184,9 @@ class States(Test):
         made = self.new_token()
         answer = self.delete()
         self.assert_denied(self.verdict(made.secret), "WORKSPACE_DELETED")
-        self.assertEqual((answer.workspace.state, answer.workspace.active_token_count), (workspaces.Workspace.STATE_DELETED, 0))
+        self.assertEqual(
+            (answer.workspace.state, answer.workspace.active_token_count), (workspaces.Workspace.STATE_DELETED, 0)
+        )
         self.assertEqual(self.get(), answer.workspace)
         listed = self.admin.tokens.ListTokens(tokens.ListTokensRequest(parent=self.workspace)).tokens
         self.assertEqual([shown.state for shown in listed], [token.Token.STATE_REVOKED])
@@ -189,7 +197,9 @@ class States(Test):
         again = self.delete(no_wait=True)
         self.assertEqual(again.workspace, answer.workspace)
         self.assertGreater(again.revision.number, answer.revision.number)
-        request = workspaces.CreateWorkspaceRequest(workspace_id=self.workspace.removeprefix("workspaces/"), display_name="Again")
+        request = workspaces.CreateWorkspaceRequest(
+            workspace_id=self.workspace.removeprefix("workspaces/"), display_name="Again"
+        )
         with self.refused("ALREADY_EXISTS", "WORKSPACE_ALREADY_EXISTS"):
             self.admin.workspaces.CreateWorkspace(request)
 
@@ -200,7 +210,9 @@ class Organizations(Test):
         return (client or self.admin).workspaces.CreateOrganization(request).organization
 
     def get(self, name, client=None):
-        return (client or self.admin).workspaces.GetOrganization(workspaces.GetOrganizationRequest(name=name)).organization
+        return (
+            (client or self.admin).workspaces.GetOrganization(workspaces.GetOrganizationRequest(name=name)).organization
+        )
 
     def list(self, client=None, **fields):
         return (client or self.admin).workspaces.ListOrganizations(workspaces.ListOrganizationsRequest(**fields))
@@ -216,7 +228,9 @@ class Organizations(Test):
 
     def test_workspaces_belong_to_it_for_good(self):
         made = self.create(self.new_id()).name
-        request = workspaces.CreateWorkspaceRequest(workspace_id=self.new_id(), display_name="Foreign", organization=made)
+        request = workspaces.CreateWorkspaceRequest(
+            workspace_id=self.new_id(), display_name="Foreign", organization=made
+        )
         workspace = self.admin.workspaces.CreateWorkspace(request).workspace
         self.assertEqual(workspace.organization, made)
         request = workspaces.GetWorkspaceRequest(name=workspace.name)
@@ -255,7 +269,11 @@ class Organizations(Test):
             self.create(self.new_id(), client=auditor)
         for role in [callers.ROLE_WORKSPACE_ADMIN, callers.ROLE_REVOKER, callers.ROLE_VERIFIER]:
             client = self.caller(role)
-            for call in [lambda: self.create("", client=client), lambda: self.get(made.name, client), lambda: self.list(client)]:
+            for call in [
+                lambda: self.create("", client=client),
+                lambda: self.get(made.name, client),
+                lambda: self.list(client),
+            ]:
                 with self.subTest(role), self.refused("PERMISSION_DENIED", "ROLE_NOT_ALLOWED"):
                     call()
 
@@ -304,7 +322,9 @@ class TokenPolicies(Test):
     def test_an_organizations_binds_its_workspaces(self):
         request = workspaces.CreateOrganizationRequest(organization_id=self.new_id(), display_name="Foreign")
         organization = self.admin.workspaces.CreateOrganization(request).organization.name
-        request = workspaces.CreateWorkspaceRequest(workspace_id=self.new_id(), display_name="Foreign", organization=organization)
+        request = workspaces.CreateWorkspaceRequest(
+            workspace_id=self.new_id(), display_name="Foreign", organization=organization
+        )
         workspace = self.admin.workspaces.CreateWorkspace(request).workspace.name
         self.assertFalse(self.apply(organization, 3).HasField("effective"))
         self.assertEqual(self.get(workspace).effective.max_lifetime.seconds, 3 * 3600)
@@ -327,7 +347,10 @@ class TokenPolicies(Test):
                 self.get(owner)
             with self.subTest(owner), self.refused_field("policy.name"):
                 self.set(owner)
-        for owner, reason in [("workspaces/nowhere", "WORKSPACE_NOT_FOUND"), ("organizations/nowhere", "ORGANIZATION_NOT_FOUND")]:
+        for owner, reason in [
+            ("workspaces/nowhere", "WORKSPACE_NOT_FOUND"),
+            ("organizations/nowhere", "ORGANIZATION_NOT_FOUND"),
+        ]:
             for call in [self.get, self.set]:
                 with self.subTest(owner), self.refused("NOT_FOUND", reason):
                     call(owner)

@@ -5,12 +5,18 @@ use std::{fs, os::unix::process::ExitStatusExt, process::Command};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use tokend_tests::{Finished, Installation, Process, SERVE_ON_FREE_PORTS, eventually, on_sqlite};
 
-on_sqlite!(a_server_that_crashes_leaves_none, nor_where_the_limit_is_raised_behind_its_back);
+on_sqlite!(
+    a_crashed_server_leaves_no_core_dump,
+    a_raised_limit_enables_no_core_dump
+);
 
-/// Runs a program where core dumps are wanted, in the installation's directory.
+/// Runs a program in the installation's directory, with core dumps enabled.
 fn spawn_dumpable(installation: &Installation, command: &Command) -> Process {
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"]).arg(command.get_program()).args(command.get_args());
+    shell
+        .args(["-c", "ulimit -c \"$(ulimit -H -c)\"; exec \"$@\"", "sh"])
+        .arg(command.get_program())
+        .args(command.get_args());
     shell.current_dir(installation.directory());
     for (name, value) in command.get_envs() {
         match value {
@@ -27,33 +33,46 @@ async fn serve_dumpable(installation: &Installation) -> Process {
     let mut serve = installation.command_on_data(["serve"]);
     serve.args(SERVE_ON_FREE_PORTS).arg("--ready-file").arg(&ready);
     let process = spawn_dumpable(installation, &serve);
-    eventually("it serves", async || ready.exists().then_some(())).await;
+    eventually("the ready file exists", async || ready.exists().then_some(())).await;
     process
 }
 
 fn assert_no_dump(installation: &Installation, finished: &Finished) {
-    assert!(finished.status.signal().is_some(), "it crashed: {finished:#?}");
+    assert!(finished.status.signal().is_some(), "the server crashes: {finished:#?}");
     assert!(!finished.status.core_dumped(), "{finished:#?}");
-    for entry in fs::read_dir(installation.directory()).expect("it is a directory").flatten() {
+    for entry in fs::read_dir(installation.directory())
+        .expect("the directory is readable")
+        .flatten()
+    {
         assert!(!entry.file_name().to_string_lossy().starts_with("core"), "{entry:?}");
     }
 }
 
-async fn a_server_that_crashes_leaves_none(installation: Installation) {
+async fn a_crashed_server_leaves_no_core_dump(installation: Installation) {
     let process = serve_dumpable(&installation).await;
-    let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).expect("they are told");
-    let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("it is told");
+    let limits = fs::read_to_string(format!("/proc/{}/limits", process.id())).expect("the process has limits");
+    let core = limits
+        .lines()
+        .find(|line| line.starts_with("Max core file size"))
+        .expect("the limit is listed");
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
     process.abort();
     assert_no_dump(&installation, &process.finish().await);
 }
 
-/// As where Linux pipes dumps to a collector, which no limit stops.
-async fn nor_where_the_limit_is_raised_behind_its_back(installation: Installation) {
+/// A raised limit stands for systems that pipe dumps to a collector, where no limit applies.
+async fn a_raised_limit_enables_no_core_dump(installation: Installation) {
     let process = serve_dumpable(&installation).await;
-    let pid = Pid::from_raw(i32::try_from(process.id()).expect("a process id"));
-    // Only root may.
-    let _ = prlimit(pid, Resource::Core, Rlimit { current: None, maximum: None });
+    let pid = Pid::from_raw(i32::try_from(process.id()).expect("the process ID is valid"));
+    // Only root can raise the limit.
+    let _ = prlimit(
+        pid,
+        Resource::Core,
+        Rlimit {
+            current: None,
+            maximum: None,
+        },
+    );
     process.abort();
     assert_no_dump(&installation, &process.finish().await);
 }

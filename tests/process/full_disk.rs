@@ -1,4 +1,4 @@
-//! A disk that is full for a moment loses nothing that was acknowledged, and the server writes again as soon as there is space.
+//! A temporarily full disk loses no acknowledged change, and the server writes again as soon as there is space.
 
 use tokend_client::v1::{
     CreateWorkspaceRequest, Decision, DeleteCallerRequest, ErrorReason, RevokeTokenRequest, Token, VerifyResponse,
@@ -6,11 +6,14 @@ use tokend_client::v1::{
 use tokend_tests::{Installation, Issued, Refused, Server, SmallDisk, eventually, on_sqlite, question, token_in};
 use tonic::Code;
 
-on_sqlite!(an_acknowledged_revocation_holds_after_the_disk_was_full, what_was_acknowledged_while_space_came_and_went_is_stored,);
+on_sqlite!(
+    an_acknowledged_revocation_survives_a_full_disk,
+    changes_acknowledged_between_full_disks_are_stored,
+);
 
 const MEGABYTES: u32 = 8;
 const TOKENS: usize = 11;
-/// Writes that have to fail, so that each pooled connection has failed at least once.
+/// The number of failed writes after which each pooled connection has failed at least once.
 const FAILURES: usize = 6;
 
 async fn tokens_in(server: &Server, workspace: &str) -> Vec<Issued<Token>> {
@@ -21,7 +24,7 @@ async fn tokens_in(server: &Server, workspace: &str) -> Vec<Issued<Token>> {
     tokens
 }
 
-/// Fills the disk, and writes until that many writes have failed.
+/// Fills the disk, and writes until [`FAILURES`] writes have failed.
 async fn fail_writes(server: &Server, disk: &SmallDisk) {
     disk.fill();
     let (mut failures, mut number) = (0, 0);
@@ -41,24 +44,35 @@ async fn fail_writes(server: &Server, disk: &SmallDisk) {
     .await;
 }
 
-/// A call that writes and is rolled back then: the last ADMIN stays.
+/// Makes a call whose write is rolled back: the last ADMIN cannot be deleted.
 async fn roll_back(server: &Server) {
-    let request = DeleteCallerRequest { name: "callers/admin".to_owned(), no_wait: false };
+    let request = DeleteCallerRequest {
+        name: "callers/admin".to_owned(),
+        no_wait: false,
+    };
     let answer = server.admin().caller_admin().delete_caller(request).await;
     answer.refused(Code::FailedPrecondition, ErrorReason::LastAdmin);
 }
 
 async fn revoke(server: &Server, name: &str) -> bool {
-    let request = RevokeTokenRequest { name: name.to_owned(), reason: "it leaked".to_owned(), no_wait: false };
+    let request = RevokeTokenRequest {
+        name: name.to_owned(),
+        reason: "it leaked".to_owned(),
+        no_wait: false,
+    };
     server.admin().token_admin().revoke_token(request).await.is_ok()
 }
 
 async fn verdict(server: &Server, secret: &str) -> VerifyResponse {
-    server.verdict(question(secret, "workspaces/acme", &["repository"])).await
+    server
+        .verdict(question(secret, "workspaces/acme", &["repository"]))
+        .await
 }
 
-async fn an_acknowledged_revocation_holds_after_the_disk_was_full(installation: Installation) {
-    let Some(disk) = SmallDisk::mount(&installation.data_dir(), MEGABYTES) else { return };
+async fn an_acknowledged_revocation_survives_a_full_disk(installation: Installation) {
+    let Some(disk) = SmallDisk::mount(&installation.data_dir(), MEGABYTES) else {
+        return;
+    };
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let tokens = tokens_in(&server, &acme).await;
@@ -73,12 +87,18 @@ async fn an_acknowledged_revocation_holds_after_the_disk_was_full(installation: 
     assert!(server.stop().await.status.success());
     let server = installation.serve(&admin_key).await;
     for Issued { secret, .. } in &tokens {
-        assert_eq!(verdict(&server, secret).await.decision(), Decision::Deny, "after a restart");
+        assert_eq!(
+            verdict(&server, secret).await.decision(),
+            Decision::Deny,
+            "after a restart"
+        );
     }
 }
 
-async fn what_was_acknowledged_while_space_came_and_went_is_stored(installation: Installation) {
-    let Some(disk) = SmallDisk::mount(&installation.data_dir(), MEGABYTES) else { return };
+async fn changes_acknowledged_between_full_disks_are_stored(installation: Installation) {
+    let Some(disk) = SmallDisk::mount(&installation.data_dir(), MEGABYTES) else {
+        return;
+    };
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let tokens = tokens_in(&server, &acme).await;
@@ -98,10 +118,14 @@ async fn what_was_acknowledged_while_space_came_and_went_is_stored(installation:
         assert_eq!(verdict(&server, secret).await.decision(), Decision::Deny, "at once");
     }
     let admin_key = server.admin_key().to_owned();
-    // Whatever the end of a process would still have stored is lost.
+    // The kill prevents any write at the end of the process.
     server.kill();
     let server = installation.serve(&admin_key).await;
     for Issued { secret, .. } in &tokens {
-        assert_eq!(verdict(&server, secret).await.decision(), Decision::Deny, "after a crash");
+        assert_eq!(
+            verdict(&server, secret).await.decision(),
+            Decision::Deny,
+            "after a crash"
+        );
     }
 }

@@ -1,68 +1,78 @@
-//! `tokend keyring`: a key is added, learned by every server, activated, and one day retired.
+//! `tokend keyring`: an operator adds a key, every server loads it, and the operator activates and later retires it.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 use tokend_client::v1::{
-    CreateCallerKeyRequest, Decision, DenyReason, ErrorReason, ListTokensRequest, RevokeCallerKeyRequest, RevokeTokenRequest,
+    CreateCallerKeyRequest, Decision, DenyReason, ErrorReason, ListTokensRequest, RevokeCallerKeyRequest,
+    RevokeTokenRequest,
 };
-use tokend_tests::{Finished, Installation, Refused, Server, eventually, http, on_both_databases, on_postgres, question, token_in};
+use tokend_tests::{
+    Finished, Installation, Refused, Server, eventually, http, on_both_databases, on_postgres, question, token_in,
+};
 use tonic::Code;
 
 on_both_databases!(
-    a_key_from_its_adding_to_its_end,
-    a_key_that_servers_may_not_have_is_not_activated,
-    of_two_at_once_each_adds_a_key,
-    what_was_interrupted_goes_on,
-    a_file_of_version_1_is_read_and_brought_up_to_date,
-    the_file_keeps_its_mode_and_is_replaced_whole,
-    what_can_not_be_done_is_told,
+    a_key_is_added_activated_and_retired,
+    a_key_that_servers_may_lack_is_not_activated,
+    two_concurrent_adds_each_add_a_key,
+    invalid_key_operations_are_refused,
 );
 
 mod replicas {
     use super::*;
 
-    on_postgres!(a_server_without_the_active_key_is_not_ready, a_server_without_an_added_key_restarts);
+    on_postgres!(
+        a_server_without_the_active_key_is_not_ready,
+        a_server_without_an_inactive_key_starts
+    );
 
-    async fn a_server_without_an_added_key_restarts(installation: Installation) {
+    async fn a_server_without_an_inactive_key_starts(installation: Installation) {
         let server = installation.start().await;
         let copy = installation.directory().join("keyring-of-the-replica");
-        fs::copy(file(&installation), &copy).expect("it can be copied");
-        let before = fs::read(&copy).expect("it can be read");
+        fs::copy(file(&installation), &copy).expect("the file is copied");
+        let before = fs::read(&copy).expect("the file is readable");
         let path = copy.to_string_lossy().into_owned();
         let acme = server.workspace("acme").await;
         keyring(&installation, &["add"]).await.succeeded();
-        // It is restarted before the new file has come to its machine.
+        // The replica starts before it has the new key ring file.
         let replica = installation.serve_with(server.admin_key(), ["--keyring", &path]).await;
         let token = replica.token(token_in(&acme)).await.secret;
         assert!(token.starts_with("tkdw_0"));
-        assert_eq!(replica.verdict(question(&token, &acme, &[])).await.decision(), Decision::Allow);
+        assert_eq!(
+            replica.verdict(question(&token, &acme, &[])).await.decision(),
+            Decision::Allow
+        );
         assert_eq!(http::get(replica.ops_address(), "/readyz").0, 200);
-        let told = || replica.process().stderr().contains("does not have yet");
-        eventually("the log tells", async || told().then_some(())).await;
-        // By the time that the key signs, the file has come.
-        fs::copy(file(&installation), &copy).expect("it can be copied");
-        eventually("it has the key", async || replica.process().stderr().contains("every key again").then_some(())).await;
+        let warned = || replica.process().stderr().contains("does not have yet");
+        eventually("the server logs the missing key", async || warned().then_some(())).await;
+        // The replica receives the file before the key is activated.
+        fs::copy(file(&installation), &copy).expect("the file is copied");
+        eventually("the server has every key", async || {
+            replica.process().stderr().contains("every key again").then_some(())
+        })
+        .await;
         keyring(&installation, &["activate", "1", "--force"]).await.succeeded();
         let new = signs_with(&replica, &acme, "1").await;
-        assert_eq!(server.verdict(question(&new, &acme, &[])).await.decision(), Decision::Allow);
-        // A key that has signed is needed, even if it does so no longer.
+        assert_eq!(
+            server.verdict(question(&new, &acme, &[])).await.decision(),
+            Decision::Allow
+        );
+        // A server needs every key that has signed, even an inactive one.
         keyring(&installation, &["activate", "0", "--force"]).await.succeeded();
-        fs::write(&copy, before).expect("it can be written");
+        fs::write(&copy, before).expect("the file is written");
         let third = installation.command_on_data(["serve", "--keyring", &path]);
-        let sentence = tokend_tests::Process::spawn(third, "").finish().await.failed_with_a_sentence();
+        let sentence = tokend_tests::Process::spawn(third, "")
+            .finish()
+            .await
+            .failed_with_a_sentence();
         assert!(sentence.contains("lacks key 1"), "{sentence}");
     }
 
     async fn a_server_without_the_active_key_is_not_ready(installation: Installation) {
         let server = installation.start().await;
-        // Another machine has a file of its own.
+        // A replica on another machine has its own key ring file.
         let copy = installation.directory().join("keyring-of-the-replica");
-        fs::copy(file(&installation), &copy).expect("it can be copied");
+        fs::copy(file(&installation), &copy).expect("the file is copied");
         let path = copy.to_string_lossy().into_owned();
         let replica = installation.serve_with(server.admin_key(), ["--keyring", &path]).await;
         let acme = server.workspace("acme").await;
@@ -72,249 +82,285 @@ mod replicas {
         keyring(&installation, &["activate", "1", "--force"]).await.succeeded();
         let new = signs_with(&server, &acme, "1").await;
         let is_ready = || http::get(replica.ops_address(), "/readyz").0 == 200;
-        eventually("it is not ready", async || (!is_ready()).then_some(())).await;
-        // It knows nothing of the new token, which is no reason to deny it.
-        let verify = async |secret: &str| replica.admin().token_verify().verify(question(secret, &acme, &[])).await;
+        eventually("the replica is not ready", async || (!is_ready()).then_some(())).await;
+        // The replica cannot check the new token, so it returns UNAVAILABLE and not DENY.
+        let verify = async |secret: &str| {
+            replica
+                .admin()
+                .token_verify()
+                .verify(question(secret, &acme, &[]))
+                .await
+        };
         let failure = verify(&new).await.refused(Code::Unavailable, ErrorReason::KeyNotAtHand);
         assert!(failure.retry_after.is_some(), "{failure:?}");
-        let revoke = RevokeTokenRequest { name: old.public.name.clone(), ..Default::default() };
-        let failure =
-            replica.admin().token_admin().revoke_token(revoke).await.refused(Code::Unavailable, ErrorReason::KeyNotAtHand);
+        let revoke = RevokeTokenRequest {
+            name: old.public.name.clone(),
+            ..Default::default()
+        };
+        let failure = replica
+            .admin()
+            .token_admin()
+            .revoke_token(revoke)
+            .await
+            .refused(Code::Unavailable, ErrorReason::KeyNotAtHand);
         assert!(failure.retry_after.is_some(), "{failure:?}");
         assert_eq!(
-            verify(&old.secret).await.expect("its key is at hand").into_inner().decision(),
+            verify(&old.secret)
+                .await
+                .expect("the replica has the token's key")
+                .into_inner()
+                .decision(),
             Decision::Allow,
-            "nothing was changed"
+            "the token is not revoked"
         );
-        assert!(replica.process().stderr().contains("lacks key 1"), "the log tells");
+        assert!(
+            replica.process().stderr().contains("lacks key 1"),
+            "the log names the missing key"
+        );
         let third = installation.command_on_data(["serve", "--keyring", &path]);
-        let sentence = tokend_tests::Process::spawn(third, "").finish().await.failed_with_a_sentence();
-        assert!(sentence.contains("lacks key 1"), "it would not start: {sentence}");
+        let sentence = tokend_tests::Process::spawn(third, "")
+            .finish()
+            .await
+            .failed_with_a_sentence();
+        assert!(
+            sentence.contains("lacks key 1"),
+            "a server without the active key does not start: {sentence}"
+        );
 
-        fs::copy(file(&installation), &copy).expect("it can be copied");
-        eventually("it has learned the key", async || is_ready().then_some(())).await;
-        assert_eq!(verify(&new).await.expect("there is a verdict").into_inner().decision(), Decision::Allow);
+        fs::copy(file(&installation), &copy).expect("the file is copied");
+        eventually("the replica is ready again", async || is_ready().then_some(())).await;
+        assert_eq!(
+            verify(&new).await.expect("Verify succeeds").into_inner().decision(),
+            Decision::Allow
+        );
         assert!(replica.token(token_in(&acme)).await.secret.starts_with("tkdw_1"));
     }
 }
 
-/// Longer than a key must be known before it signs.
-const LEARNED: Duration = Duration::from_secs(200);
+/// Longer than the wait between adding and activating a key.
+const PAST_ACTIVATION_WAIT: Duration = Duration::from_secs(200);
 
-async fn keyring(installation: &Installation, arguments: &[&str]) -> Finished {
+pub(crate) async fn keyring(installation: &Installation, arguments: &[&str]) -> Finished {
     installation.run_on_data(["keyring"].iter().chain(arguments)).await
 }
 
-async fn keys(installation: &Installation) -> Vec<serde_json::Value> {
-    let told = keyring(installation, &["status", "-o", "json"]).await.succeeded();
-    serde_json::from_str(&told).unwrap_or_else(|error| panic!("{error}: {told}"))
+pub(crate) async fn keys(installation: &Installation) -> Vec<serde_json::Value> {
+    let output = keyring(installation, &["status", "-o", "json"]).await.succeeded();
+    serde_json::from_str(&output).unwrap_or_else(|error| panic!("{error}: {output}"))
 }
 
-async fn states(installation: &Installation) -> Vec<(String, String, String)> {
+pub(crate) async fn states(installation: &Installation) -> Vec<(String, String, String)> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or("-").to_owned();
-    keys(installation).await.iter().map(|key| (text(&key["kid"]), text(&key["state"]), text(&key["file"]))).collect()
+    keys(installation)
+        .await
+        .iter()
+        .map(|key| (text(&key["kid"]), text(&key["state"]), text(&key["file"])))
+        .collect()
 }
 
-fn state(kid: &str, state: &str, file: &str) -> (String, String, String) {
+pub(crate) fn state(kid: &str, state: &str, file: &str) -> (String, String, String) {
     (kid.to_owned(), state.to_owned(), file.to_owned())
 }
 
-fn file(installation: &Installation) -> PathBuf {
+pub(crate) fn file(installation: &Installation) -> PathBuf {
     installation.data_dir().join("keyring")
 }
 
-/// Waits until the server signs with `kid`, and leaves one token that is. Before it has learned the key it refuses to make tokens.
-async fn signs_with(server: &Server, workspace: &str, kid: &str) -> String {
+/// Waits until the server signs with key `kid`, and returns the secret of a token that this key signed. The server
+/// creates no tokens before it has loaded the key.
+pub(crate) async fn signs_with(server: &Server, workspace: &str, kid: &str) -> String {
     eventually("the server signs with the new key", async || {
-        let made = server.admin().token_admin().create_token(token_in(workspace)).await.ok()?.into_inner();
-        if made.secret.starts_with(&format!("tkdw_{kid}")) {
-            return Some(made.secret);
+        let created = server
+            .admin()
+            .token_admin()
+            .create_token(token_in(workspace))
+            .await
+            .ok()?
+            .into_inner();
+        if created.secret.starts_with(&format!("tkdw_{kid}")) {
+            return Some(created.secret);
         }
-        server.revoke(&made.token.expect("it is told").name).await;
+        server
+            .revoke(&created.token.expect("the response has the token").name)
+            .await;
         None
     })
     .await
 }
 
-async fn a_key_from_its_adding_to_its_end(installation: Installation) {
+async fn a_key_is_added_activated_and_retired(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
-    let (old, ended) = (server.token(token_in(&acme)).await, server.token(token_in(&acme)).await);
+    let (old, other) = (server.token(token_in(&acme)).await, server.token(token_in(&acme)).await);
     assert!(old.secret.starts_with("tkdw_0"));
 
     assert_eq!(keyring(&installation, &["add"]).await.succeeded(), "1\n");
-    assert_eq!(states(&installation).await, [state("0", "ACTIVE", "OK"), state("1", "VERIFIES", "OK")]);
-    installation.clock().set_ahead(LEARNED);
+    assert_eq!(
+        states(&installation).await,
+        [state("0", "ACTIVE", "OK"), state("1", "VERIFIES", "OK")]
+    );
+    installation.clock().set_ahead(PAST_ACTIVATION_WAIT);
     keyring(&installation, &["activate", "1"]).await.succeeded();
-    assert_eq!(states(&installation).await, [state("0", "VERIFIES", "OK"), state("1", "ACTIVE", "OK")]);
+    assert_eq!(
+        states(&installation).await,
+        [state("0", "VERIFIES", "OK"), state("1", "ACTIVE", "OK")]
+    );
     let new = signs_with(&server, &acme, "1").await;
     for secret in [&old.secret, &new] {
-        assert_eq!(server.verdict(question(secret, &acme, &[])).await.decision(), Decision::Allow, "both keys verify");
+        assert_eq!(
+            server.verdict(question(secret, &acme, &[])).await.decision(),
+            Decision::Allow,
+            "both keys verify"
+        );
     }
 
-    // Three credentials hold on to the old key: two tokens and the administrator's own key.
+    // Two tokens and the administrator's caller key still depend on the old key.
     let sentence = keyring(&installation, &["retire", "0"]).await.failed_with_a_sentence();
     assert!(
         sentence.contains("2 live tokens") && sentence.contains("1 live caller keys") && sentence.contains("until 20"),
         "{sentence}"
     );
-    for token in [&old, &ended] {
+    for token in [&old, &other] {
         server.revoke(&token.public.name).await;
     }
     let admins = server.admin().caller_admin();
     let parent = "callers/admin".to_owned();
-    let made =
-        admins.clone().create_caller_key(CreateCallerKeyRequest { parent, ttl: None }).await.expect("it is made").into_inner();
+    let created = admins
+        .clone()
+        .create_caller_key(CreateCallerKeyRequest { parent, ttl: None })
+        .await
+        .expect("CreateCallerKey succeeds")
+        .into_inner();
     let first = format!("callers/admin/keys/{}", &server.admin_key()[6..23]);
-    let admin = server.client(&made.secret).await;
-    let revoke = RevokeCallerKeyRequest { name: first, no_wait: false };
-    admin.caller_admin().revoke_caller_key(revoke).await.expect("it is revoked");
+    let admin = server.client(&created.secret).await;
+    let revoke = RevokeCallerKeyRequest {
+        name: first,
+        no_wait: false,
+    };
+    admin
+        .caller_admin()
+        .revoke_caller_key(revoke)
+        .await
+        .expect("RevokeCallerKey succeeds");
     keyring(&installation, &["retire", "0"]).await.succeeded();
-    assert_eq!(states(&installation).await, [state("0", "RETIRED", "OK"), state("1", "ACTIVE", "OK")]);
+    assert_eq!(
+        states(&installation).await,
+        [state("0", "RETIRED", "OK"), state("1", "ACTIVE", "OK")]
+    );
 
     let verdict = async |server: &Server, secret: &str| {
-        let client = server.client(&made.secret).await;
-        client.token_verify().verify(question(secret, &acme, &[])).await.expect("there is a verdict").into_inner()
+        let client = server.client(&created.secret).await;
+        client
+            .token_verify()
+            .verify(question(secret, &acme, &[]))
+            .await
+            .expect("Verify succeeds")
+            .into_inner()
     };
-    eventually("a token of the retired key is nobody's", async || {
+    eventually("a token of the retired key is not recognized", async || {
         (verdict(&server, &old.secret).await.deny_reason() == DenyReason::Unrecognized).then_some(())
     })
     .await;
     assert_eq!(verdict(&server, &new).await.decision(), Decision::Allow);
-    // What the old key had sealed is sealed anew, ended tokens too.
-    let list = ListTokensRequest { parent: acme.clone(), ..Default::default() };
-    let listed = admin.token_admin().list_tokens(list).await.expect("it is listed").into_inner().tokens;
+    // Retirement re-signs the rows of the old key, those of revoked tokens too.
+    let list = ListTokensRequest {
+        parent: acme.clone(),
+        ..Default::default()
+    };
+    let listed = admin
+        .token_admin()
+        .list_tokens(list)
+        .await
+        .expect("ListTokens succeeds")
+        .into_inner()
+        .tokens;
     assert!(listed.iter().any(|token| token.name == old.public.name), "{listed:?}");
-    let told = "SELECT type || ' ' || detail FROM audit_events WHERE chain = '-' AND type LIKE 'ring_key.%' ORDER BY sequence";
+    let query =
+        "SELECT type || ' ' || detail FROM audit_events WHERE chain = '-' AND type LIKE 'ring_key.%' ORDER BY sequence";
     assert_eq!(
-        installation.texts(told).await,
-        ["ring_key.added key 1", "ring_key.activated key 1", "ring_key.retired key 0"],
-        "all on record"
+        installation.texts(query).await,
+        [
+            "ring_key.added key 1",
+            "ring_key.activated key 1",
+            "ring_key.retired key 0"
+        ],
+        "the audit log records every step"
     );
     assert!(server.stop().await.status.success());
-    let server = installation.serve(&made.secret).await;
+    let server = installation.serve(&created.secret).await;
     assert_eq!(verdict(&server, &new).await.decision(), Decision::Allow);
     server.token(token_in(&acme)).await;
 }
 
-async fn a_key_that_servers_may_not_have_is_not_activated(installation: Installation) {
+async fn a_key_that_servers_may_lack_is_not_activated(installation: Installation) {
     installation.init().await;
     keyring(&installation, &["add"]).await.succeeded();
-    let sentence = keyring(&installation, &["activate", "1"]).await.failed_with_a_sentence();
+    let sentence = keyring(&installation, &["activate", "1"])
+        .await
+        .failed_with_a_sentence();
     assert!(sentence.contains("--force") && sentence.contains("180 s"), "{sentence}");
     installation.clock().set_ahead(Duration::from_secs(170));
-    keyring(&installation, &["activate", "1"]).await.failed_with_a_sentence();
+    keyring(&installation, &["activate", "1"])
+        .await
+        .failed_with_a_sentence();
     assert_eq!(states(&installation).await[1], state("1", "VERIFIES", "OK"));
-    installation.clock().set_ahead(LEARNED);
+    installation.clock().set_ahead(PAST_ACTIVATION_WAIT);
     keyring(&installation, &["activate", "1"]).await.succeeded();
-    // One that signs already is as it should be.
+    // Activating the active key succeeds.
     keyring(&installation, &["activate", "1"]).await.succeeded();
 
     assert_eq!(keyring(&installation, &["add"]).await.succeeded(), "2\n");
     keyring(&installation, &["activate", "2", "--force"]).await.succeeded();
     let states = states(&installation).await;
-    assert_eq!(states, [state("0", "VERIFIES", "OK"), state("1", "VERIFIES", "OK"), state("2", "ACTIVE", "OK")]);
+    assert_eq!(
+        states,
+        [
+            state("0", "VERIFIES", "OK"),
+            state("1", "VERIFIES", "OK"),
+            state("2", "ACTIVE", "OK")
+        ]
+    );
 }
 
-async fn of_two_at_once_each_adds_a_key(installation: Installation) {
+async fn two_concurrent_adds_each_add_a_key(installation: Installation) {
     let key = installation.init().await;
     let (one, other) = tokio::join!(keyring(&installation, &["add"]), keyring(&installation, &["add"]));
     let mut added = [one.succeeded(), other.succeeded()];
     added.sort_unstable();
     assert_eq!(added, ["1\n", "2\n"]);
     assert!(states(&installation).await.iter().all(|(_, _, file)| file == "OK"));
-    let text = fs::read_to_string(file(&installation)).expect("it can be read");
-    assert_eq!(text.matches("[[keys]]").count(), 3, "no root was lost");
+    let text = fs::read_to_string(file(&installation)).expect("the file is readable");
+    assert_eq!(text.matches("[[keys]]").count(), 3, "the file has every key");
     installation.serve(&key).await;
 }
 
-async fn what_was_interrupted_goes_on(installation: Installation) {
-    let key = installation.init().await;
-    let before = fs::read_to_string(file(&installation)).expect("it can be read");
-    // An add that wrote the file and died before it told the database.
-    keyring(&installation, &["add"]).await.succeeded();
-    assert_eq!(installation.sql("DELETE FROM keyring_keys WHERE kid = '1'").await, 1);
-    let [_, (kid, state_of_it, told)] = &states(&installation).await[..] else { panic!("two keys") };
-    assert!(kid == "1" && state_of_it == "-" && told.contains("add"), "{told}");
-    let server = installation.serve(&key).await;
-    server.workspace("acme").await;
-    let with_root = fs::read_to_string(file(&installation)).expect("it can be read");
-    let finished = keyring(&installation, &["add"]).await;
-    assert!(finished.stderr.contains("interrupted"), "{finished:#?}");
-    assert_eq!(finished.succeeded(), "1\n", "the same key");
-    assert_eq!(fs::read_to_string(file(&installation)).expect("it can be read"), with_root);
-    assert_eq!(states(&installation).await[1], state("1", "VERIFIES", "OK"));
-
-    // A retire that told the database and died before it marked the file.
-    keyring(&installation, &["retire", "1"]).await.succeeded();
-    let marked = fs::read_to_string(file(&installation)).expect("it can be read");
-    fs::write(file(&installation), &with_root).expect("it can be written");
-    let (_, retired, told) = states(&installation).await.remove(1);
-    assert!(retired == "RETIRED" && told.contains("retire"), "{told}");
-    keyring(&installation, &["retire", "1"]).await.succeeded();
-    assert_eq!(fs::read_to_string(file(&installation)).expect("it can be read"), marked);
-    // The file alone keeps it retired, whatever is written to the database.
-    installation.sql("UPDATE keyring_keys SET state = 'VERIFIES' WHERE kid = '1'").await;
-    server.stop().await;
-    fs::write(file(&installation), &before).expect("it can be written");
-    let sentence = installation.run_on_data(["serve"]).await.failed_with_a_sentence();
-    assert!(sentence.contains("lacks key 1"), "an older copy is told: {sentence}");
-}
-
-async fn a_file_of_version_1_is_read_and_brought_up_to_date(installation: Installation) {
-    let key = installation.init().await;
-    let text = fs::read_to_string(file(&installation)).expect("it can be read");
-    let old = text.replace("version = 2", "version = 1").replace("retired = false", "active = true");
-    assert_ne!(old, text);
-    fs::write(file(&installation), &old).expect("it can be written");
-    let server = installation.serve(&key).await;
-    server.workspace("acme").await;
-    keyring(&installation, &["add"]).await.succeeded();
-    let new = fs::read_to_string(file(&installation)).expect("it can be read");
-    assert!(new.starts_with(&text), "the same key in the new form: the roots are not compared here but by serving");
-    keyring(&installation, &["activate", "1", "--force"]).await.succeeded();
-    signs_with(&server, "workspaces/acme", "1").await;
-}
-
-async fn the_file_keeps_its_mode_and_is_replaced_whole(installation: Installation) {
-    installation.init().await;
-    let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
-    keyring(&installation, &["add"]).await.succeeded();
-    assert_eq!(mode(&file(&installation)), 0o600);
-    // A group that may read it still may.
-    fs::set_permissions(file(&installation), fs::Permissions::from_mode(0o640)).expect("it is ours");
-    // Where the file is a link, what it points to is replaced.
-    let elsewhere = installation.directory().join("secret");
-    fs::rename(file(&installation), &elsewhere).expect("it can be moved");
-    std::os::unix::fs::symlink(&elsewhere, file(&installation)).expect("it can be made");
-    keyring(&installation, &["add"]).await.succeeded();
-    assert_eq!(mode(&elsewhere), 0o640);
-    assert!(file(&installation).is_symlink());
-    for directory in [installation.data_dir(), installation.directory().to_owned()] {
-        let entries = fs::read_dir(directory).expect("it is there").map(|entry| entry.expect("it can be read").file_name());
-        let drafts: Vec<_> = entries.filter(|name| name.to_string_lossy().contains(".new")).collect();
-        assert!(drafts.is_empty(), "{drafts:?}");
-    }
-}
-
-async fn what_can_not_be_done_is_told(installation: Installation) {
+async fn invalid_key_operations_are_refused(installation: Installation) {
     let sentence = keyring(&installation, &["add"]).await.failed_with_a_sentence();
     assert!(sentence.contains("tokend init"), "{sentence}");
     installation.init().await;
-    for (arguments, told) in [
+    for (arguments, expected) in [
         (&["retire", "0"][..], "is the active one"),
         (&["retire", "Z"], "knows no key Z"),
         (&["activate", "Z", "--force"], "knows no key Z"),
     ] {
         let sentence = keyring(&installation, arguments).await.failed_with_a_sentence();
-        assert!(sentence.contains(told), "{sentence}");
+        assert!(sentence.contains(expected), "{sentence}");
     }
     keyring(&installation, &["add"]).await.succeeded();
     keyring(&installation, &["retire", "1"]).await.succeeded();
-    let sentence = keyring(&installation, &["activate", "1", "--force"]).await.failed_with_a_sentence();
+    let sentence = keyring(&installation, &["activate", "1", "--force"])
+        .await
+        .failed_with_a_sentence();
     assert!(sentence.contains("for good"), "{sentence}");
-    assert_eq!(keyring(&installation, &["add"]).await.succeeded(), "2\n", "no id is used twice");
+    assert_eq!(
+        keyring(&installation, &["add"]).await.succeeded(),
+        "2\n",
+        "key IDs are not reused"
+    );
     assert_eq!(keyring(&installation, &["activate", "nonsense"]).await.code(), 2);
     let table = keyring(&installation, &["status"]).await.succeeded();
-    assert!(table.starts_with("KEY") && table.contains("RETIRED") && table.contains("ACTIVE"), "{table}");
+    assert!(
+        table.starts_with("KEY") && table.contains("RETIRED") && table.contains("ACTIVE"),
+        "{table}"
+    );
 }

@@ -1,26 +1,45 @@
-//! What the program does: its commands, how it starts and how it ends.
+//! The `tokend` program: its commands, its start and its stop.
 
+mod audit_checkpoints;
 mod audit_verify;
+mod background_jobs;
 mod bulk;
+mod bulk_interrupted;
 mod cli;
 mod core_dumps;
 mod dev;
+mod failover;
+mod fault_log;
 mod full_disk;
 mod helpful;
 mod init;
+mod interrupted_commits;
 mod keyring;
+mod keyring_file;
 mod migrate;
+mod outage_log;
 mod output;
+mod output_readers;
+mod patroni;
 mod policy;
+mod pooler;
 mod private_files;
+mod purge_histories;
 mod recover;
+mod replication_warning;
+mod request_log;
 mod restore;
 mod restore_guards;
+mod restore_states;
+mod revocation_load;
 mod revocations_file;
 mod serve;
 mod settings;
+mod shared_commits;
 mod shutdown;
 mod slow_connections;
 mod sqlite_file;
 mod standby;
 mod usage;
+
+tokend_tests::define_run_test!();

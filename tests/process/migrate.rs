@@ -1,27 +1,38 @@
-//! `tokend migrate`, and servers that bring the schema up to date by themselves.
+//! `tokend migrate`, and servers that migrate the schema at their start.
 
 use tokend_tests::{Installation, Process, on_both_databases, token_in};
 
-on_both_databases!(status_tells_how_the_schema_stands, it_prepares_nothing_that_init_has_not, two_at_once_both_finish,);
+on_both_databases!(
+    status_reports_the_schema_version,
+    migrate_refuses_an_uninitialized_database,
+    two_concurrent_migrations_succeed,
+);
 
-async fn status_tells_how_the_schema_stands(installation: Installation) {
+async fn status_reports_the_schema_version(installation: Installation) {
     installation.init().await;
-    let told = installation.run_on_data(["migrate", "status"]).await.succeeded();
-    assert!(!told.trim().is_empty());
+    let output = installation.run_on_data(["migrate", "status"]).await.succeeded();
+    assert!(!output.trim().is_empty());
     installation.run_on_data(["migrate", "up"]).await.succeeded();
-    assert_eq!(installation.run_on_data(["migrate", "status"]).await.succeeded(), told, "there was nothing to do");
+    assert_eq!(
+        installation.run_on_data(["migrate", "status"]).await.succeeded(),
+        output,
+        "`migrate up` changes nothing"
+    );
 }
 
-async fn it_prepares_nothing_that_init_has_not(installation: Installation) {
+async fn migrate_refuses_an_uninitialized_database(installation: Installation) {
     for command in ["status", "up"] {
-        let sentence = installation.run_on_data(["migrate", command]).await.failed_with_a_sentence();
+        let sentence = installation
+            .run_on_data(["migrate", command])
+            .await
+            .failed_with_a_sentence();
         assert!(sentence.contains("tokend init"), "{sentence}");
     }
     let key = installation.init().await;
     installation.serve(&key).await.workspace("acme").await;
 }
 
-async fn two_at_once_both_finish(installation: Installation) {
+async fn two_concurrent_migrations_succeed(installation: Installation) {
     let key = installation.init().await;
     let up = || Process::spawn(installation.command_on_data(["migrate", "up"]), "").finish();
     let (one, other) = tokio::join!(up(), up());
@@ -35,9 +46,9 @@ mod of_several_servers {
 
     use super::*;
 
-    on_postgres!(two_at_once_both_come_up);
+    on_postgres!(two_servers_that_start_together_both_serve);
 
-    async fn two_at_once_both_come_up(installation: Installation) {
+    async fn two_servers_that_start_together_both_serve(installation: Installation) {
         let key = installation.init().await;
         let (one, other) = tokio::join!(installation.serve(&key), installation.serve(&key));
         let acme = one.workspace("acme").await;

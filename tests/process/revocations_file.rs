@@ -1,4 +1,5 @@
-//! The file in which what ended is kept outside the database: nothing is missing in it, and one that can't be relied on is refused.
+//! The revocations file has every revocation, even after a crash. `tokend restore` refuses a file that is incomplete or
+//! changed.
 
 use std::{
     fs::{self, OpenOptions},
@@ -10,11 +11,14 @@ use tokend_tests::{Backup, Installation, Process, on_both_databases, question, t
 
 use crate::restore::{exported, file, lines, restore, serve};
 
-on_both_databases!(a_crash_between_the_change_and_the_export_loses_nothing, an_export_that_can_not_be_relied_on_changes_nothing,);
+on_both_databases!(
+    a_crash_before_the_export_loses_no_revocation,
+    an_invalid_revocations_file_changes_nothing,
+);
 
-async fn a_crash_between_the_change_and_the_export_loses_nothing(installation: Installation) {
+async fn a_crash_before_the_export_loses_no_revocation(installation: Installation) {
     let admin_key = installation.init().await;
-    // What ends while no server exports is not lost either.
+    // Revocations while no server exports are not lost either.
     let server = installation.serve(&admin_key).await;
     let acme = server.workspace("acme").await;
     let mut names = Vec::new();
@@ -26,31 +30,38 @@ async fn a_crash_between_the_change_and_the_export_loses_nothing(installation: I
     for name in &names[1..] {
         let server = serve(&installation, &admin_key).await;
         server.revoke(name).await;
-        // At once: seldom is it in the file by now.
+        // Right after the revocation, which is rarely in the file yet.
         server.kill();
-        // As if the machine had failed in the middle of a line.
-        let mut torn = OpenOptions::new().append(true).create(true).open(file(&installation)).expect("it can be opened");
-        torn.write_all(b"{\"version\":1,\"epo").expect("it can be written");
+        // An incomplete line, as after a power failure.
+        let mut torn = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file(&installation))
+            .expect("the file opens");
+        torn.write_all(b"{\"version\":1,\"epo").expect("the file is written");
     }
     let server = serve(&installation, &admin_key).await;
     exported(&installation, &names[4]).await;
     let lines = lines(&installation);
-    assert_eq!(lines.len(), names.len(), "each once: {lines:#?}");
+    assert_eq!(lines.len(), names.len(), "one line per revocation: {lines:#?}");
     for (line, name) in lines.iter().zip(&names) {
-        let line: serde_json::Value = serde_json::from_str(line).expect("whole lines of JSON");
+        let line: serde_json::Value = serde_json::from_str(line).expect("the line is JSON");
         let line = &line["ending"];
-        assert_eq!((line["name"].as_str(), line["kind"].as_str()), (Some(name.as_str()), Some("token.revoked")));
+        assert_eq!(
+            (line["name"].as_str(), line["kind"].as_str()),
+            (Some(name.as_str()), Some("token.revoked"))
+        );
     }
-    // A file that is taken away is begun anew, with everything.
+    // After the file is removed, the server writes a new file with every revocation.
     assert!(server.stop().await.status.success());
-    fs::remove_file(file(&installation)).expect("it is there");
+    fs::remove_file(file(&installation)).expect("the file is removed");
     let server = serve(&installation, &admin_key).await;
     exported(&installation, &names[4]).await;
     assert!(server.stop().await.status.success());
     assert_eq!(crate::restore::lines(&installation), lines);
 }
 
-async fn an_export_that_can_not_be_relied_on_changes_nothing(installation: Installation) {
+async fn an_invalid_revocations_file_changes_nothing(installation: Installation) {
     let admin_key = installation.init().await;
     let server = serve(&installation, &admin_key).await;
     let acme = server.workspace("acme").await;
@@ -67,32 +78,51 @@ async fn an_export_that_can_not_be_relied_on_changes_nothing(installation: Insta
     assert!(server.stop().await.status.success());
     backup.restore(&installation).await;
 
-    let whole = lines(&installation);
-    assert_eq!(whole.len(), 3);
-    let with = |lines: &[String]| fs::write(file(&installation), lines.concat()).expect("it can be written");
-    let ended = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>();
-    let other_name = whole[1].replace(&tokens[1].public.name, &tokens[3].public.name);
-    assert_ne!(other_name, whole[1]);
-    for (lines, told) in [
-        (ended(&[&whole[0], &other_name, &whole[2]]), "line 2"),
-        (ended(&[&whole[0], "garbage"]), "line 2"),
-        (ended(&[&whole[0], &whole[2]]), "missing before line 2"),
-        (ended(&[&whole[1], &whole[2]]), "missing before line 1"),
-        (ended(&[&whole[0], &whole[0]]), "missing before line 2"),
-        (ended(&[&whole[0].replace("\"version\":1", "\"version\":2")]), "later version"),
+    let all_lines = lines(&installation);
+    assert_eq!(all_lines.len(), 3);
+    let write_lines = |lines: &[String]| fs::write(file(&installation), lines.concat()).expect("the file is written");
+    let terminated = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect::<Vec<_>>();
+    let other_name = all_lines[1].replace(&tokens[1].public.name, &tokens[3].public.name);
+    assert_ne!(other_name, all_lines[1]);
+    for (lines, expected) in [
+        (terminated(&[&all_lines[0], &other_name, &all_lines[2]]), "line 2"),
+        (terminated(&[&all_lines[0], "garbage"]), "line 2"),
+        (terminated(&[&all_lines[0], &all_lines[2]]), "missing before line 2"),
+        (terminated(&[&all_lines[1], &all_lines[2]]), "missing before line 1"),
+        (terminated(&[&all_lines[0], &all_lines[0]]), "missing before line 2"),
+        (
+            terminated(&[&all_lines[0].replace("\"version\":1", "\"version\":2")]),
+            "later version",
+        ),
     ] {
-        with(&lines);
+        write_lines(&lines);
         let sentence = restore(&installation).await.failed_with_a_sentence();
-        assert!(sentence.contains(told), "{sentence}");
+        assert!(sentence.contains(expected), "{sentence}");
     }
-    let blind = installation.serve(&admin_key).await;
-    assert_eq!(blind.verdict(question(&tokens[0].secret, &acme, &[])).await.decision(), Decision::Allow, "nothing was changed");
-    assert!(blind.stop().await.status.success());
-    with(&ended(&[&whole[0], &whole[1], &whole[2]]));
+    let without_file = installation.serve(&admin_key).await;
+    assert_eq!(
+        without_file
+            .verdict(question(&tokens[0].secret, &acme, &[]))
+            .await
+            .decision(),
+        Decision::Allow,
+        "the token is not revoked"
+    );
+    assert!(without_file.stop().await.status.success());
+    write_lines(&terminated(&[&all_lines[0], &all_lines[1], &all_lines[2]]));
     assert!(restore(&installation).await.status.success());
     let server = installation.serve(&admin_key).await;
-    assert_eq!(server.verdict(question(&tokens[0].secret, &acme, &[])).await.deny_reason(), DenyReason::Revoked);
-    assert_eq!(server.verdict(question(&tokens[3].secret, &acme, &[])).await.decision(), Decision::Allow);
+    assert_eq!(
+        server
+            .verdict(question(&tokens[0].secret, &acme, &[]))
+            .await
+            .deny_reason(),
+        DenyReason::Revoked
+    );
+    assert_eq!(
+        server.verdict(question(&tokens[3].secret, &acme, &[])).await.decision(),
+        Decision::Allow
+    );
 }
 
 mod of_several_servers {
@@ -105,7 +135,8 @@ mod of_several_servers {
     async fn two_servers_do_not_share_a_file(installation: Installation) {
         let admin_key = installation.init().await;
         let _server = serve(&installation, &admin_key).await;
-        let mut second = installation.command_on_data(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
+        let mut second =
+            installation.command_on_data(["serve", "--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
         second.arg("--revocations-file").arg(file(&installation));
         let sentence = Process::spawn(second, "").finish().await.failed_with_a_sentence();
         assert!(sentence.contains("another server writes"), "{sentence}");

@@ -1,4 +1,4 @@
-//! A SQLite file belongs to one server at a time; where another program locks it, calls are told to try again.
+//! One server at a time uses a SQLite file. While another program locks the file, calls fail with a retry delay.
 
 use std::{
     fs::{self, File},
@@ -7,29 +7,36 @@ use std::{
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokend_client::v1::{Decision, ErrorReason, RevokeTokenRequest};
-use tokend_tests::{Installation, Process, Refused, SERVE_ON_FREE_PORTS, Server, eventually, on_sqlite, question, token_in};
+use tokend_tests::{
+    Installation, Process, Refused, SERVE_ON_FREE_PORTS, Server, eventually, on_sqlite, question, token_in,
+};
 use tonic::Code;
 
 on_sqlite!(
-    calls_are_told_to_try_again_while_another_program_holds_the_lock,
+    calls_fail_with_a_retry_delay_while_the_file_is_locked,
     a_second_server_is_refused,
-    nobody_else_serves_or_restores_while_the_lock_is_held,
-    a_restore_says_that_a_log_was_left_over,
+    serve_and_restore_are_refused_while_the_lock_is_held,
+    a_restore_warns_about_a_leftover_write_ahead_log,
 );
 
-/// A connection of another program, which has locked the file.
+/// Opens a connection, as another program, that locks the file.
 async fn lock_file(installation: &Installation) -> SqliteConnection {
     let options = SqliteConnectOptions::new().filename(installation.data_dir().join("tokend.db"));
-    let mut connection = SqliteConnection::connect_with(&options).await.expect("it can be opened");
-    eventually("the lock is free", async || sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await.ok()).await;
+    let mut connection = SqliteConnection::connect_with(&options).await.expect("the file opens");
+    eventually("the lock is free", async || {
+        sqlx::query("BEGIN EXCLUSIVE").execute(&mut connection).await.ok()
+    })
+    .await;
     connection
 }
 
-/// A server with the limits that are the default.
+/// Starts a server with the default limits.
 async fn serve_with_defaults(installation: &Installation) -> Server {
     let config = installation.directory().join("defaults.toml");
-    fs::write(&config, "").expect("it can be written");
-    installation.start_with(["--config", config.to_str().expect("a path that is text")]).await
+    fs::write(&config, "").expect("the file is written");
+    installation
+        .start_with(["--config", config.to_str().expect("the path is UTF-8")])
+        .await
 }
 
 async fn refusal_to_serve(installation: &Installation) -> String {
@@ -38,18 +45,25 @@ async fn refusal_to_serve(installation: &Installation) -> String {
     Process::spawn(command, "").finish().await.failed_with_a_sentence()
 }
 
-async fn calls_are_told_to_try_again_while_another_program_holds_the_lock(installation: Installation) {
+async fn calls_fail_with_a_retry_delay_while_the_file_is_locked(installation: Installation) {
     let server = serve_with_defaults(&installation).await;
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await;
     let ask = || question(&token.secret, &acme, &["repository"]);
     let lock = lock_file(&installation).await;
-    assert_eq!(server.verdict(ask()).await.decision(), Decision::Allow, "what is read only is not held up");
+    assert_eq!(
+        server.verdict(ask()).await.decision(),
+        Decision::Allow,
+        "reads are not blocked"
+    );
     let (mut tokens, mut writers) = (server.admin().token_admin(), server.admin().token_admin());
-    let revoke = RevokeTokenRequest { name: token.public.name.clone(), ..RevokeTokenRequest::default() };
-    // Two at once: one waits for the other first.
+    let revoke = RevokeTokenRequest {
+        name: token.public.name.clone(),
+        ..RevokeTokenRequest::default()
+    };
+    // Of two concurrent calls, one first waits for the other.
     let (created, revoked) = tokio::join!(writers.create_token(token_in(&acme)), tokens.revoke_token(revoke));
-    // The end of a token is stored before it is told.
+    // The expiry of a token is stored before it is reported.
     installation.clock().set_ahead(Duration::from_secs(2 * 3_600));
     let expired = server.admin().token_verify().verify(ask()).await;
     for failure in [
@@ -59,7 +73,7 @@ async fn calls_are_told_to_try_again_while_another_program_holds_the_lock(instal
     ] {
         assert!(failure.retry_after.is_some(), "{failure:?}");
     }
-    lock.close().await.expect("it is closed");
+    lock.close().await.expect("the connection closes");
     assert_eq!(server.verdict(ask()).await.decision(), Decision::Deny);
     server.token(token_in(&acme)).await;
 }
@@ -68,8 +82,11 @@ async fn a_second_server_is_refused(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let sentence = refusal_to_serve(&installation).await;
-    assert!(sentence.contains("tokend.db") && sentence.contains("one server at a time"), "{sentence}");
-    // Commands that may be run beside a server still may.
+    assert!(
+        sentence.contains("tokend.db") && sentence.contains("one server at a time"),
+        "{sentence}"
+    );
+    // Commands that are allowed beside a server still work.
     installation.run_on_data(["keyring", "status"]).await.succeeded();
     server.token(token_in(&acme)).await;
     let admin_key = server.admin_key().to_owned();
@@ -77,14 +94,21 @@ async fn a_second_server_is_refused(installation: Installation) {
     installation.serve(&admin_key).await.token(token_in(&acme)).await;
 }
 
-async fn nobody_else_serves_or_restores_while_the_lock_is_held(installation: Installation) {
+async fn serve_and_restore_are_refused_while_the_lock_is_held(installation: Installation) {
     installation.init().await;
-    let file = File::options().write(true).create(true).truncate(false).open(installation.data_dir().join("tokend.db-lock"));
-    let file = file.expect("it can be opened");
-    file.try_lock().expect("nobody has locked it");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(installation.data_dir().join("tokend.db-lock"));
+    let file = file.expect("the file opens");
+    file.try_lock().expect("the file is not locked");
     for sentence in [
         refusal_to_serve(&installation).await,
-        installation.run_on_data(["restore", "--revoke-all"]).await.failed_with_a_sentence(),
+        installation
+            .run_on_data(["restore", "--revoke-all"])
+            .await
+            .failed_with_a_sentence(),
     ] {
         assert!(sentence.contains("stop every server"), "{sentence}");
     }
@@ -92,12 +116,15 @@ async fn nobody_else_serves_or_restores_while_the_lock_is_held(installation: Ins
     installation.run_on_data(["restore", "--revoke-all"]).await.succeeded();
 }
 
-async fn a_restore_says_that_a_log_was_left_over(installation: Installation) {
+async fn a_restore_warns_about_a_leftover_write_ahead_log(installation: Installation) {
     let server = installation.start().await;
     server.workspace("acme").await;
     server.kill();
     let restored = installation.run_on_data(["restore", "--revoke-all"]).await;
-    assert!(restored.status.success() && restored.stderr.contains("tokend.db-wal"), "{restored:#?}");
+    assert!(
+        restored.status.success() && restored.stderr.contains("tokend.db-wal"),
+        "{restored:#?}"
+    );
     let again = installation.run_on_data(["restore", "--revoke-all"]).await;
     assert!(again.status.success() && !again.stderr.contains("-wal"), "{again:#?}");
 }

@@ -1,11 +1,11 @@
-//! Usage that is not written down yet when the server ends: kept if it is told to end, lost alone if it crashes.
+//! A server that is stopped stores pending usage. A server that crashes loses pending usage and nothing else.
 
 use std::time::Duration;
 
 use tokend_client::v1::{Decision, Token, VerifyRequest};
 use tokend_tests::{Installation, Issued, Server, eventually, on_both_databases, question, token_in};
 
-on_both_databases!(it_is_written_down_before_the_end, a_crash_loses_usage_alone);
+on_both_databases!(a_stopped_server_stores_pending_usage, a_crash_loses_only_pending_usage);
 
 async fn use_from(server: &Server, token: &Issued<Token>, address: &str) {
     let question = VerifyRequest {
@@ -15,11 +15,11 @@ async fn use_from(server: &Server, token: &Issued<Token>, address: &str) {
     assert_eq!(server.verdict(question).await.decision(), Decision::Allow);
 }
 
-async fn it_is_written_down_before_the_end(installation: Installation) {
+async fn a_stopped_server_stores_pending_usage(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let mut tokens = Vec::new();
-    // More than one batch has.
+    // More than one batch.
     for _ in 0..300 {
         tokens.push(server.token(token_in(&acme)).await);
     }
@@ -32,14 +32,18 @@ async fn it_is_written_down_before_the_end(installation: Installation) {
 
     let successor = installation.serve(&key).await;
     for (index, token) in tokens.iter().enumerate() {
-        let told = successor.get_token(&token.public.name).await;
-        let addresses: &[&str] = if index == 0 { &["192.0.2.2", "192.0.2.1"] } else { &["192.0.2.1"] };
-        assert_eq!(told.last_used_addresses, addresses);
-        assert!(told.last_used_time.is_some());
+        let token_view = successor.get_token(&token.public.name).await;
+        let addresses: &[&str] = if index == 0 {
+            &["192.0.2.2", "192.0.2.1"]
+        } else {
+            &["192.0.2.1"]
+        };
+        assert_eq!(token_view.last_used_addresses, addresses);
+        assert!(token_view.last_used_time.is_some());
     }
 }
 
-async fn a_crash_loses_usage_alone(installation: Installation) {
+async fn a_crash_loses_only_pending_usage(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await;
@@ -48,14 +52,18 @@ async fn a_crash_loses_usage_alone(installation: Installation) {
     server.kill();
 
     let successor = installation.serve(&key).await;
-    let told = successor.get_token(&token.public.name).await;
-    let without_usage = Token { last_used_time: None, last_used_addresses: Vec::new(), ..told };
+    let token_view = successor.get_token(&token.public.name).await;
+    let without_usage = Token {
+        last_used_time: None,
+        last_used_addresses: Vec::new(),
+        ..token_view
+    };
     assert_eq!(without_usage, token.public, "nothing else is lost");
     use_from(&successor, &token, "192.0.2.2").await;
     installation.clock().set_ahead(Duration::from_secs(60));
     eventually("use is recorded again", async || {
-        let told = successor.get_token(&token.public.name).await;
-        (told.last_used_addresses.first()? == "192.0.2.2").then_some(())
+        let token_view = successor.get_token(&token.public.name).await;
+        (token_view.last_used_addresses.first()? == "192.0.2.2").then_some(())
     })
     .await;
 }

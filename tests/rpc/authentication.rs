@@ -1,4 +1,4 @@
-//! Deny by default: every RPC of the contract, as its descriptors list them, needs a caller key that works.
+//! Deny by default: every RPC in the contract's descriptors requires an active caller key.
 
 use std::time::Duration;
 
@@ -13,20 +13,24 @@ use tonic::{Code, transport::Channel};
 
 on_both_databases!(
     nothing_is_served_without_a_credential,
-    nothing_but_a_caller_key_that_works_is_a_credential,
-    an_ended_key_is_none,
-    of_two_credentials_none_counts,
-    the_scheme_may_be_spelled_as_http_allows,
+    only_an_active_caller_key_authenticates,
+    a_revoked_deleted_or_expired_key_is_refused,
+    two_credentials_are_refused,
+    the_scheme_is_case_insensitive,
 );
 
-/// Calls every RPC of the contract under these headers: none is served.
+/// Calls every RPC of the contract with these headers and expects each call to be refused.
 async fn refused_everywhere(channel: &Channel, authorization: &[&[u8]], reason: ErrorReason) {
     let headers: Vec<_> = authorization.iter().map(|value| ("authorization", *value)).collect();
     for path in raw::contract_paths() {
         let answer = raw::call(channel, &path, &headers, &[Bytes::new()]).await;
         let status = answer.expect_err(&path);
         let failure = refusal(&status, Code::Unauthenticated, reason);
-        assert!(!failure.message.contains("tkdc_0"), "{path} quotes the credential: {}", failure.message);
+        assert!(
+            !failure.message.contains("tkdc_0"),
+            "{path} quotes the credential: {}",
+            failure.message
+        );
     }
 }
 
@@ -34,20 +38,23 @@ async fn nothing_is_served_without_a_credential(installation: Installation) {
     let server = installation.start().await;
     let channel = raw::connect(server.grpc_address()).await;
     refused_everywhere(&channel, &[], ErrorReason::MissingCredential).await;
-    // Strangers do not learn what there is, either.
+    // Unauthenticated callers do not learn which methods exist.
     for path in ["/tokend.v1.TokenAdmin/Nothing", "/nobody.Nothing/Nothing", "/"] {
         let status = raw::call(&channel, path, &[], &[Bytes::new()]).await.expect_err(path);
         refusal(&status, Code::Unauthenticated, ErrorReason::MissingCredential);
     }
-    // The same calls are let through with a key.
+    // The same calls authenticate with a key.
     for path in raw::contract_paths() {
         if let Err(status) = raw::call_as(&channel, server.admin_key(), &path, Bytes::new()).await {
-            assert!(!matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied), "{path}: {status:?}");
+            assert!(
+                !matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied),
+                "{path}: {status:?}"
+            );
         }
     }
 }
 
-async fn nothing_but_a_caller_key_that_works_is_a_credential(installation: Installation) {
+async fn only_an_active_caller_key_authenticates(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let token = server.token(token_in(&acme)).await.secret;
@@ -78,32 +85,54 @@ async fn nothing_but_a_caller_key_that_works_is_a_credential(installation: Insta
     }
 }
 
-async fn an_ended_key_is_none(installation: Installation) {
+async fn a_revoked_deleted_or_expired_key_is_refused(installation: Installation) {
     let server = installation.start().await;
     let admin = server.admin().caller_admin();
     let revoked = server.caller("revoked", Role::Admin).await;
     let deleted = server.caller("deleted", Role::Admin).await;
     server.caller("expired", Role::Admin).await;
     let ttl = Some(prost_types::Duration { seconds: 60, nanos: 0 });
-    let request = CreateCallerKeyRequest { parent: "callers/expired".to_owned(), ttl };
-    let expired = admin.clone().create_caller_key(request).await.expect("a key").into_inner();
+    let request = CreateCallerKeyRequest {
+        parent: "callers/expired".to_owned(),
+        ttl,
+    };
+    let expired = admin
+        .clone()
+        .create_caller_key(request)
+        .await
+        .expect("CreateCallerKey succeeds")
+        .into_inner();
 
     let channel = raw::connect(server.grpc_address()).await;
     for secret in [&revoked.secret, &deleted.secret, &expired.secret] {
         let answer = raw::call_as(&channel, secret, "/tokend.v1.CallerAdmin/ListCallers", Bytes::new()).await;
-        answer.expect("a key works at once");
+        answer.expect("a new key works at once");
     }
-    let request = RevokeCallerKeyRequest { name: revoked.public, no_wait: false };
-    admin.clone().revoke_caller_key(request).await.expect("it is revoked");
-    let request = DeleteCallerRequest { name: "callers/deleted".to_owned(), no_wait: false };
-    admin.clone().delete_caller(request).await.expect("it is deleted");
+    let request = RevokeCallerKeyRequest {
+        name: revoked.public,
+        no_wait: false,
+    };
+    admin
+        .clone()
+        .revoke_caller_key(request)
+        .await
+        .expect("RevokeCallerKey succeeds");
+    let request = DeleteCallerRequest {
+        name: "callers/deleted".to_owned(),
+        no_wait: false,
+    };
+    admin
+        .clone()
+        .delete_caller(request)
+        .await
+        .expect("DeleteCaller succeeds");
     installation.clock().set_ahead(Duration::from_secs(60));
     for secret in [revoked.secret, deleted.secret, expired.secret] {
         refused_everywhere(&channel, &[&bearer(&secret)], ErrorReason::InvalidCredential).await;
     }
 }
 
-async fn of_two_credentials_none_counts(installation: Installation) {
+async fn two_credentials_are_refused(installation: Installation) {
     let server = installation.start().await;
     let channel = raw::connect(server.grpc_address()).await;
     let good = bearer(server.admin_key());
@@ -111,13 +140,19 @@ async fn of_two_credentials_none_counts(installation: Installation) {
     refused_everywhere(&channel, &[&good, &good], ErrorReason::InvalidCredential).await;
 }
 
-async fn the_scheme_may_be_spelled_as_http_allows(installation: Installation) {
+async fn the_scheme_is_case_insensitive(installation: Installation) {
     let server = installation.start().await;
     let channel = raw::connect(server.grpc_address()).await;
     for scheme in ["bearer", "BEARER", "Bearer"] {
         let credential = format!("{scheme} {}", server.admin_key());
         let headers = [("authorization", credential.as_bytes())];
-        let answer = raw::call(&channel, "/tokend.v1.CallerAdmin/ListCallers", &headers, &[Bytes::new()]).await;
-        answer.expect("it is RFC 9110's spelling");
+        let answer = raw::call(
+            &channel,
+            "/tokend.v1.CallerAdmin/ListCallers",
+            &headers,
+            &[Bytes::new()],
+        )
+        .await;
+        answer.expect("RFC 9110 allows this spelling");
     }
 }

@@ -1,24 +1,38 @@
-//! `TokenVerify.BatchVerify`: many questions, each decided on its own.
+//! `TokenVerify.BatchVerify` decides each of its requests independently.
 
 use tokend_client::v1::{BatchVerifyRequest, Decision, DenyReason};
 use tokend_tests::{Installation, Refused, on_both_databases, question, token_in};
 
-on_both_databases!(each_is_decided_on_its_own, an_ill_formed_one_fails_the_call_and_is_named, there_are_1_to_256);
+on_both_databases!(
+    each_request_is_decided_independently,
+    an_invalid_request_fails_the_call_and_is_named,
+    a_batch_has_1_to_256_requests
+);
 
-async fn each_is_decided_on_its_own(installation: Installation) {
+async fn each_request_is_decided_independently(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
-    let (good, dead) = (server.token(token_in(&acme)).await, server.token(token_in(&acme)).await);
-    server.revoke(&dead.public.name).await;
+    let (good, revoked) = (server.token(token_in(&acme)).await, server.token(token_in(&acme)).await);
+    server.revoke(&revoked.public.name).await;
     let requests = vec![
-        question(&dead.secret, &acme, &[]),
+        question(&revoked.secret, &acme, &[]),
         question(&good.secret, &acme, &["repository"]),
         question("garbage", &acme, &[]),
         question(&good.secret, &acme, &["webhook"]),
         question(&good.secret, &acme, &[]),
     ];
-    let answer = server.admin().token_verify().batch_verify(BatchVerifyRequest { requests }).await.expect("verdicts");
-    let verdicts: Vec<_> = answer.get_ref().responses.iter().map(|verdict| (verdict.decision(), verdict.deny_reason())).collect();
+    let answer = server
+        .admin()
+        .token_verify()
+        .batch_verify(BatchVerifyRequest { requests })
+        .await
+        .expect("BatchVerify succeeds");
+    let verdicts: Vec<_> = answer
+        .get_ref()
+        .responses
+        .iter()
+        .map(|verdict| (verdict.decision(), verdict.deny_reason()))
+        .collect();
     let expected = [
         (Decision::Deny, DenyReason::Revoked),
         (Decision::Allow, DenyReason::Unspecified),
@@ -29,22 +43,33 @@ async fn each_is_decided_on_its_own(installation: Installation) {
     assert_eq!(verdicts, expected);
 }
 
-async fn an_ill_formed_one_fails_the_call_and_is_named(installation: Installation) {
+async fn an_invalid_request_fails_the_call_and_is_named(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let requests = vec![question("a", &acme, &[]), question("b", "nowhere", &[])];
-    let answer = server.admin().token_verify().batch_verify(BatchVerifyRequest { requests }).await;
+    let answer = server
+        .admin()
+        .token_verify()
+        .batch_verify(BatchVerifyRequest { requests })
+        .await;
     answer.refused_field("requests[1].resource");
 }
 
-async fn there_are_1_to_256(installation: Installation) {
+async fn a_batch_has_1_to_256_requests(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let ask = async |count: usize| {
         let requests = vec![question("garbage", &acme, &[]); count];
-        server.admin().token_verify().batch_verify(BatchVerifyRequest { requests }).await
+        server
+            .admin()
+            .token_verify()
+            .batch_verify(BatchVerifyRequest { requests })
+            .await
     };
     ask(0).await.refused_field("requests");
-    assert_eq!(ask(256).await.expect("verdicts").get_ref().responses.len(), 256);
+    assert_eq!(
+        ask(256).await.expect("BatchVerify succeeds").get_ref().responses.len(),
+        256
+    );
     ask(257).await.refused_field("requests");
 }

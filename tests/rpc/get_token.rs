@@ -1,4 +1,4 @@
-//! `TokenAdmin.GetToken`: everything about a token but its secret.
+//! `TokenAdmin.GetToken` returns everything about a token except its secret.
 
 use std::time::Duration;
 
@@ -6,9 +6,13 @@ use tokend_client::v1::{ErrorReason, GetTokenRequest, token::State};
 use tokend_tests::{Installation, Refused, on_both_databases, token_in};
 use tonic::Code;
 
-on_both_databases!(ended_tokens_are_shown_as_such, an_absent_one_is_not_found, an_ill_formed_name_is_told_as_such);
+on_both_databases!(
+    expired_and_revoked_tokens_are_shown_as_such,
+    an_absent_token_is_not_found,
+    an_invalid_name_is_refused
+);
 
-async fn ended_tokens_are_shown_as_such(installation: Installation) {
+async fn expired_and_revoked_tokens_are_shown_as_such(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let (expiring, revoked) = (server.token(token_in(&acme)).await, server.token(token_in(&acme)).await);
@@ -17,10 +21,14 @@ async fn ended_tokens_are_shown_as_such(installation: Installation) {
 
     installation.clock().set_ahead(Duration::from_secs(2 * 3_600));
     assert_eq!(server.get_token(&expiring.public.name).await.state(), State::Expired);
-    assert_eq!(server.get_token(&revoked.public.name).await.state(), State::Revoked, "outranks expired");
+    assert_eq!(
+        server.get_token(&revoked.public.name).await.state(),
+        State::Revoked,
+        "revoked takes precedence over expired"
+    );
 }
 
-async fn an_absent_one_is_not_found(installation: Installation) {
+async fn an_absent_token_is_not_found(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
     let other = server.workspace("other").await;
@@ -33,12 +41,21 @@ async fn an_absent_one_is_not_found(installation: Installation) {
     }
 }
 
-async fn an_ill_formed_name_is_told_as_such(installation: Installation) {
+async fn an_invalid_name_is_refused(installation: Installation) {
     let server = installation.start().await;
-    for name in
-        ["", "acme", "workspaces/acme", "workspaces/acme/tokens/", "workspaces/acme/tokens/short", "tokens/00000000001000002"]
-    {
-        let answer = server.admin().token_admin().get_token(GetTokenRequest { name: name.to_owned() }).await;
+    for name in [
+        "",
+        "acme",
+        "workspaces/acme",
+        "workspaces/acme/tokens/",
+        "workspaces/acme/tokens/short",
+        "tokens/00000000001000002",
+    ] {
+        let answer = server
+            .admin()
+            .token_admin()
+            .get_token(GetTokenRequest { name: name.to_owned() })
+            .await;
         answer.refused_field("name");
     }
 }

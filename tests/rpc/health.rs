@@ -1,4 +1,6 @@
-//! `grpc.health.v1.Health` and the ops port: should this server get traffic? Needs no credential.
+//! `grpc.health.v1.Health` and the ops port report whether the server is ready. They require no credential.
+
+use std::iter;
 
 use tokend_tests::{Installation, http, on_both_databases, raw, token_in};
 use tonic::{Code, transport::Channel};
@@ -6,43 +8,74 @@ use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus,
 use tonic_types::StatusExt;
 
 on_both_databases!(
-    a_server_that_is_ready_says_so,
-    what_is_not_served_is_not_found,
-    watching_starts_with_what_holds_now,
+    a_ready_server_reports_serving,
+    an_unknown_service_is_not_found,
+    a_watch_starts_with_the_current_status,
     probes_over_http,
 );
 
-const READINESS: [&str; 3] = ["", "tokend.v1.TokenVerify", "tokend.v1.TokenAdmin"];
+/// Returns the services whose health status is the server's readiness.
+fn ready_services() -> impl Iterator<Item = String> {
+    iter::once(String::new()).chain(raw::contract_services())
+}
+
 const LIVENESS: &str = "liveness";
 
 async fn status(channel: &Channel, service: &str) -> ServingStatus {
-    let request = HealthCheckRequest { service: service.to_owned() };
-    HealthClient::new(channel.clone()).check(request).await.expect("it is served").into_inner().status()
+    let request = HealthCheckRequest {
+        service: service.to_owned(),
+    };
+    HealthClient::new(channel.clone())
+        .check(request)
+        .await
+        .expect("Check succeeds")
+        .into_inner()
+        .status()
 }
 
-async fn a_server_that_is_ready_says_so(installation: Installation) {
+async fn a_ready_server_reports_serving(installation: Installation) {
     let server = installation.start().await;
     let channel = raw::connect(server.grpc_address()).await;
-    for service in READINESS.into_iter().chain([LIVENESS]) {
-        assert_eq!(status(&channel, service).await, ServingStatus::Serving, "{service}");
+    for service in ready_services().chain([LIVENESS.to_owned()]) {
+        assert_eq!(status(&channel, &service).await, ServingStatus::Serving, "{service}");
     }
 }
 
-async fn what_is_not_served_is_not_found(installation: Installation) {
+async fn an_unknown_service_is_not_found(installation: Installation) {
     let server = installation.start().await;
     let channel = raw::connect(server.grpc_address()).await;
-    let request = HealthCheckRequest { service: "nobody.Nothing".to_owned() };
-    let status = HealthClient::new(channel).check(request).await.expect_err("there is no such service");
+    let request = HealthCheckRequest {
+        service: "nobody.Nothing".to_owned(),
+    };
+    let status = HealthClient::new(channel)
+        .check(request)
+        .await
+        .expect_err("the service is unknown");
     assert_eq!(status.code(), Code::NotFound, "as the health protocol says: {status:?}");
-    assert_eq!(status.get_error_details().error_info().map(|info| info.domain.as_str()), Some("tokend"));
+    assert_eq!(
+        status.get_error_details().error_info().map(|info| info.domain.as_str()),
+        Some("tokend")
+    );
 }
 
-async fn watching_starts_with_what_holds_now(installation: Installation) {
+async fn a_watch_starts_with_the_current_status(installation: Installation) {
     let server = installation.start().await;
     let channel = raw::connect(server.grpc_address()).await;
     let request = HealthCheckRequest { service: String::new() };
-    let mut watch = HealthClient::new(channel).watch(request).await.expect("it is served").into_inner();
-    assert_eq!(watch.message().await.expect("a message").expect("the first").status(), ServingStatus::Serving);
+    let mut watch = HealthClient::new(channel)
+        .watch(request)
+        .await
+        .expect("Watch succeeds")
+        .into_inner();
+    assert_eq!(
+        watch
+            .message()
+            .await
+            .expect("the watch does not fail")
+            .expect("the watch sends a message")
+            .status(),
+        ServingStatus::Serving
+    );
 }
 
 async fn probes_over_http(installation: Installation) {

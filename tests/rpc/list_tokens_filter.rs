@@ -1,34 +1,45 @@
-//! `TokenAdmin.ListTokens` with a `filter`: those of a workspace's tokens that it is true of.
+//! `TokenAdmin.ListTokens` with a `filter` returns the workspace's tokens that match it.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use tokend_client::v1::{
-    CreateCallerRequest, CreateTokenRequest, ErrorReason, ListTokensRequest, ListTokensResponse, Role, Selection, Token,
-    create_token_request::Expiry,
+    CreateCallerRequest, CreateTokenRequest, ErrorReason, ListTokensRequest, ListTokensResponse, Role, Selection,
+    Token, create_token_request::Expiry,
 };
 use tokend_core::time::Timestamp;
-use tokend_tests::{Installation, Process, Refused, Server, after, eventually, on_both_databases, question, refusal, token_in};
+use tokend_tests::{
+    Installation, Process, Refused, Server, after, eventually, on_both_databases, question, refusal, token_in,
+};
 use tonic::Code;
 
 on_both_databases!(
     each_field_finds_its_tokens,
-    what_is_joined_binds_as_the_contract_says,
-    states_are_those_of_the_moment,
-    use_is_what_was_recorded,
-    pages_go_on_within_the_same_filter,
-    a_filter_that_cannot_be_read_is_told_where,
-    a_stranger_learns_nothing,
-    the_command_line_takes_filters,
+    or_binds_tighter_than_and,
+    states_are_evaluated_at_the_current_time,
+    usage_filters_match_the_recorded_use,
+    a_malformed_filter_is_refused_with_its_position,
+    a_foreign_caller_gets_no_filter_error,
+    the_command_line_accepts_filters,
 );
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
 async fn list(server: &Server, parent: &str, filter: &str) -> ListTokensResponse {
-    let request = ListTokensRequest { parent: parent.to_owned(), filter: filter.to_owned(), ..Default::default() };
-    server.admin().token_admin().list_tokens(request).await.unwrap_or_else(|status| panic!("{filter}: {status}")).into_inner()
+    let request = ListTokensRequest {
+        parent: parent.to_owned(),
+        filter: filter.to_owned(),
+        ..Default::default()
+    };
+    server
+        .admin()
+        .token_admin()
+        .list_tokens(request)
+        .await
+        .unwrap_or_else(|status| panic!("{filter}: {status}"))
+        .into_inner()
 }
 
-/// The display names of the tokens that a filter is true of, oldest first, with blanks between.
+/// Returns the display names of the tokens that match a filter, oldest first, separated by spaces.
 async fn names(server: &Server, filter: &str) -> String {
     let page = list(server, "workspaces/acme", filter).await;
     assert_eq!(page.total_size, page.tokens.len() as i64, "{filter}");
@@ -36,38 +47,73 @@ async fn names(server: &Server, filter: &str) -> String {
 }
 
 fn names_in(page: &ListTokensResponse) -> String {
-    let names: Vec<_> = page.tokens.iter().rev().map(|token| token.display_name.as_str()).collect();
+    let names: Vec<_> = page
+        .tokens
+        .iter()
+        .rev()
+        .map(|token| token.display_name.as_str())
+        .collect();
     names.join(" ")
 }
 
-fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
-    labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+pub(crate) fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
+    labels
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+        .collect()
 }
 
 fn rfc3339(time: Option<&prost_types::Timestamp>) -> String {
-    let time = time.expect("it is told");
-    Timestamp::from_unix_seconds(time.seconds, time.nanos.cast_unsigned()).expect("a time").to_string()
+    let time = time.expect("the time is set");
+    Timestamp::from_unix_seconds(time.seconds, time.nanos.cast_unsigned())
+        .expect("the timestamp is valid")
+        .to_string()
 }
 
-/// Tokens `a` to `e` of `acme`, and one of another workspace that nothing finds.
+/// Creates the tokens `a` to `e` in `acme`, and one in another workspace that no filter must find.
 async fn fill(server: &Server) -> Vec<Token> {
     let (acme, other) = (server.workspace("acme").await, server.workspace("other").await);
-    let base = |name: &str| CreateTokenRequest { display_name: name.to_owned(), ..token_in(&acme) };
+    let base = |name: &str| CreateTokenRequest {
+        display_name: name.to_owned(),
+        ..token_in(&acme)
+    };
     let scopes = |names: &[&str]| names.iter().map(ToString::to_string).collect();
     let below = |path: &str| format!("{acme}/projects/{path}");
-    let mut made = Vec::new();
+    let mut created = Vec::new();
     for request in [
-        CreateTokenRequest { labels: labels(&[("team", "web")]), ..base("a") },
-        CreateTokenRequest { labels: labels(&[("team", "web \"1\"")]), resource: below("web"), ..base("b") },
-        CreateTokenRequest { scopes: scopes(&["repository", "webhook"]), resource: below("web/repositories/x"), ..base("c") },
-        CreateTokenRequest { labels: labels(&[("team", ""), ("x", "web")]), resource: below("web2"), ..base("d") },
-        CreateTokenRequest { expiry: Some(Expiry::NoExpiry(true)), ..base("e") },
+        CreateTokenRequest {
+            labels: labels(&[("team", "web")]),
+            ..base("a")
+        },
+        CreateTokenRequest {
+            labels: labels(&[("team", "web \"1\"")]),
+            resource: below("web"),
+            ..base("b")
+        },
+        CreateTokenRequest {
+            scopes: scopes(&["repository", "webhook"]),
+            resource: below("web/repositories/x"),
+            ..base("c")
+        },
+        CreateTokenRequest {
+            labels: labels(&[("team", ""), ("x", "web")]),
+            resource: below("web2"),
+            ..base("d")
+        },
+        CreateTokenRequest {
+            expiry: Some(Expiry::NoExpiry(true)),
+            ..base("e")
+        },
     ] {
-        made.push(server.token(request).await.public);
+        created.push(server.token(request).await.public);
     }
-    let elsewhere = CreateTokenRequest { labels: labels(&[("team", "web")]), display_name: "z".to_owned(), ..token_in(&other) };
+    let elsewhere = CreateTokenRequest {
+        labels: labels(&[("team", "web")]),
+        display_name: "z".to_owned(),
+        ..token_in(&other)
+    };
     server.token(elsewhere).await;
-    made
+    created
 }
 
 async fn each_field_finds_its_tokens(installation: Installation) {
@@ -113,49 +159,67 @@ async fn each_field_finds_its_tokens(installation: Installation) {
     }
 }
 
-async fn what_is_joined_binds_as_the_contract_says(installation: Installation) {
+async fn or_binds_tighter_than_and(installation: Installation) {
     let server = installation.start().await;
     fill(&server).await;
     for (filter, found) in [
         ("scopes:webhook AND expire_time = never", ""),
         ("scopes:webhook OR expire_time = never", "c e"),
-        // Were AND to bind tighter, c would be found, too.
+        // If AND bound tighter, c would match, too.
         ("scopes:webhook OR labels.team:* AND labels.x:*", "d"),
         ("scopes:webhook OR (labels.team:* AND labels.x:*)", "c d"),
         ("(scopes:webhook OR labels.team:*) AND labels.x:*", "d"),
-        ("labels.team=web OR scopes:webhook AND resource=workspaces/acme OR labels.x=web", "a"),
+        (
+            "labels.team=web OR scopes:webhook AND resource=workspaces/acme OR labels.x=web",
+            "a",
+        ),
     ] {
         assert_eq!(names(&server, filter).await, found, "{filter}");
     }
 }
 
-async fn states_are_those_of_the_moment(installation: Installation) {
+async fn states_are_evaluated_at_the_current_time(installation: Installation) {
     let server = installation.start().await;
     let tokens = fill(&server).await;
     server.revoke(&tokens[0].name).await;
     assert_eq!(names(&server, "state = EXPIRED").await, "");
-    // Those that end do so after an hour.
+    // All tokens with an expiry expire after an hour.
     installation.clock().set_ahead(HOUR * 2);
-    for (filter, found) in [("state = EXPIRED", "b c d"), ("state = ACTIVE", "e"), ("state = REVOKED", "a")] {
+    for (filter, found) in [
+        ("state = EXPIRED", "b c d"),
+        ("state = ACTIVE", "e"),
+        ("state = REVOKED", "a"),
+    ] {
         assert_eq!(names(&server, filter).await, found, "{filter}");
     }
 }
 
-async fn use_is_what_was_recorded(installation: Installation) {
+async fn usage_filters_match_the_recorded_use(installation: Installation) {
     let server = installation.start().await;
     let tokens = fill(&server).await;
-    let secret = server.token(CreateTokenRequest { display_name: "f".to_owned(), ..token_in("workspaces/acme") }).await.secret;
+    let secret = server
+        .token(CreateTokenRequest {
+            display_name: "f".to_owned(),
+            ..token_in("workspaces/acme")
+        })
+        .await
+        .secret;
     assert_eq!(names(&server, "unused = true").await, "a b c d e f");
     assert_eq!(names(&server, "last_used_time:* OR unused = false").await, "");
     server.verdict(question(&secret, "workspaces/acme", &[])).await;
     installation.clock().set_ahead(Duration::from_secs(60));
-    // A page and its total are read one after the other: what is recorded in between is in one of them.
+    // The page and its total are separate reads. A use that is recorded between them is in only one of them.
     let unused = async || names_in(&list(&server, "workspaces/acme", "unused = true").await);
-    eventually("the use is recorded", async || (unused().await == "a b c d e").then_some(())).await;
+    eventually("the use is recorded", async || {
+        (unused().await == "a b c d e").then_some(())
+    })
+    .await;
 
-    let made = rfc3339(tokens[0].create_time.as_ref());
+    let created = rfc3339(tokens[0].create_time.as_ref());
     let used = list(&server, "workspaces/acme", "unused = false").await.tokens;
-    let [used] = &used[..] else { panic!("one token, not {used:?}") };
+    let [used] = &used[..] else {
+        panic!("one token, not {used:?}")
+    };
     let used = rfc3339(used.last_used_time.as_ref());
     for (filter, found) in [
         ("unused = false", "f"),
@@ -165,103 +229,111 @@ async fn use_is_what_was_recorded(installation: Installation) {
         ("last_used_time = never", "a b c d e"),
         (&format!("last_used_time = {used}"), "f"),
         (&format!("last_used_time != {used}"), "a b c d e"),
-        (&format!("last_used_time > {made}"), "f"),
+        (&format!("last_used_time > {created}"), "f"),
         (&format!("last_used_time > {used}"), ""),
         (&format!("last_used_time >= {used}"), "f"),
-        (&format!("last_used_time < {made}"), ""),
+        (&format!("last_used_time < {created}"), ""),
         (&format!("last_used_time <= {used} AND scopes:repository:write"), "f"),
-        (&format!("unused = true AND create_time > {made}"), "b c d e"),
+        (&format!("unused = true AND create_time > {created}"), "b c d e"),
     ] {
         assert_eq!(names(&server, filter).await, found, "{filter}");
     }
 }
 
-async fn pages_go_on_within_the_same_filter(installation: Installation) {
+async fn a_malformed_filter_is_refused_with_its_position(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
-    let mut wanted = Vec::new();
-    for number in 0..7 {
-        let team = if number % 3 == 0 { "other" } else { "web" };
-        let request = CreateTokenRequest { labels: labels(&[("team", team)]), ..token_in(&acme) };
-        let name = server.token(request).await.public.name;
-        if team == "web" {
-            wanted.insert(0, name);
-        }
-    }
-    let ask = |filter: &str, page_token: &str| ListTokensRequest {
-        parent: acme.clone(),
-        filter: filter.to_owned(),
-        page_size: 1,
-        page_token: page_token.to_owned(),
-    };
-    let (mut told, mut page_token) = (Vec::new(), String::new());
-    loop {
-        // Another spelling is the same filter.
-        let filter = if told.len() % 2 == 0 { "labels.team = web" } else { "(labels.team:'web')" };
-        let page = server.admin().token_admin().list_tokens(ask(filter, &page_token)).await.expect("a page").into_inner();
-        assert_eq!(page.total_size, 4, "that of the first page");
-        told.extend(page.tokens.into_iter().map(|token| token.name));
-        if page.next_page_token.is_empty() {
-            break;
-        }
-        // What is made meanwhile comes before the first page.
-        server.token(CreateTokenRequest { labels: labels(&[("team", "web")]), ..token_in(&acme) }).await;
-        page_token = page.next_page_token;
-    }
-    assert_eq!(told, wanted);
-    for other in ["", "labels.team = other", "state = ACTIVE"] {
-        server.admin().token_admin().list_tokens(ask(other, &page_token)).await.refused_field("page_token");
-    }
-    let unfiltered = server.admin().token_admin().list_tokens(ask("", "")).await.expect("a page").into_inner();
-    let answer = server.admin().token_admin().list_tokens(ask("labels.team = web", &unfiltered.next_page_token)).await;
-    answer.refused_field("page_token");
-}
-
-async fn a_filter_that_cannot_be_read_is_told_where(installation: Installation) {
-    let server = installation.start().await;
-    let acme = server.workspace("acme").await;
-    for (filter, told) in [
-        ("state = ALIVE", "filter is malformed at character 9: expected ACTIVE, EXPIRED, REVOKED or SUSPENDED, found \"ALIVE\""),
-        ("(labels.team = 'grün'", "filter is malformed at character 22: expected AND, OR or ), found the end"),
-        ("state = ACTIVE AND unused = x", "filter is malformed at character 29: expected true or false, found \"x\""),
+    for (filter, message) in [
+        (
+            "state = ALIVE",
+            "filter is malformed at character 9: expected ACTIVE, EXPIRED, REVOKED or SUSPENDED, found \"ALIVE\"",
+        ),
+        (
+            "(labels.team = 'grün'",
+            "filter is malformed at character 22: expected AND, OR or ), found the end",
+        ),
+        (
+            "state = ACTIVE AND unused = x",
+            "filter is malformed at character 29: expected true or false, found \"x\"",
+        ),
     ] {
-        let request = ListTokensRequest { parent: acme.clone(), filter: filter.to_owned(), ..Default::default() };
-        let status = server.admin().token_admin().list_tokens(request).await.expect_err("it is refused");
+        let request = ListTokensRequest {
+            parent: acme.clone(),
+            filter: filter.to_owned(),
+            ..Default::default()
+        };
+        let status = server
+            .admin()
+            .token_admin()
+            .list_tokens(request)
+            .await
+            .expect_err("the filter is malformed");
         let failure = refusal(&status, Code::InvalidArgument, ErrorReason::InvalidField);
-        assert_eq!((failure.message.as_str(), failure.fields[0].field.as_str()), (told, "filter"));
+        assert_eq!(
+            (failure.message.as_str(), failure.fields[0].field.as_str()),
+            (message, "filter")
+        );
     }
 }
 
-/// Who may not see the workspace is not told what is wrong with the filter.
-async fn a_stranger_learns_nothing(installation: Installation) {
+/// A caller without access to the workspace does not learn what is wrong with the filter.
+async fn a_foreign_caller_gets_no_filter_error(installation: Installation) {
     let server = installation.start().await;
     let (acme, other) = (server.workspace("acme").await, server.workspace("other").await);
     let stranger = CreateCallerRequest {
         caller_id: "stranger".to_owned(),
         role: Role::WorkspaceAdmin.into(),
-        workspaces: Some(Selection { all: false, only: vec![other] }),
+        workspaces: Some(Selection {
+            all: false,
+            only: vec![other],
+        }),
         certificate_sans: Vec::new(),
     };
     let stranger = server.client(&server.caller_as(stranger).await.secret).await;
     for filter in ["state = ACTIVE", "nonsense"] {
-        let request = ListTokensRequest { parent: acme.clone(), filter: filter.to_owned(), ..Default::default() };
-        stranger.token_admin().list_tokens(request).await.refused(Code::NotFound, ErrorReason::WorkspaceNotFound);
+        let request = ListTokensRequest {
+            parent: acme.clone(),
+            filter: filter.to_owned(),
+            ..Default::default()
+        };
+        stranger
+            .token_admin()
+            .list_tokens(request)
+            .await
+            .refused(Code::NotFound, ErrorReason::WorkspaceNotFound);
     }
 }
 
-async fn the_command_line_takes_filters(installation: Installation) {
+async fn the_command_line_accepts_filters(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
-    let named = |name: &str, expiry| CreateTokenRequest { display_name: name.to_owned(), expiry, ..token_in(&acme) };
+    let named = |name: &str, expiry| CreateTokenRequest {
+        display_name: name.to_owned(),
+        expiry,
+        ..token_in(&acme)
+    };
     server.token(named("ends", after(HOUR))).await;
     server.token(named("endless", Some(Expiry::NoExpiry(true)))).await;
     let list = async |filter: &str| {
-        let mut command = installation.command(["token", "list", "--workspace", "acme", "--address", server.grpc_address()]);
-        command.args(["--filter", filter]).env("TOKEND_CALLER_KEY", server.admin_key());
+        let mut command = installation.command([
+            "token",
+            "list",
+            "--workspace",
+            "acme",
+            "--address",
+            server.grpc_address(),
+        ]);
+        command
+            .args(["--filter", filter])
+            .env("TOKEND_CALLER_KEY", server.admin_key());
         Process::spawn(command, "").finish().await
     };
     let found = list("expire_time = never").await;
-    assert!(found.stdout.contains("endless") && !found.stdout.contains("ends "), "{}", found.stdout);
+    assert!(
+        found.stdout.contains("endless") && !found.stdout.contains("ends "),
+        "{}",
+        found.stdout
+    );
     let refused = list("expire_time = newer").await;
     assert_eq!(refused.code(), 1, "{refused:#?}");
     assert!(refused.stderr.contains("at character 15"), "{}", refused.stderr);

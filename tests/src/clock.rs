@@ -1,13 +1,14 @@
-//! Time travel: a file that says how far the clock of the program under test runs ahead of the real one.
+//! Moves the clock of the program under test: a file says how far it runs ahead of the real one.
 
 use std::{env, fs, path::PathBuf, time::Duration};
 
-use tokend_core::clock::Clock;
+use tokend_core::time::Clock;
 
-/// Names the control file: microseconds in decimal, negative for a clock that is behind.
+/// The variable that names the control file, which holds microseconds in decimal: negative for a clock that is behind.
 pub const VARIABLE: &str = "TOKEND_TEST_CLOCK_FILE";
 
-/// The clock of the program under test: the real one, moved by what the control file says at that moment, if there is one.
+/// The clock of the program under test: the real one, moved by what the control file says at that moment, if there is
+/// one.
 #[must_use]
 pub fn from_environment() -> Clock {
     match env::var_os(VARIABLE) {
@@ -16,7 +17,9 @@ pub fn from_environment() -> Clock {
             let file = PathBuf::from(file);
             Clock::with_offset(move || {
                 let text = fs::read_to_string(&file).expect("the clock's control file can be read");
-                text.trim().parse().unwrap_or_else(|_| panic!("the clock's control file holds no microseconds, but {text:?}"))
+                text.trim()
+                    .parse()
+                    .unwrap_or_else(|_| panic!("the clock's control file holds no microseconds, but {text:?}"))
             })
         }
     }
@@ -29,7 +32,7 @@ pub struct ControlFile {
 }
 
 impl ControlFile {
-    /// A clock that is right.
+    /// Creates a file for a clock that shows the real time.
     pub(crate) fn new(path: PathBuf) -> Self {
         let file = Self { path };
         file.write(0);
@@ -48,7 +51,7 @@ impl ControlFile {
         self.write(i64::try_from(span.as_micros()).expect("a span that a clock can be ahead"));
     }
 
-    /// Sets the clock right.
+    /// Sets the clock to the real time.
     ///
     /// # Panics
     /// If the file can't be written.
@@ -56,7 +59,7 @@ impl ControlFile {
         self.write(0);
     }
 
-    /// Makes whoever reads the clock panic, in words that quote `text`.
+    /// Makes the program panic when it reads the clock. The message quotes `text`.
     ///
     /// # Panics
     /// If the file can't be written.
@@ -68,7 +71,7 @@ impl ControlFile {
         self.replace(&micros.to_string());
     }
 
-    /// The program reads whenever it pleases: never half a number.
+    /// Replaces the file at once: the program may read it at any moment and must not see half a number.
     fn replace(&self, text: &str) {
         let next = self.path.with_extension("next");
         fs::write(&next, text).expect("the control file can be written");

@@ -1,55 +1,68 @@
-//! Databases that let nobody begin a change, or read a table, for as long as a test likes.
+//! Blocks the changes of a database, or reads of one of its tables, for as long as a test wants.
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
 use crate::Installation;
 
-/// Keeps every change waiting, for a second at least: PostgreSQL's timeouts go on.
+/// Blocks every change for at least a second. PostgreSQL's timeouts still apply.
 #[derive(Debug)]
 pub enum Held {
-    /// By a transaction that writes.
+    /// Holds a write transaction.
     Sqlite(SqliteConnection),
-    /// By the lock that every change begins with.
+    /// Holds the lock that every change takes first.
     Postgres(PgConnection),
 }
 
-/// Has every change wait from now on.
+/// Blocks every change from now on.
 ///
 /// # Panics
-/// If the database can't be reached, like everything below.
+/// If the database can't be reached, like the functions below.
 pub async fn hold(installation: &Installation) -> Held {
     if let Some(database) = installation.postgres() {
-        let mut connection = PgConnection::connect(database.url()).await.expect("it can be reached");
+        let mut connection = PgConnection::connect(database.url())
+            .await
+            .expect("the server is reachable");
         // The lock that every change begins with, shared.
         let lock = "BEGIN; SELECT pg_advisory_xact_lock(8390042706830226)";
-        sqlx::raw_sql(lock).execute(&mut connection).await.expect("the lock");
+        sqlx::raw_sql(lock)
+            .execute(&mut connection)
+            .await
+            .expect("the lock is taken");
         return Held::Postgres(connection);
     }
     let url = format!("sqlite://{}", installation.data_dir().join("tokend.db").display());
-    let mut connection = SqliteConnection::connect(&url).await.expect("it can be opened");
-    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await.expect("the lock");
+    let mut connection = SqliteConnection::connect(&url).await.expect("the file opens");
+    sqlx::raw_sql("BEGIN IMMEDIATE")
+        .execute(&mut connection)
+        .await
+        .expect("the lock is taken");
     Held::Sqlite(connection)
 }
 
-/// Has everything that reads or changes a table wait from now on.
+/// Blocks everything that reads or changes a table from now on.
 ///
 /// # Panics
 /// If this is not PostgreSQL.
 pub async fn hold_table(installation: &Installation, table: &str) -> Held {
-    let database = installation.postgres().expect("it is PostgreSQL");
-    let mut connection = PgConnection::connect(database.url()).await.expect("it can be reached");
+    let database = installation.postgres().expect("the database is PostgreSQL");
+    let mut connection = PgConnection::connect(database.url())
+        .await
+        .expect("the server is reachable");
     let lock = format!("BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE");
-    sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut connection).await.expect("the lock");
+    sqlx::raw_sql(AssertSqlSafe(lock))
+        .execute(&mut connection)
+        .await
+        .expect("the lock is taken");
     Held::Postgres(connection)
 }
 
 impl Held {
-    /// Lets the changes go on.
+    /// Unblocks the changes.
     pub async fn release(self) {
         self.end("ROLLBACK").await;
     }
 
-    /// Changes the database itself, and then lets the others go on.
+    /// Changes the database, then unblocks the other changes.
     pub async fn execute(self, statement: &str) {
         self.end(&format!("{statement}; COMMIT")).await;
     }
@@ -57,8 +70,12 @@ impl Held {
     async fn end(self, statements: &str) {
         let statements = sqlx::raw_sql(AssertSqlSafe(statements.to_owned()));
         match self {
-            Self::Sqlite(mut connection) => drop(statements.execute(&mut connection).await.expect("it is released")),
-            Self::Postgres(mut connection) => drop(statements.execute(&mut connection).await.expect("it is released")),
+            Self::Sqlite(mut connection) => {
+                statements.execute(&mut connection).await.expect("the transaction ends");
+            }
+            Self::Postgres(mut connection) => {
+                statements.execute(&mut connection).await.expect("the transaction ends");
+            }
         }
     }
 }

@@ -12,11 +12,17 @@ use tokend_client::Tls;
 
 use crate::{Finished, Process, Server, Storage, clock, postgres};
 
-/// The addresses that a test serves on.
+/// Arguments that make a server listen on free ports of the loopback interface.
 pub const SERVE_ON_FREE_PORTS: [&str; 4] = ["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"];
 
-/// A place for one tokend: the program, a directory, an empty database and a clock. Nothing is in it before [`Installation::init`].
-/// Dropped, all of it is removed; what runs in it must be dropped first.
+/// How long leases last in most tests: as short as they may.
+const SHORT_LEASE: &str = "50ms";
+
+/// The log level of the programs under test. A failing test prints what they logged.
+const LOG: &str = "TOKEND_TEST_LOG";
+
+/// One installation of tokend: the program, a directory, an empty database and a clock. [`Installation::init`]
+/// initializes it. Dropping it removes everything; drop the programs that run in it first.
 #[derive(Debug)]
 pub struct Installation {
     program: PathBuf,
@@ -24,99 +30,151 @@ pub struct Installation {
     clock: clock::ControlFile,
     servers: AtomicU32,
     database: Option<postgres::Database>,
-    /// A database that is none of this place's own, to be used instead.
+    /// A database to use instead of the installation's own.
     database_url: Option<String>,
     directory: TempDir,
 }
 
 impl Installation {
-    /// A fresh place, or nothing if it needs PostgreSQL and there is none.
+    /// Creates an empty installation. Returns nothing if it needs PostgreSQL and there is none.
     pub(crate) fn new(program: &str, storage: Storage) -> Option<Self> {
         let database = match storage {
             Storage::Sqlite => None,
             Storage::Postgres => Some(postgres::database()?),
         };
-        let directory = tempfile::Builder::new().prefix("tokend-test-").tempdir().expect("a directory can be made");
-        let clock = clock::ControlFile::new(directory.path().join("clock"));
-        let servers = AtomicU32::new(0);
-        Some(Self { program: program.into(), storage, clock, servers, database, database_url: None, directory })
+        Some(Self::with(program.into(), storage, database))
     }
 
-    /// The same place, with its data in the database at `url`.
+    fn with(program: PathBuf, storage: Storage, database: Option<postgres::Database>) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("tokend-test-")
+            .tempdir()
+            .expect("a directory is created");
+        let clock = clock::ControlFile::new(directory.path().join("clock"));
+        Self {
+            program,
+            storage,
+            clock,
+            servers: AtomicU32::new(0),
+            database,
+            database_url: None,
+            directory,
+        }
+    }
+
+    /// Creates another empty installation of the same program on SQLite.
+    #[must_use]
+    pub fn another(&self) -> Self {
+        Self::with(self.program.clone(), Storage::Sqlite, None)
+    }
+
+    /// Moves its data to the database at `url`.
     #[must_use]
     pub fn on_database(self, url: impl Into<String>) -> Self {
-        Self { database_url: Some(url.into()), ..self }
+        Self {
+            database_url: Some(url.into()),
+            ..self
+        }
     }
 
-    /// Its directory, in which its programs run.
+    /// Returns its directory, which is the working directory of its programs.
     #[must_use]
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// The data directory that its programs are told to use.
+    /// Returns the data directory of its programs.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.directory().join("data")
     }
 
-    /// Where it keeps its data.
+    /// Returns the kind of its database.
     #[must_use]
     pub fn storage(&self) -> Storage {
         self.storage
     }
 
-    /// Its database on PostgreSQL.
+    /// Returns its database on PostgreSQL, if that is where its data is.
     #[must_use]
     pub fn postgres(&self) -> Option<&postgres::Database> {
         self.database.as_ref()
     }
 
-    /// The clock of its programs.
+    /// Returns the clock of its programs.
     #[must_use]
     pub fn clock(&self) -> &clock::ControlFile {
         &self.clock
     }
 
-    /// The program with these arguments, in the directory, without any configuration of whoever runs the tests.
+    /// Returns a command that runs the program in the directory, without the `TOKEND_` variables of the test
+    /// process.
     #[must_use]
     pub fn command<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(arguments.into_iter().map(|argument| OsString::from(argument.as_ref()))).current_dir(self.directory());
+        command
+            .args(arguments.into_iter().map(|argument| OsString::from(argument.as_ref())))
+            .current_dir(self.directory());
         for (variable, _) in env::vars_os() {
             if variable.to_string_lossy().starts_with("TOKEND_") {
                 command.env_remove(variable);
             }
         }
         command.env(clock::VARIABLE, self.clock.path());
+        if let Some(level) = env::var_os(LOG) {
+            command.env("TOKEND_LOG", level);
+        }
         command
     }
 
-    /// The program with these arguments and those that say where the data is.
+    /// Returns a command that runs the program, with arguments that say where the data is.
     #[must_use]
     pub fn command_on_data<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = self.command(arguments);
         command.arg("--data-dir").arg(self.data_dir());
-        if let Some(url) = self.database_url.as_deref().or(self.postgres().map(postgres::Database::url)) {
+        if let Some(url) = self
+            .database_url
+            .as_deref()
+            .or(self.postgres().map(postgres::Database::url))
+        {
             command.args(["--database-url", url]);
         }
         command
     }
 
-    /// Runs the program on the data until it ends.
+    /// Runs the program on the data and waits until it exits.
     pub async fn run_on_data<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>) -> Finished {
         Process::spawn(self.command_on_data(arguments), "").finish().await
     }
 
-    /// `tokend init`: the key of the first caller.
+    /// Runs `tokend init` and returns the key of the first caller.
     ///
     /// # Panics
     /// If it fails.
     pub async fn init(&self) -> String {
-        self.run_on_data(["init"]).await.succeeded().trim().to_owned()
+        self.init_with::<&str>([]).await
     }
 
-    /// `tokend init` and `tokend serve`.
+    /// Runs `tokend init` with these arguments, and returns the key of the first caller. Leases are short unless the
+    /// arguments say otherwise, so that revocations return soon.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub async fn init_with<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+        let arguments: Vec<_> = arguments
+            .into_iter()
+            .map(|argument| OsString::from(argument.as_ref()))
+            .collect();
+        let mut command = self.command_on_data(["init"]);
+        if !arguments.contains(&OsString::from("--lease")) {
+            command.args(["--lease", SHORT_LEASE]);
+        }
+        command.args(arguments);
+        let finished = Process::spawn(command, "").finish().await;
+        finished.succeeded().trim().to_owned()
+    }
+
+    /// Runs `tokend init` and starts `tokend serve`.
     ///
     /// # Panics
     /// If one of them fails.
@@ -124,7 +182,7 @@ impl Installation {
         self.start_with::<&str>([]).await
     }
 
-    /// `tokend init` and `tokend serve` with these arguments.
+    /// Runs `tokend init` and starts `tokend serve` with these arguments.
     ///
     /// # Panics
     /// If one of them fails.
@@ -133,32 +191,40 @@ impl Installation {
         self.serve_with(&admin_key, arguments).await
     }
 
-    /// `tokend serve`, where the first caller's key is known.
+    /// Starts `tokend serve`. `admin_key` is the key of the first caller.
     ///
     /// # Panics
-    /// If it ends instead.
+    /// If the program exits instead of serving.
     pub async fn serve(&self, admin_key: &str) -> Server {
         self.serve_with::<&str>(admin_key, []).await
     }
 
-    /// `tokend serve` with these arguments.
+    /// Starts `tokend serve` with these arguments.
     ///
     /// # Panics
-    /// If it ends instead.
+    /// If the program exits instead of serving.
     pub async fn serve_with<A: AsRef<str>>(&self, admin_key: &str, arguments: impl IntoIterator<Item = A>) -> Server {
         self.serve_over(&Tls::default(), admin_key, arguments).await
     }
 
-    /// `tokend serve` with arguments that make it serve TLS, to clients that go by `tls`.
+    /// Starts `tokend serve` with arguments that make it serve TLS. Its clients connect with `tls`.
     ///
     /// # Panics
-    /// If it ends instead.
-    pub async fn serve_over<A: AsRef<str>>(&self, tls: &Tls, admin_key: &str, arguments: impl IntoIterator<Item = A>) -> Server {
+    /// If the program exits instead of serving.
+    pub async fn serve_over<A: AsRef<str>>(
+        &self,
+        tls: &Tls,
+        admin_key: &str,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Server {
         let number = self.servers.fetch_add(1, Ordering::Relaxed);
         let ready_file = self.directory().join(format!("ready-{number}"));
         let mut command = self.command_on_data(["serve"]);
         command.args(SERVE_ON_FREE_PORTS).arg("--ready-file").arg(&ready_file);
-        let arguments: Vec<_> = arguments.into_iter().map(|argument| OsString::from(argument.as_ref())).collect();
+        let arguments: Vec<_> = arguments
+            .into_iter()
+            .map(|argument| OsString::from(argument.as_ref()))
+            .collect();
         if !arguments.contains(&OsString::from("--config")) {
             command.arg("--config").arg(self.patient_settings());
         }
@@ -166,14 +232,15 @@ impl Installation {
         Server::start(Process::spawn(command, ""), &ready_file, admin_key, tls).await
     }
 
-    /// Settings under which a call may take its time, and a credential may fail as often as a test likes: how fast a busy machine is,
-    /// and how patient, is not what most tests are about.
+    /// Writes settings with long deadlines and without a limit on failed authentications, because most tests need
+    /// neither and the machine may be busy.
     fn patient_settings(&self) -> PathBuf {
         let file = self.directory().join("patient.toml");
         let deadlines = "verify_deadline_ms = 30000\nadmin_deadline_ms = 30000\nbody_deadline_ms = 30000";
-        let database = "pool_wait_ms = 5000\nwrite_wait_ms = 10000\nlock_timeout_ms = 10000\nstatement_timeout_ms = 10000";
+        let database =
+            "pool_wait_ms = 5000\nwrite_wait_ms = 10000\nlock_timeout_ms = 10000\nstatement_timeout_ms = 10000";
         let patience = format!("[limits]\n{deadlines}\n{database}\nfailed_authentications = 1000000\n");
-        fs::write(&file, patience).expect("it can be written");
+        fs::write(&file, patience).expect("the file is written");
         file
     }
 }

@@ -1,7 +1,7 @@
-//! What tokend's black-box tests stand on.
+//! The support code of tokend's black-box tests.
 //!
-//! A test is a function of an [`Installation`]: the program, a directory and a database of its own, nothing shared and nothing left
-//! behind. It is written once and listed in [`on_both_databases!`], which runs it on SQLite and on PostgreSQL:
+//! A test is a function of an [`Installation`]: the program, with a separate directory and database. Tests share
+//! nothing and leave nothing behind. [`on_both_databases!`] lists a test and runs it on SQLite and on PostgreSQL:
 //!
 //! ```no_run
 //! # use tokend_tests::{Installation, question, token_in};
@@ -18,7 +18,6 @@
 pub mod clock;
 pub mod held_writes;
 pub mod http;
-pub mod postgres;
 pub mod raw;
 
 mod backup;
@@ -40,6 +39,7 @@ pub use process::{Finished, Process};
 pub use proxy::Proxy;
 pub use records::{Records, StoredRecord};
 pub use requests::{after, max_lifetime, question, token_in};
-pub use run::{Storage, eventually, run};
+pub use run::{run, run_within};
 pub use server::{Issued, Server};
 pub use small_disk::SmallDisk;
+pub use tokend_test_support::{Storage, eventually, on_both_databases, on_postgres, on_sqlite, postgres};

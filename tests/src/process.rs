@@ -1,5 +1,7 @@
 use std::{
+    fs::File,
     io::{Read, Write},
+    os::unix::fs::FileExt,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
     thread::{self, JoinHandle},
@@ -9,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::eventually;
 
-/// A running program whose output is kept. Dropped, it is killed.
+/// A running program whose output is captured. Dropping it kills the program.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
@@ -17,14 +19,14 @@ pub struct Process {
     stderr: Captured,
 }
 
-/// What a program left when it ended.
+/// The exit status and output of a program that has exited.
 #[derive(Clone, Debug)]
 pub struct Finished {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// All of its standard output.
+    /// Its whole standard output.
     pub stdout: String,
-    /// All of its standard error.
+    /// Its whole standard error.
     pub stderr: String,
 }
 
@@ -35,101 +37,120 @@ impl Process {
     /// If it can't be started.
     #[must_use]
     pub fn spawn(mut command: Command, input: &(impl AsRef<[u8]> + ?Sized)) -> Self {
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        Self::spawn_onto(command, input)
+        let captured = || tempfile::tempfile().expect("a file for the output is created");
+        let (stdout, stderr) = (captured(), captured());
+        let copy = |file: &File| Stdio::from(file.try_clone().expect("the file has a copy"));
+        command.stdout(copy(&stdout)).stderr(copy(&stderr));
+        let mut process = Self::spawn_onto(command, input);
+        process.stdout = Captured::File(stdout);
+        process.stderr = Captured::File(stderr);
+        process
     }
 
-    /// Likewise, with the standard output and standard error that the command was given: what is no pipe is not kept.
+    /// Like [`spawn`](Self::spawn), but keeps the command's standard output and standard error. Captures only pipes.
     ///
     /// # Panics
     /// If it can't be started.
     #[must_use]
     pub fn spawn_onto(mut command: Command, input: &(impl AsRef<[u8]> + ?Sized)) -> Self {
         command.stdin(Stdio::piped());
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("can't run {command:?}: {error}"));
+        let mut child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("can't run {command:?}: {error}"));
         let stdout = Captured::of_any(child.stdout.take());
         let stderr = Captured::of_any(child.stderr.take());
-        // A program that ends without reading its input closes the pipe first.
-        let _ = child.stdin.take().expect("it is piped").write_all(input.as_ref());
+        // A program that exits without reading its input closes the pipe first.
+        let _ = child
+            .stdin
+            .take()
+            .expect("standard input is piped")
+            .write_all(input.as_ref());
         Self { child, stdout, stderr }
     }
 
-    /// Its standard output so far.
+    /// Returns its standard output so far.
     #[must_use]
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// Its standard error so far.
+    /// Returns its standard error so far.
     #[must_use]
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
 
-    /// Its process id.
+    /// Returns its process id.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Whether it still runs.
+    /// Returns whether the program still runs.
     ///
     /// # Panics
-    /// If the system does not tell.
+    /// If the system reports an error.
     #[must_use]
     pub fn is_running(&mut self) -> bool {
-        self.child.try_wait().expect("it can be waited for").is_none()
+        self.child.try_wait().expect("the program is waited for").is_none()
     }
 
-    /// Sends it SIGTERM, the way every supervisor asks a service to end.
+    /// Sends SIGTERM, as a supervisor does to stop a service.
     ///
     /// # Panics
-    /// If it has been waited for already.
+    /// If the program has already been waited for.
     pub fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("it is there to be told");
+        kill_process(Pid::from_child(&self.child), Signal::TERM).expect("the signal is sent");
     }
 
-    /// Sends it a signal.
+    /// Sends a signal.
     ///
     /// # Panics
-    /// If it has been waited for already.
+    /// If the program has already been waited for.
     pub fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it is there to get it");
+        kill_process(Pid::from_child(&self.child), signal).expect("the signal is sent");
     }
 
-    /// Sends it SIGABRT, which makes a crash of it: a process that may be dumped leaves a core dump.
+    /// Sends SIGABRT: the program crashes, and writes a core dump unless it has disabled core dumps.
     ///
     /// # Panics
-    /// If it has been waited for already.
+    /// If the program has already been waited for.
     pub fn abort(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::ABORT).expect("it is there to be told");
+        kill_process(Pid::from_child(&self.child), Signal::ABORT).expect("the signal is sent");
     }
 
-    /// Sends it SIGINT, as Ctrl-C does.
+    /// Sends SIGINT, as Ctrl-C does.
     ///
     /// # Panics
-    /// If it has been waited for already.
+    /// If the program has already been waited for.
     pub fn interrupt(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).expect("it is there to be told");
+        kill_process(Pid::from_child(&self.child), Signal::INT).expect("the signal is sent");
     }
 
-    /// Ends it at once, the way a crash does, and waits until it is gone.
+    /// Kills the program, as a crash does, and waits until it is gone.
     ///
     /// # Panics
     /// If the system refuses.
     pub fn kill(mut self) {
-        self.child.kill().expect("it can be killed");
-        self.child.wait().expect("it can be waited for");
+        self.child.kill().expect("the program is killed");
+        self.child.wait().expect("the program is waited for");
     }
 
-    /// Waits until it ends by itself.
+    /// Waits until the program exits.
     ///
     /// # Panics
-    /// If it does not within half a minute.
+    /// If the program does not exit within half a minute.
     pub async fn finish(mut self) -> Finished {
         let child = &mut self.child;
-        let status = eventually("the program ends", async || child.try_wait().expect("it can be waited for")).await;
-        Finished { status, stdout: self.stdout.all(), stderr: self.stderr.all() }
+        let status = eventually("the program ends", async || {
+            child.try_wait().expect("the program is waited for")
+        })
+        .await;
+        Finished {
+            status,
+            stdout: self.stdout.all(),
+            stderr: self.stderr.all(),
+        }
     }
 }
 
@@ -138,82 +159,118 @@ impl Drop for Process {
         // Both fail only for a process that has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        #[expect(clippy::print_stderr, reason = "the test harness keeps what is printed so of a test that passes")]
+        #[expect(
+            clippy::print_stderr,
+            reason = "the test harness keeps what is printed so of a test that passes"
+        )]
         if thread::panicking() {
-            // Printed with the failure of the test; a passing one keeps silent.
+            // The test runner shows this only if the test fails.
             eprintln!("--- stdout\n{}--- stderr\n{}---", self.stdout(), self.stderr());
         }
     }
 }
 
 impl Finished {
-    /// The code that it exited with.
+    /// Returns its exit code.
     ///
     /// # Panics
-    /// If a signal ended it.
+    /// If a signal killed the program.
     #[must_use]
     pub fn code(&self) -> i32 {
-        self.status.code().unwrap_or_else(|| panic!("it was ended by a signal: {self:#?}"))
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("a signal killed the program: {self:#?}"))
     }
 
-    /// Its standard output, once it has ended well.
+    /// Returns the standard output after asserting that the program exited with 0.
     ///
     /// # Panics
-    /// If it exited with anything but 0.
+    /// If the exit code is not 0.
     pub fn succeeded(self) -> String {
         assert!(self.status.success(), "it has failed: {self:#?}");
         self.stdout
     }
 
-    /// The sentence on standard error with which it failed: exit code 1, one line of text for people, nothing on standard output.
+    /// Returns the line on standard error after asserting that the program failed with exit code 1, one readable line,
+    /// and nothing on standard output.
     ///
     /// # Panics
-    /// If it ended in any other way.
+    /// If the program exited in any other way.
     pub fn failed_with_a_sentence(self) -> String {
         assert_eq!(self.code(), 1, "{self:#?}");
         assert_eq!(self.stdout, "", "{self:#?}");
         let lines: Vec<_> = self.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
-        let [sentence] = lines[..] else { panic!("one sentence, not {}: {self:#?}", lines.len()) };
-        for jargon in ["panicked", "RUST_BACKTRACE", "Os {", "Error(", "Err(", "Some(", "DbErr", "SqlxError"] {
-            assert!(!sentence.contains(jargon), "{jargon} in a sentence for people: {sentence}");
+        let [sentence] = lines[..] else {
+            panic!("expected one line, not {}: {self:#?}", lines.len())
+        };
+        for jargon in [
+            "panicked",
+            "RUST_BACKTRACE",
+            "Os {",
+            "Error(",
+            "Err(",
+            "Some(",
+            "DbErr",
+            "SqlxError",
+        ] {
+            assert!(
+                !sentence.contains(jargon),
+                "{jargon} in a sentence for people: {sentence}"
+            );
         }
         sentence.to_owned()
     }
 }
 
-/// What was read from a pipe so far. A thread reads it, so that the program never waits for the test.
+/// What a program has written so far.
 #[derive(Debug)]
-struct Captured {
-    read: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
+enum Captured {
+    /// To a file without a name: what the program has written is there at once.
+    File(File),
+    /// To a pipe. A thread reads it, so that the program never waits for the test.
+    Pipe(Arc<Mutex<Vec<u8>>>, Option<JoinHandle<()>>),
 }
 
 impl Captured {
-    fn of(mut pipe: impl Read + Send + 'static) -> Self {
-        let read = Arc::new(Mutex::new(Vec::new()));
-        let into = Arc::clone(&read);
-        let reader = thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-                into.lock().expect("no reader panics").extend_from_slice(&buffer[..length]);
-            }
-        });
-        Self { read, reader: Some(reader) }
-    }
-
     fn of_any(pipe: Option<impl Read + Send + 'static>) -> Self {
-        pipe.map_or_else(|| Self { read: Arc::default(), reader: None }, Self::of)
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let reader = pipe.map(|mut pipe| {
+            let into = Arc::clone(&read);
+            thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                    into.lock()
+                        .expect("no reader panics")
+                        .extend_from_slice(&buffer[..length]);
+                }
+            })
+        });
+        Self::Pipe(read, reader)
     }
 
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.read.lock().expect("no reader panics")).into_owned()
+        match self {
+            Self::File(file) => {
+                // Reading at a position leaves the one at which the program writes.
+                let mut bytes = vec![0; usize::try_from(length(file)).expect("the output fits into memory")];
+                file.read_exact_at(&mut bytes, 0).expect("the output is read");
+                String::from_utf8_lossy(&bytes).into_owned()
+            }
+            Self::Pipe(read, _) => String::from_utf8_lossy(&read.lock().expect("no reader panics")).into_owned(),
+        }
     }
 
-    /// Everything, once the program has closed the pipe.
+    /// Returns all that was written, after the program has exited.
     fn all(&mut self) -> String {
-        if let Some(reader) = self.reader.take() {
-            reader.join().expect("it does not panic");
+        if let Self::Pipe(_, reader) = self
+            && let Some(reader) = reader.take()
+        {
+            reader.join().expect("the reader does not panic");
         }
         self.text()
     }
+}
+
+fn length(file: &File) -> u64 {
+    file.metadata().expect("the file has a length").len()
 }

@@ -4,7 +4,7 @@ use tokend_client::v1::{
     CreateTokenRequest, TokenPolicy, VerifyRequest, create_token_request::Expiry, token_policy::ExistingTokens,
 };
 
-/// Asks for an ordinary token of the workspace: `repository:write`, for an hour.
+/// Returns a request for an ordinary token of the workspace: `repository:write`, for an hour.
 #[must_use]
 pub fn token_in(workspace: &str) -> CreateTokenRequest {
     CreateTokenRequest {
@@ -16,30 +16,31 @@ pub fn token_in(workspace: &str) -> CreateTokenRequest {
     }
 }
 
-/// The choice of an end that lies `span` ahead.
+/// Returns the expiry of a token that lives for `span`.
 ///
 /// # Panics
-/// For a span that no protobuf duration holds.
+/// If a protobuf duration can't hold the span.
 #[must_use]
 pub fn after(span: Duration) -> Option<Expiry> {
-    Some(Expiry::Ttl(span.try_into().expect("a span that the contract knows")))
+    Some(Expiry::Ttl(span.try_into().expect("the span is a valid duration")))
 }
 
-/// A policy of an organization or workspace by which tokens live `max` at most; applied to those that there are, or not.
+/// Returns a request to limit the lifetime of an organization's or workspace's tokens to `max`, with or without its
+/// existing tokens.
 ///
 /// # Panics
-/// For a span that no protobuf duration holds.
+/// If a protobuf duration can't hold the span.
 #[must_use]
 pub fn max_lifetime(owner: &str, max: Duration, existing_tokens: ExistingTokens) -> TokenPolicy {
     TokenPolicy {
         name: format!("{owner}/tokenPolicy"),
-        max_lifetime: Some(max.try_into().expect("a span that the contract knows")),
+        max_lifetime: Some(max.try_into().expect("the span is a valid duration")),
         existing_tokens: existing_tokens.into(),
         ..Default::default()
     }
 }
 
-/// Asks whether a token may do what needs `scopes` to `resource`.
+/// Returns the question whether a token has `scopes` on `resource`.
 #[must_use]
 pub fn question(secret: &str, resource: &str, scopes: &[&str]) -> VerifyRequest {
     VerifyRequest {

@@ -1,87 +1,52 @@
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
-use crate::Installation;
+use crate::{Installation, Storage};
 
-/// Where an installation keeps its data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Storage {
-    /// A file in its directory.
-    Sqlite,
-    /// A database of its own on the server of [`crate::postgres`].
-    Postgres,
-}
-
-/// How long a test may take: more than any should on a busy machine.
+/// The time limit of a test, which no test should reach even on a busy machine.
 const TEST_LIMIT: Duration = Duration::from_secs(180);
-/// How long a condition may take to come true.
-const CONDITION_LIMIT: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(5);
 
-/// Runs a test on a fresh installation of `program`. Where there is no PostgreSQL for it, says so and returns.
+/// Runs a test on a new installation of `program`. If the test needs PostgreSQL and there is none, prints that and
+/// returns.
 ///
 /// # Panics
 /// If the test does.
 pub fn run<F: Future<Output = ()>>(program: &str, storage: Storage, test: impl FnOnce(Installation) -> F) {
-    let Some(installation) = Installation::new(program, storage) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    runtime.block_on(async { timeout(TEST_LIMIT, test(installation)).await.expect("the test ends in time") });
+    run_within(TEST_LIMIT, program, storage, test);
 }
 
-/// Waits until `condition` holds, and hands out what it found.
+/// Like [`run`], with another time limit.
 ///
 /// # Panics
-/// If it does not hold within half a minute.
-pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
-    let holds = async {
-        loop {
-            if let Some(found) = condition().await {
-                return found;
-            }
-            sleep(POLL).await;
-        }
+/// If the test does.
+pub fn run_within<F: Future<Output = ()>>(
+    limit: Duration,
+    program: &str,
+    storage: Storage,
+    test: impl FnOnce(Installation) -> F,
+) {
+    let Some(installation) = Installation::new(program, storage) else {
+        return;
     };
-    timeout(CONDITION_LIMIT, holds).await.unwrap_or_else(|_| panic!("in vain: waited until {what}"))
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime starts");
+    runtime.block_on(async {
+        timeout(limit, test(installation))
+            .await
+            .expect("the test finishes in time")
+    });
 }
 
-/// Makes tests of functions `async fn(Installation)`: each `name` becomes `sqlite::name` and `postgres::name`.
-///
-/// A function that is not listed is never used, which the compiler tells.
+/// Defines the function that runs the tests of a binary, each on an installation of `tokend-under-test`. The binary
+/// knows where Cargo put that program; this library does not.
 #[macro_export]
-macro_rules! on_both_databases {
-    ($($test:ident),+ $(,)?) => {
-        $crate::on_sqlite!($($test),+);
-        $crate::on_postgres!($($test),+);
-    };
-}
-
-/// Makes tests of functions whose subject does not depend on the database: each `name` becomes `sqlite::name`.
-#[macro_export]
-macro_rules! on_sqlite {
-    ($($test:ident),+ $(,)?) => {
-        mod sqlite {
-            $(
-                #[test]
-                fn $test() {
-                    $crate::run(env!("CARGO_BIN_EXE_tokend-under-test"), $crate::Storage::Sqlite, super::$test);
-                }
-            )+
-        }
-    };
-}
-
-/// Makes tests of functions whose subject is PostgreSQL alone: each `name` becomes `postgres::name`.
-#[macro_export]
-macro_rules! on_postgres {
-    ($($test:ident),+ $(,)?) => {
-        mod postgres {
-            $(
-                #[test]
-                fn $test() {
-                    $crate::run(env!("CARGO_BIN_EXE_tokend-under-test"), $crate::Storage::Postgres, super::$test);
-                }
-            )+
+macro_rules! define_run_test {
+    () => {
+        fn run_test<F: Future<Output = ()>>(storage: $crate::Storage, test: impl FnOnce($crate::Installation) -> F) {
+            $crate::run(env!("CARGO_BIN_EXE_tokend-under-test"), storage, test);
         }
     };
 }

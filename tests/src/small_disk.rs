@@ -3,8 +3,9 @@ use std::{
     io::{self, Write},
     path::{Path, PathBuf},
     process::Command,
-    thread,
 };
+
+use tokend_test_support::did_not_run;
 
 /// The name of the file that fills the disk.
 const FILLER: &str = "filler";
@@ -16,8 +17,8 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Creates `directory` and mounts a file system of `megabytes` there. Returns nothing, and says that the test did not run, where
-    /// this process may not mount.
+    /// Creates `directory` and mounts a file system of `megabytes` there. Where this process may not mount, prints that
+    /// the test did not run and returns nothing.
     ///
     /// # Panics
     /// If the directory can't be created.
@@ -25,24 +26,33 @@ impl SmallDisk {
     pub fn mount(directory: &Path, megabytes: u32) -> Option<Self> {
         fs::create_dir_all(directory).expect("the directory is created");
         let options = format!("size={megabytes}m,mode=0700");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tokend-test"]).arg(directory).output();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tokend-test"])
+            .arg(directory)
+            .output();
         let problem = match mounted {
-            Ok(output) if output.status.success() => return Some(Self { directory: directory.to_owned() }),
+            Ok(output) if output.status.success() => {
+                return Some(Self {
+                    directory: directory.to_owned(),
+                });
+            }
             Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
             Err(error) => error.to_string(),
         };
-        let test = thread::current().name().unwrap_or("a test").to_owned();
-        // Not eprintln!, which a passing test keeps to itself.
-        writeln!(io::stderr(), "DID NOT RUN: {test}: can't mount a tmpfs: {problem}").expect("stderr can be written to");
+        did_not_run(&format!("can't mount a tmpfs: {problem}"));
         None
     }
 
-    /// Takes all the space that is left.
+    /// Fills the disk.
     ///
     /// # Panics
-    /// If that fails otherwise than for want of space.
+    /// If writing fails for another reason than a full disk.
     pub fn fill(&self) {
-        let mut filler = File::options().create(true).append(true).open(self.directory.join(FILLER)).expect("the file is created");
+        let mut filler = File::options()
+            .create(true)
+            .append(true)
+            .open(self.directory.join(FILLER))
+            .expect("the file is created");
         for piece in [64 * 1024, 512, 1] {
             let full = loop {
                 if let Err(error) = filler.write_all(&vec![0; piece]) {
@@ -53,7 +63,7 @@ impl SmallDisk {
         }
     }
 
-    /// Gives the space back that [`fill`](Self::fill) took.
+    /// Frees the space that [`fill`](Self::fill) took.
     ///
     /// # Panics
     /// If nothing was filled.
@@ -64,10 +74,10 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a server that still runs keeps its files until it ends.
+        // Unmount lazily, because a server that still runs keeps its files open.
         let unmounted = Command::new("umount").arg("-l").arg(&self.directory).status();
         if !unmounted.is_ok_and(|status| status.success()) {
-            // A panic here would end the process while another one unwinds.
+            // A second panic during unwinding would abort the process.
             let _ = writeln!(io::stderr(), "can't unmount {}", self.directory.display());
         }
     }

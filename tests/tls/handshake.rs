@@ -1,4 +1,4 @@
-//! Handshakes that no well-behaved client makes, and what they show.
+//! TLS handshakes that an ordinary client does not offer, and their outcomes.
 
 use std::{
     fmt, io,
@@ -26,12 +26,12 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::authority::{Authority, Pair};
 
-/// Longer than what should happen soon takes on a busy machine.
+/// The longest wait for a prompt event on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 static TLS_1_3: [&SupportedProtocolVersion; 1] = [&rustls::version::TLS13];
 
-/// A client of TLS that offers just this.
+/// A TLS client that offers exactly these parameters.
 pub(crate) struct Offer<'a> {
     pub(crate) trusts: &'a Authority,
     pub(crate) versions: &'a [&'static SupportedProtocolVersion],
@@ -40,55 +40,79 @@ pub(crate) struct Offer<'a> {
 }
 
 impl<'a> Offer<'a> {
-    /// What an ordinary gRPC client offers.
+    /// Returns the offer of an ordinary gRPC client.
     pub(crate) fn ordinary(trusts: &'a Authority) -> Self {
-        Self { trusts, versions: &TLS_1_3, protocols: &[b"h2"], certificate: None }
+        Self {
+            trusts,
+            versions: &TLS_1_3,
+            protocols: &[b"h2"],
+            certificate: None,
+        }
     }
 
     /// Connects to the server.
-    pub(crate) async fn make(&self, server: &Server) -> io::Result<TlsStream<TcpStream>> {
-        self.make_asking(server, None).await
+    pub(crate) async fn handshake(&self, server: &Server) -> io::Result<TlsStream<TcpStream>> {
+        self.handshake_with(server, None).await
     }
 
-    /// Connects to the server, and tells whether it asked for a client certificate.
+    /// Connects to the server, and returns whether it requested a client certificate.
     pub(crate) async fn was_asked_for_certificate(&self, server: &Server) -> bool {
         let asked = Arc::new(Asked(AtomicBool::new(false), None));
-        self.make_asking(server, Some(Arc::clone(&asked))).await.expect("a handshake");
+        self.handshake_with(server, Some(Arc::clone(&asked)))
+            .await
+            .expect("the handshake succeeds");
         asked.0.load(Ordering::Relaxed)
     }
 
-    /// Connects twice, as a client that keeps whatever it is given to resume its session with; tells how each handshake went.
+    /// Connects twice, as a client that keeps session tickets. Returns the kind of each handshake.
     pub(crate) async fn kinds_of_two(&self, server: &Server) -> [Option<HandshakeKind>; 2] {
         let config = Arc::new(self.config(None));
         let mut kinds = [None; 2];
         for kind in &mut kinds {
-            let mut stream = connect(Arc::clone(&config), server).await.expect("a handshake");
-            // What a session could be resumed with arrives behind the handshake, before the server's first frame.
-            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.expect("it can be sent");
-            stream.read_exact(&mut [0; 9]).await.expect("a frame");
+            let mut stream = connect(Arc::clone(&config), server)
+                .await
+                .expect("the handshake succeeds");
+            // Session tickets arrive after the handshake and before the server's first frame.
+            stream
+                .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+                .await
+                .expect("the bytes are sent");
+            stream.read_exact(&mut [0; 9]).await.expect("a frame arrives");
             *kind = stream.get_ref().1.handshake_kind();
         }
         kinds
     }
 
-    async fn make_asking(&self, server: &Server, asked: Option<Arc<Asked>>) -> io::Result<TlsStream<TcpStream>> {
+    async fn handshake_with(&self, server: &Server, asked: Option<Arc<Asked>>) -> io::Result<TlsStream<TcpStream>> {
         connect(Arc::new(self.config(asked)), server).await
     }
 
     fn config(&self, asked: Option<Arc<Asked>>) -> ClientConfig {
-        let Self { trusts, versions, protocols, certificate } = self;
+        let Self {
+            trusts,
+            versions,
+            protocols,
+            certificate,
+        } = self;
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_slice(trusts.pem().as_bytes()).expect("PEM")).expect("a certificate");
+        roots
+            .add(CertificateDer::from_pem_slice(trusts.pem().as_bytes()).expect("the text is PEM"))
+            .expect("the certificate is valid");
         let provider = Arc::new(ring::default_provider());
-        let builder =
-            ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(versions).expect("versions");
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(versions)
+            .expect("the versions are supported");
         let certified = certificate.map(|Pair { certificate, key }| {
-            let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).collect::<Result<_, _>>().expect("PEM");
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-            Arc::new(CertifiedKey::from_der(chain, key, &provider).expect("a pair"))
+            let chain = CertificateDer::pem_slice_iter(certificate.as_bytes())
+                .collect::<Result<_, _>>()
+                .expect("the text is PEM");
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("the text is PEM");
+            Arc::new(CertifiedKey::from_der(chain, key, &provider).expect("the key fits the certificate"))
         });
         let resolver = asked.unwrap_or_else(|| Arc::new(Asked(AtomicBool::new(false), certified)));
-        let mut config = builder.with_root_certificates(roots).with_client_cert_resolver(resolver);
+        let mut config = builder
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(resolver);
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         config
     }
@@ -96,29 +120,37 @@ impl<'a> Offer<'a> {
 
 async fn connect(config: Arc<ClientConfig>, server: &Server) -> io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(server.grpc_address()).await?;
-    let name = ServerName::try_from("localhost").expect("a name");
-    timeout(SOON, TlsConnector::from(config).connect(name, socket)).await.expect("it ends in time")
+    let name = ServerName::try_from("localhost").expect("the name is valid");
+    timeout(SOON, TlsConnector::from(config).connect(name, socket))
+        .await
+        .expect("the handshake ends in time")
 }
 
-/// The certificate that new connections are shown, DER.
+/// Returns the certificate that the server presents to new connections, as DER.
 pub(crate) async fn served_certificate(server: &Server, trusts: &Authority) -> io::Result<Vec<u8>> {
-    let stream = Offer::ordinary(trusts).make(server).await?;
+    let stream = Offer::ordinary(trusts).handshake(server).await?;
     let (_, session) = stream.get_ref();
-    Ok(session.peer_certificates().expect("servers have one")[0].to_vec())
+    Ok(session.peer_certificates().expect("the server has a certificate")[0].to_vec())
 }
 
-/// The certificate of a pair, DER.
+/// Returns the certificate of a pair, as DER.
 pub(crate) fn der(pair: &Pair) -> Vec<u8> {
-    CertificateDer::from_pem_slice(pair.certificate.as_bytes()).expect("PEM").to_vec()
+    CertificateDer::from_pem_slice(pair.certificate.as_bytes())
+        .expect("the text is PEM")
+        .to_vec()
 }
 
-/// Why the server broke off: in the handshake, or, where TLS 1.3 lets a client be done first, after it.
-pub(crate) async fn broken_off(made: io::Result<TlsStream<TcpStream>>) -> io::Error {
-    match made {
+/// Returns the error with which the server closes the connection: in the handshake, or after it, because in TLS 1.3 the
+/// client completes first.
+pub(crate) async fn rejection(outcome: io::Result<TlsStream<TcpStream>>) -> io::Error {
+    match outcome {
         Err(error) => error,
         Ok(mut stream) => {
             let mut byte = [0];
-            match timeout(SOON, stream.read_exact(&mut byte)).await.expect("it ends in time") {
+            match timeout(SOON, stream.read_exact(&mut byte))
+                .await
+                .expect("the handshake ends in time")
+            {
                 Ok(_) => panic!("the server goes on"),
                 Err(error) => error,
             }
@@ -126,7 +158,7 @@ pub(crate) async fn broken_off(made: io::Result<TlsStream<TcpStream>>) -> io::Er
     }
 }
 
-/// Notes whether a client certificate was asked for, and gives this one.
+/// Records whether the server requests a client certificate, and presents this one.
 struct Asked(AtomicBool, Option<Arc<CertifiedKey>>);
 
 impl ResolvesClientCert for Asked {

@@ -1,5 +1,5 @@
-//! TLS and client certificates: who is let in, who is not, and what happens when certificates change. Every certificate is made by
-//! the test that uses it.
+//! TLS and client certificates: which clients are accepted, and what happens when certificates change. Every test
+//! creates its own certificates.
 
 mod authority;
 mod files;
@@ -11,3 +11,5 @@ mod names;
 mod reload;
 mod serving;
 mod start;
+
+tokend_tests::define_run_test!();

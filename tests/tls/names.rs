@@ -4,13 +4,16 @@ use tokend_client::v1::{CreateCallerRequest, DeleteCallerRequest, ErrorReason, G
 use tokend_tests::{Installation, Refused, on_both_databases};
 use tonic::Code;
 
-on_both_databases!(a_name_belongs_to_one_caller, of_two_at_once_one_gets_the_name);
+on_both_databases!(a_name_belongs_to_one_caller, one_of_two_concurrent_calls_gets_the_name);
 
 fn verifier(id: &str, names: &[&str]) -> CreateCallerRequest {
     CreateCallerRequest {
         caller_id: id.to_owned(),
         role: Role::Verifier.into(),
-        workspaces: Some(Selection { all: true, only: Vec::new() }),
+        workspaces: Some(Selection {
+            all: true,
+            only: Vec::new(),
+        }),
         certificate_sans: names.iter().map(ToString::to_string).collect(),
     }
 }
@@ -18,23 +21,39 @@ fn verifier(id: &str, names: &[&str]) -> CreateCallerRequest {
 async fn a_name_belongs_to_one_caller(installation: Installation) {
     let server = installation.start().await;
     let mut callers = server.admin().caller_admin();
-    callers.create_caller(verifier("first", &["a.example.org", "urn:b"])).await.expect("it is made");
+    callers
+        .create_caller(verifier("first", &["a.example.org", "urn:b"]))
+        .await
+        .expect("CreateCaller succeeds");
     for names in [&["urn:b"][..], &["c.example.org", "A.Example.ORG"]] {
         let answer = callers.create_caller(verifier("second", names)).await;
         let failure = answer.refused(Code::AlreadyExists, ErrorReason::CertificateSanTaken);
         assert_eq!(failure.fields.len(), 1, "{failure:?}");
         assert_eq!(failure.fields[0].field, "certificate_sans");
-        // Nothing of it is left.
-        let answer = callers.get_caller(GetCallerRequest { name: "callers/second".to_owned() }).await;
+        // The refused call creates no caller.
+        let answer = callers
+            .get_caller(GetCallerRequest {
+                name: "callers/second".to_owned(),
+            })
+            .await;
         answer.refused(Code::NotFound, ErrorReason::CallerNotFound);
     }
-    callers.create_caller(verifier("second", &["c.example.org"])).await.expect("that one is free, still");
-    let request = DeleteCallerRequest { name: "callers/first".to_owned(), no_wait: false };
-    callers.delete_caller(request).await.expect("it is deleted");
-    callers.create_caller(verifier("third", &["urn:b", "a.example.org"])).await.expect("they are free again");
+    callers
+        .create_caller(verifier("second", &["c.example.org"]))
+        .await
+        .expect("the other name is still free");
+    let request = DeleteCallerRequest {
+        name: "callers/first".to_owned(),
+        no_wait: false,
+    };
+    callers.delete_caller(request).await.expect("DeleteCaller succeeds");
+    callers
+        .create_caller(verifier("third", &["urn:b", "a.example.org"]))
+        .await
+        .expect("the names are free again");
 }
 
-async fn of_two_at_once_one_gets_the_name(installation: Installation) {
+async fn one_of_two_concurrent_calls_gets_the_name(installation: Installation) {
     let server = installation.start().await;
     let callers = server.admin().caller_admin();
     for round in 0..10 {

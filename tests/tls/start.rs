@@ -1,4 +1,4 @@
-//! Files that TLS can't be served with: one clear sentence, and exit code 1.
+//! With unusable TLS files, `serve` prints one clear sentence and exits with code 1.
 
 use std::{
     fs::{self, Permissions},
@@ -11,14 +11,14 @@ use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, on_sqlite};
 use crate::{authority::Authority, files::Files};
 
 on_sqlite!(
-    files_that_are_no_good_are_named,
+    unusable_files_are_named,
     a_key_that_others_can_read_is_refused,
-    a_half_is_no_tls,
+    incomplete_tls_settings_are_refused,
     an_expired_certificate_is_a_warning,
-    settings_may_stand_in_a_file,
+    settings_are_read_from_a_file,
 );
 
-/// The sentence with which `serve` fails.
+/// Runs `serve` and returns its error message.
 async fn refused<A: AsRef<str>>(installation: &Installation, arguments: impl IntoIterator<Item = A>) -> String {
     let mut serve = installation.command_on_data(["serve", "--log", "error"]);
     serve.args(SERVE_ON_FREE_PORTS);
@@ -28,7 +28,7 @@ async fn refused<A: AsRef<str>>(installation: &Installation, arguments: impl Int
     Process::spawn(serve, "").finish().await.failed_with_a_sentence()
 }
 
-async fn files_that_are_no_good_are_named(installation: Installation) {
+async fn unusable_files_are_named(installation: Installation) {
     installation.init().await;
     let authority = Authority::new();
     let good = authority.server();
@@ -55,7 +55,10 @@ async fn files_that_are_no_good_are_named(installation: Installation) {
     ] {
         files.put(file, text);
         let sentence = refused(&installation, files.arguments()).await;
-        assert!(sentence.contains(words) && sentence.contains(&files.path(file)), "{file} {text}: {sentence}");
+        assert!(
+            sentence.contains(words) && sentence.contains(&files.path(file)),
+            "{file} {text}: {sentence}"
+        );
         assert!(
             !sentence.contains("AAAA") && !good.key.lines().any(|line| sentence.contains(line) && line.len() > 40),
             "{sentence}"
@@ -64,13 +67,24 @@ async fn files_that_are_no_good_are_named(installation: Installation) {
         files.put("tls.key", &good.key);
         files.put("ca.crt", authority.pem());
     }
-    for (flag, file) in [("--tls-cert", "tls.crt"), ("--tls-key", "tls.key"), ("--client-ca", "ca.crt")] {
+    for (flag, file) in [
+        ("--tls-cert", "tls.crt"),
+        ("--tls-key", "tls.key"),
+        ("--client-ca", "ca.crt"),
+    ] {
         let mut arguments = files.arguments();
-        let value = arguments.iter().position(|argument| argument == flag).expect("it is among them") + 1;
+        let value = arguments
+            .iter()
+            .position(|argument| argument == flag)
+            .expect("the option is among the arguments")
+            + 1;
         arguments[value] = files.path("absent");
         let sentence = refused(&installation, &arguments).await;
-        assert!(sentence.contains(&files.path("absent")) && sentence.contains(flag), "{file}: {sentence}");
-        arguments[value] = files.directory().to_str().expect("text").to_owned();
+        assert!(
+            sentence.contains(&files.path("absent")) && sentence.contains(flag),
+            "{file}: {sentence}"
+        );
+        arguments[value] = files.directory().to_str().expect("the path is UTF-8").to_owned();
         let sentence = refused(&installation, &arguments).await;
         assert!(sentence.contains(&arguments[value]), "{file}: {sentence}");
     }
@@ -80,22 +94,39 @@ async fn a_key_that_others_can_read_is_refused(installation: Installation) {
     let key = installation.init().await;
     let authority = Authority::new();
     let files = Files::new(&installation, &authority.server());
-    for (mode, is_fine) in [(0o644, false), (0o604, false), (0o660, false), (0o600, true), (0o400, true), (0o440, true)] {
-        fs::set_permissions(files.path("tls.key"), Permissions::from_mode(mode)).expect("its mode can be set");
+    for (mode, is_fine) in [
+        (0o644, false),
+        (0o604, false),
+        (0o660, false),
+        (0o600, true),
+        (0o400, true),
+        (0o440, true),
+    ] {
+        fs::set_permissions(files.path("tls.key"), Permissions::from_mode(mode)).expect("the mode is set");
         if is_fine {
-            installation.serve_over(&authority.trusted(), &key, files.arguments()).await.stop().await;
+            installation
+                .serve_over(&authority.trusted(), &key, files.arguments())
+                .await
+                .stop()
+                .await;
         } else {
             let sentence = refused(&installation, files.arguments()).await;
-            assert!(sentence.contains("chmod 600") && sentence.contains(&files.path("tls.key")), "{mode:o}: {sentence}");
+            assert!(
+                sentence.contains("chmod 600") && sentence.contains(&files.path("tls.key")),
+                "{mode:o}: {sentence}"
+            );
         }
     }
 }
 
-async fn a_half_is_no_tls(installation: Installation) {
+async fn incomplete_tls_settings_are_refused(installation: Installation) {
     installation.init().await;
     for flag in ["--tls-cert", "--tls-key", "--client-ca"] {
         let sentence = refused(&installation, [flag, "/nonexistent"]).await;
-        assert!(sentence.contains("--tls-cert") && sentence.contains("--tls-key") || sentence.contains(flag), "{sentence}");
+        assert!(
+            sentence.contains("--tls-cert") && sentence.contains("--tls-key") || sentence.contains(flag),
+            "{sentence}"
+        );
     }
 }
 
@@ -105,17 +136,24 @@ async fn an_expired_certificate_is_a_warning(installation: Installation) {
     let files = Files::new(&installation, &expired);
     let (process, _address) = files.serve_bare(&installation, &["--listen", "127.0.0.1:0"]).await;
     let log = process.stderr();
-    assert!(log.contains("WARN") && log.contains("expired") && log.contains(&files.path("tls.crt")), "{log}");
+    assert!(
+        log.contains("WARN") && log.contains("expired") && log.contains(&files.path("tls.crt")),
+        "{log}"
+    );
 }
 
-async fn settings_may_stand_in_a_file(installation: Installation) {
+async fn settings_are_read_from_a_file(installation: Installation) {
     let key = installation.init().await;
     let authority = Authority::new();
     let files = Files::with_client_ca(&installation, &authority.server(), &authority);
     let settings = files.directory().join("tokend.toml");
     let (certificate, private, ca) = (files.path("tls.crt"), files.path("tls.key"), files.path("ca.crt"));
     let text = format!("tls_cert = {certificate:?}\ntls_key = {private:?}\nclient_ca = {ca:?}\n");
-    fs::write(&settings, text).expect("it can be written");
-    let arguments = ["--config", settings.to_str().expect("text")];
-    installation.serve_over(&authority.trusted(), &key, arguments).await.workspace("acme").await;
+    fs::write(&settings, text).expect("the file is written");
+    let arguments = ["--config", settings.to_str().expect("the path is UTF-8")];
+    installation
+        .serve_over(&authority.trusted(), &key, arguments)
+        .await
+        .workspace("acme")
+        .await;
 }

@@ -1,5 +1,5 @@
-//! The webhook: who it tells, what happens when the receiver does not take a message, and that none is ever lost. The receiver is a
-//! real one, over HTTPS.
+//! The webhook: what it sends, how it retries a refused message, and that no message is lost. The receiver is a real
+//! HTTPS server.
 
 mod outbox;
 mod receiver;
@@ -12,3 +12,5 @@ mod interruptions;
 mod replicas;
 mod secrets;
 mod start;
+
+tokend_tests::define_run_test!();

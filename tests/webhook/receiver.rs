@@ -1,4 +1,4 @@
-//! A receiver on this machine: HTTPS with a certificate of its own, answers as a test tells it, and keeps what it got.
+//! A local webhook receiver: it serves HTTPS with its own certificate, answers as the test sets, and records requests.
 
 use std::{
     convert::Infallible,
@@ -29,7 +29,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-/// Answers until it is dropped.
+/// A receiver that serves until it is dropped.
 pub(crate) struct Receiver {
     address: SocketAddr,
     certificate: String,
@@ -37,24 +37,24 @@ pub(crate) struct Receiver {
     serving: JoinHandle<()>,
 }
 
-/// What it does with a request.
+/// The receiver's reply to a request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Reply {
     /// Answers with this status.
     Status(u16),
-    /// Sends the client to another path of its own.
+    /// Redirects to another path of the receiver.
     Redirect,
-    /// Asks to be left alone for so many seconds.
+    /// Answers 429 with `Retry-After` in seconds.
     NotNow(u32),
-    /// Cuts the connection before TLS.
+    /// Closes the connection before TLS.
     HangUp,
-    /// Takes it, with an answer that never ends.
+    /// Answers 200 with a body that never ends.
     Endless,
-    /// Says nothing.
+    /// Never answers.
     Silence,
 }
 
-/// A request that it got.
+/// A request that the receiver got.
 #[derive(Clone, Debug)]
 pub(crate) struct Delivery {
     pub(crate) method: Method,
@@ -69,47 +69,61 @@ struct State {
 }
 
 impl Receiver {
-    /// One that takes every message.
+    /// Starts a receiver that accepts every message.
     pub(crate) async fn start() -> Self {
         Self::named("127.0.0.1").await
     }
 
-    /// The same with a certificate for this name.
+    /// Starts a receiver whose certificate is for this name.
     pub(crate) async fn named(name: &str) -> Self {
-        let made = rcgen::generate_simple_self_signed([name.to_owned()]).expect("a certificate");
-        let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).expect("a key");
-        let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key);
-        let acceptor = TlsAcceptor::from(Arc::new(config.expect("they belong together")));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
-        let address = listener.local_addr().expect("it has one");
-        let state = Arc::new(State { reply: Mutex::new(Reply::Status(204)), got: Mutex::default() });
+        let generated = rcgen::generate_simple_self_signed([name.to_owned()]).expect("the certificate is generated");
+        let key =
+            PrivateKeyDer::from_pem_slice(generated.signing_key.serialize_pem().as_bytes()).expect("the key is valid");
+        let config = ServerConfig::builder()
+            .with_no_client_auth()
+            .with_single_cert(vec![generated.cert.der().clone()], key);
+        let acceptor = TlsAcceptor::from(Arc::new(config.expect("the key fits the certificate")));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("the listener binds");
+        let address = listener.local_addr().expect("the listener has an address");
+        let state = Arc::new(State {
+            reply: Mutex::new(Reply::Status(204)),
+            got: Mutex::default(),
+        });
         let serving = tokio::spawn(serve(listener, acceptor, Arc::clone(&state)));
-        Self { address, certificate: made.cert.pem(), state, serving }
+        Self {
+            address,
+            certificate: generated.cert.pem(),
+            state,
+            serving,
+        }
     }
 
-    /// Its URL. Path and query are known to us alone.
+    /// Returns the receiver's URL, with a secret path and query.
     pub(crate) fn url(&self) -> String {
         format!("https://{}/hooks/hush-path?key=hush-query", self.address)
     }
 
-    /// Its own certificate.
+    /// Returns the receiver's certificate.
     pub(crate) fn certificate(&self) -> &str {
         &self.certificate
     }
 
-    /// From now on it answers so.
+    /// Sets the reply to later requests.
     pub(crate) fn set(&self, reply: Reply) {
-        *self.state.reply.lock().expect("nobody panics") = reply;
+        *self.state.reply.lock().expect("no task panics") = reply;
     }
 
-    /// What it got so far.
+    /// Returns the requests so far.
     pub(crate) fn got(&self) -> Vec<Delivery> {
-        self.state.got.lock().expect("nobody panics").clone()
+        self.state.got.lock().expect("no task panics").clone()
     }
 
-    /// Waits until it got so many requests.
+    /// Waits for `count` requests.
     pub(crate) async fn gets(&self, count: usize) -> Vec<Delivery> {
-        eventually(&format!("the receiver got {count} messages"), async || Some(self.got()).filter(|got| got.len() >= count)).await
+        eventually(&format!("the receiver got {count} messages"), async || {
+            Some(self.got()).filter(|got| got.len() >= count)
+        })
+        .await
     }
 }
 
@@ -121,33 +135,44 @@ impl Drop for Receiver {
 
 impl Delivery {
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).unwrap_or_else(|| panic!("there is no {name}: {self:?}")).to_str().expect("text")
+        self.headers
+            .get(name)
+            .unwrap_or_else(|| panic!("there is no {name}: {self:?}"))
+            .to_str()
+            .expect("the value is text")
     }
 
     pub(crate) fn id(&self) -> &str {
         self.header("webhook-id")
     }
 
-    /// Seconds since 1970.
+    /// Returns the message's time in seconds since 1970.
     pub(crate) fn timestamp(&self) -> i64 {
-        self.header("webhook-timestamp").parse().expect("whole seconds")
+        self.header("webhook-timestamp")
+            .parse()
+            .expect("the timestamp is an integer")
     }
 
-    /// Whether one of its signatures was made with this secret: as a receiver finds out, and not with our code.
+    /// Verifies the signatures with an independent implementation, as a receiver does.
     pub(crate) fn is_signed_with(&self, secret: &str) -> bool {
-        let secret = BASE64_STANDARD.decode(secret.strip_prefix("whsec_").expect("its form")).expect("base64");
+        let secret = BASE64_STANDARD
+            .decode(secret.strip_prefix("whsec_").expect("the secret has its prefix"))
+            .expect("the text is base64");
         let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret);
         let signed = format!("{}.{}.{}", self.id(), self.header("webhook-timestamp"), self.body);
-        let signatures = self.header("webhook-signature").split(' ').filter_map(|one| one.strip_prefix("v1,"));
-        let mut bytes = signatures.map(|signature| BASE64_STANDARD.decode(signature).expect("base64"));
+        let signatures = self
+            .header("webhook-signature")
+            .split(' ')
+            .filter_map(|one| one.strip_prefix("v1,"));
+        let mut bytes = signatures.map(|signature| BASE64_STANDARD.decode(signature).expect("the text is base64"));
         bytes.any(|signature| ring::hmac::verify(&key, signed.as_bytes(), &signature).is_ok())
     }
 }
 
 async fn serve(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<State>) {
     loop {
-        let (socket, _) = listener.accept().await.expect("it listens");
-        let reply = *state.reply.lock().expect("nobody panics");
+        let (socket, _) = listener.accept().await.expect("the listener accepts");
+        let reply = *state.reply.lock().expect("no task panics");
         if !matches!(reply, Reply::HangUp) {
             tokio::spawn(connection(socket, acceptor.clone(), Arc::clone(&state)));
         }
@@ -155,13 +180,17 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor, state: Arc<State>) 
 }
 
 async fn connection(socket: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
-    // A client that does not trust us hangs up.
-    let Ok(stream) = acceptor.accept(socket).await else { return };
+    // A client that does not trust the certificate closes the connection.
+    let Ok(stream) = acceptor.accept(socket).await else {
+        return;
+    };
     let answer = service_fn(|request| answer(request, &state));
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+    let _ = http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), answer)
+        .await;
 }
 
-/// The body of an answer that never ends.
+/// A response body that never ends.
 struct Endless;
 
 impl Body for Endless {
@@ -173,22 +202,29 @@ impl Body for Endless {
     }
 }
 
-async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Either<Full<Bytes>, Endless>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    state: &State,
+) -> Result<Response<Either<Full<Bytes>, Endless>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.expect("it comes whole").to_bytes();
+    let body = body.collect().await.expect("the body is complete").to_bytes();
     let delivery = Delivery {
         method: head.method,
         target: head.uri.to_string(),
         headers: head.headers,
-        body: String::from_utf8(body.to_vec()).expect("JSON is text"),
+        body: String::from_utf8(body.to_vec()).expect("the body is UTF-8"),
     };
-    state.got.lock().expect("nobody panics").push(delivery);
-    let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(b"an answer that nobody needs"))));
-    let reply = *state.reply.lock().expect("nobody panics");
+    state.got.lock().expect("no task panics").push(delivery);
+    let mut response = Response::new(Either::Left(Full::new(Bytes::from_static(
+        b"an answer that tokend ignores",
+    ))));
+    let reply = *state.reply.lock().expect("no task panics");
     let status = match reply {
         Reply::Status(status) => status,
         Reply::Redirect => {
-            response.headers_mut().insert(header::LOCATION, "/elsewhere".parse().expect("a path"));
+            response
+                .headers_mut()
+                .insert(header::LOCATION, "/elsewhere".parse().expect("the path is valid"));
             307
         }
         Reply::NotNow(seconds) => {
@@ -201,8 +237,10 @@ async fn answer(request: Request<Incoming>, state: &State) -> Result<Response<Ei
         }
         Reply::HangUp | Reply::Silence => std::future::pending().await,
     };
-    *response.status_mut() = StatusCode::from_u16(status).expect("a status");
-    // So that each request finds the reply of its time.
-    response.headers_mut().insert(header::CONNECTION, "close".parse().expect("a word"));
+    *response.status_mut() = StatusCode::from_u16(status).expect("the status is valid");
+    // With a new connection per request, each request gets the current reply.
+    response
+        .headers_mut()
+        .insert(header::CONNECTION, "close".parse().expect("the value is valid"));
     Ok(response)
 }

@@ -11,12 +11,12 @@ use crate::{
 };
 
 on_postgres!(
-    each_message_is_sent_by_one_of_them,
-    what_a_dead_one_had_claimed_is_sent_by_another,
-    an_outage_of_the_database_loses_nothing,
+    each_message_is_sent_by_one_server,
+    messages_of_a_dead_server_are_sent_by_another,
+    a_database_outage_loses_no_message,
 );
 
-async fn each_message_is_sent_by_one_of_them(installation: Installation) {
+async fn each_message_is_sent_by_one_server(installation: Installation) {
     let receiver = Receiver::start().await;
     let webhook = Webhook::new(&installation, &receiver);
     let one = installation.start_with(webhook.arguments()).await;
@@ -35,7 +35,7 @@ async fn each_message_is_sent_by_one_of_them(installation: Installation) {
     }
 }
 
-async fn what_a_dead_one_had_claimed_is_sent_by_another(installation: Installation) {
+async fn messages_of_a_dead_server_are_sent_by_another(installation: Installation) {
     let receiver = Receiver::start().await;
     receiver.set(Reply::Silence);
     let webhook = Webhook::new(&installation, &receiver);
@@ -51,15 +51,20 @@ async fn what_a_dead_one_had_claimed_is_sent_by_another(installation: Installati
     empties(&installation).await;
 }
 
-async fn an_outage_of_the_database_loses_nothing(installation: Installation) {
+async fn a_database_outage_loses_no_message(installation: Installation) {
     let receiver = Receiver::start().await;
     receiver.set(Reply::Status(503));
-    let server = installation.start_with(Webhook::new(&installation, &receiver).arguments()).await;
+    let server = installation
+        .start_with(Webhook::new(&installation, &receiver).arguments())
+        .await;
     enqueue(&installation, &["msg_1"]).await;
     tries(&server, "refused", 1).await;
-    let database = installation.postgres().expect("it is on PostgreSQL");
+    let database = installation.postgres().expect("the database is PostgreSQL");
     database.cut_off();
-    eventually("it is noticed", async || (http::get(server.ops_address(), "/readyz").0 == 503).then_some(())).await;
+    eventually("the server is not ready", async || {
+        (http::get(server.ops_address(), "/readyz").0 == 503).then_some(())
+    })
+    .await;
     receiver.set(Reply::Status(200));
     database.restore();
     installation.clock().set_ahead(Duration::from_secs(60 * 60));

@@ -1,4 +1,4 @@
-//! An installation with a webhook: the files that it names, and what it does with messages.
+//! The webhook settings and files of an installation, and helpers that wait for deliveries.
 
 use std::{
     fs::{self, Permissions},
@@ -22,10 +22,17 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
-    /// Files that let the installation and the receiver know each other.
+    /// Writes the secret and the CA file for this receiver.
     pub(crate) fn new(installation: &Installation, receiver: &Receiver) -> Self {
-        let (secret_file, ca_file) = (installation.directory().join("secrets"), installation.directory().join("ca.crt"));
-        let webhook = Self { url: receiver.url(), secret_file, ca_file };
+        let (secret_file, ca_file) = (
+            installation.directory().join("secrets"),
+            installation.directory().join("ca.crt"),
+        );
+        let webhook = Self {
+            url: receiver.url(),
+            secret_file,
+            ca_file,
+        };
         webhook.set_secrets(SECRET);
         webhook.trust(receiver.certificate());
         webhook
@@ -33,13 +40,13 @@ impl Webhook {
 
     pub(crate) fn set_secrets(&self, text: &str) {
         let draft = self.secret_file.with_extension("draft");
-        fs::write(&draft, text).expect("it can be written");
-        fs::set_permissions(&draft, Permissions::from_mode(0o600)).expect("its mode can be set");
-        fs::rename(&draft, &self.secret_file).expect("it can be renamed");
+        fs::write(&draft, text).expect("the file is written");
+        fs::set_permissions(&draft, Permissions::from_mode(0o600)).expect("the mode is set");
+        fs::rename(&draft, &self.secret_file).expect("the file is renamed");
     }
 
     pub(crate) fn trust(&self, certificate: &str) {
-        fs::write(&self.ca_file, certificate).expect("it can be written");
+        fs::write(&self.ca_file, certificate).expect("the file is written");
     }
 
     pub(crate) fn secret_file(&self) -> &PathBuf {
@@ -47,7 +54,7 @@ impl Webhook {
     }
 
     pub(crate) fn arguments(&self) -> [String; 6] {
-        let path = |path: &PathBuf| path.to_str().expect("text").to_owned();
+        let path = |path: &PathBuf| path.to_str().expect("the path is UTF-8").to_owned();
         [
             "--webhook-url".to_owned(),
             self.url.clone(),
@@ -59,19 +66,27 @@ impl Webhook {
     }
 }
 
-/// Waits until so many tries had this outcome.
+/// Waits until `count` delivery attempts had this outcome.
 pub(crate) async fn tries(server: &Server, outcome: &str, count: u64) {
     let line = format!("tokend_webhook_deliveries_total{{outcome=\"{outcome}\"}} ");
-    let told = async || {
+    let has_count = async || {
         let metrics = http::get(server.ops_address(), "/metrics").1;
-        let told = metrics.lines().find_map(|metric| metric.strip_prefix(&line))?.parse::<u64>().ok()?;
-        (told >= count).then_some(())
+        let counted = metrics
+            .lines()
+            .find_map(|metric| metric.strip_prefix(&line))?
+            .parse::<u64>()
+            .ok()?;
+        (counted >= count).then_some(())
     };
-    eventually(&format!("{count} tries are counted as {outcome}"), told).await;
+    eventually(&format!("{count} attempts are counted as {outcome}"), has_count).await;
 }
 
-/// Moves the clock on, a little at a time so that no claim runs out under way, until `condition` holds.
-pub(crate) async fn as_time_goes_by<T>(installation: &Installation, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+/// Advances the clock in small steps, so that no claim expires during a delivery, until `condition` holds.
+pub(crate) async fn advance_clock_until<T>(
+    installation: &Installation,
+    what: &str,
+    mut condition: impl FnMut() -> Option<T>,
+) -> T {
     const STEP: Duration = Duration::from_secs(5);
     let mut ahead = Duration::ZERO;
     eventually(what, async || {

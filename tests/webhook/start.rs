@@ -1,4 +1,4 @@
-//! Settings of which no webhook can be made: one clear sentence, and exit code 1.
+//! With invalid webhook settings, `serve` prints one clear sentence and exits with code 1.
 
 use std::{
     fs::{self, Permissions},
@@ -12,9 +12,13 @@ use crate::{
     setting::{SECRET, Webhook},
 };
 
-on_sqlite!(what_is_no_webhook_is_refused, secrets_that_others_can_read_are_refused, settings_may_stand_in_a_file);
+on_sqlite!(
+    invalid_webhook_settings_are_refused,
+    secrets_that_others_can_read_are_refused,
+    settings_are_read_from_a_file
+);
 
-/// The sentence with which `serve` fails.
+/// Runs `serve` and returns its error message.
 async fn refused(installation: &Installation, arguments: &[String]) -> String {
     let mut serve = installation.command_on_data(["serve", "--log", "error"]);
     serve.args(SERVE_ON_FREE_PORTS).args(arguments);
@@ -23,7 +27,7 @@ async fn refused(installation: &Installation, arguments: &[String]) -> String {
     sentence
 }
 
-async fn what_is_no_webhook_is_refused(installation: Installation) {
+async fn invalid_webhook_settings_are_refused(installation: Installation) {
     installation.init().await;
     let receiver = Receiver::start().await;
     let webhook = Webhook::new(&installation, &receiver);
@@ -37,16 +41,22 @@ async fn what_is_no_webhook_is_refused(installation: Installation) {
         ("http://receiver.example.com/hush", "https://"),
         ("https://user:hush@receiver.example.com/", "password"),
         ("https://receiver.example.com/#hush", "fragment"),
-        ("https:///hush", "no URL"),
-        ("", "no URL"),
+        ("https:///hush", "not a URL"),
+        ("", "not a URL"),
     ] {
         let sentence = refused(&installation, &with(1, url)).await;
         assert!(sentence.contains(words), "{url}: {sentence}");
     }
     let sentence = refused(&installation, &with(3, "/nonexistent")).await;
-    assert!(sentence.contains("/nonexistent") && sentence.contains("--webhook-secret-file"), "{sentence}");
+    assert!(
+        sentence.contains("/nonexistent") && sentence.contains("--webhook-secret-file"),
+        "{sentence}"
+    );
     let sentence = refused(&installation, &with(5, "/nonexistent")).await;
-    assert!(sentence.contains("/nonexistent") && sentence.contains("CA file"), "{sentence}");
+    assert!(
+        sentence.contains("/nonexistent") && sentence.contains("CA file"),
+        "{sentence}"
+    );
     webhook.trust("no certificate");
     let sentence = refused(&installation, &good).await;
     assert!(sentence.contains("no certificate"), "{sentence}");
@@ -63,7 +73,10 @@ async fn what_is_no_webhook_is_refused(installation: Installation) {
     }
     for half in [&good[..2], &good[2..4], &good[4..]] {
         let sentence = refused(&installation, half).await;
-        assert!(sentence.contains("--webhook-url") && sentence.contains("--webhook-secret-file"), "{half:?}: {sentence}");
+        assert!(
+            sentence.contains("--webhook-url") && sentence.contains("--webhook-secret-file"),
+            "{half:?}: {sentence}"
+        );
     }
 }
 
@@ -72,7 +85,7 @@ async fn secrets_that_others_can_read_are_refused(installation: Installation) {
     let receiver = Receiver::start().await;
     let webhook = Webhook::new(&installation, &receiver);
     for (mode, is_fine) in [(0o644, false), (0o660, false), (0o600, true), (0o440, true)] {
-        fs::set_permissions(webhook.secret_file(), Permissions::from_mode(mode)).expect("its mode can be set");
+        fs::set_permissions(webhook.secret_file(), Permissions::from_mode(mode)).expect("the mode is set");
         if is_fine {
             installation.serve_with(&key, webhook.arguments()).await.stop().await;
         } else {
@@ -82,14 +95,16 @@ async fn secrets_that_others_can_read_are_refused(installation: Installation) {
     }
 }
 
-async fn settings_may_stand_in_a_file(installation: Installation) {
+async fn settings_are_read_from_a_file(installation: Installation) {
     let key = installation.init().await;
     let receiver = Receiver::start().await;
     let [_, url, _, secret_file, _, ca_file] = Webhook::new(&installation, &receiver).arguments();
     let file = installation.directory().join("tokend.toml");
     let text = format!("[webhook]\nurl = {url:?}\nsecret_file = {secret_file:?}\nca_file = {ca_file:?}\n");
-    fs::write(&file, text).expect("it can be written");
-    let _server = installation.serve_with(&key, ["--config", file.to_str().expect("text")]).await;
+    fs::write(&file, text).expect("the file is written");
+    let _server = installation
+        .serve_with(&key, ["--config", file.to_str().expect("the path is UTF-8")])
+        .await;
     crate::outbox::enqueue(&installation, &["msg_1"]).await;
     assert!(receiver.gets(1).await[0].is_signed_with(SECRET));
     crate::outbox::empties(&installation).await;

@@ -1,129 +1,145 @@
-//! An installation of its own for a measurement, served in this process.
+//! An installation for one benchmark, served in this process.
 
 use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokend_client::{CallerKey, Client};
 use tokend_core::{
-    clock::Clock,
     credential::{Prefix, Secret},
     keyring::RootKeys,
+    lease::Terms,
+    time::Clock,
 };
 use tokend_server::{
-    installation::{Installed, install},
     limits::Limits,
+    operator::installation::{Installed, install},
     random,
-    server::{Server, Settings, StartError},
-    transport::{self, Report},
+    server::{Server, ServerSettings, StartError},
+    transport::{Report, TransportSettings},
 };
 use tokend_store::Store;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::Failure;
+use crate::BoxError;
 
-/// A database with tokend's schema, a key ring, and the key of an ADMIN.
+/// A database with the schema, a key ring, and the key of an ADMIN.
 pub struct Installation {
-    settings: tokend_store::Settings,
+    settings: tokend_store::StoreSettings,
     roots: Arc<RootKeys>,
     key: Secret,
     clock: Clock,
-    /// Of SQLite.
+    /// The directory of the SQLite database.
     _directory: TempDir,
 }
 
-/// A server that runs in this process, as by default, until it is told to stop.
-pub struct Serving {
-    door: Door,
+/// A server with default settings that runs in this process.
+pub struct RunningServer {
+    endpoint: Endpoint,
     stop: CancellationToken,
     ended: JoinHandle<Result<Report, StartError>>,
 }
 
-/// Where a server is, and the ADMIN's key.
+/// The address of a server, and the key of an ADMIN.
 #[derive(Clone)]
-pub struct Door {
+pub struct Endpoint {
     address: String,
     key: CallerKey,
 }
 
 impl Installation {
-    /// A new one, in the empty database at `url`, or on SQLite in a temporary directory.
+    /// Creates an installation in the empty database at `url`, or in SQLite in a temporary directory.
     ///
     /// # Errors
-    /// It can't be made there.
-    pub async fn new(url: Option<String>) -> Result<Self, Failure> {
+    /// The installation can't be created.
+    pub async fn new(url: Option<String>) -> Result<Self, BoxError> {
         let directory = tempfile::tempdir()?;
         let url = url.unwrap_or_else(|| format!("sqlite://{}", directory.path().join("tokend.db").display()));
-        let settings = tokend_store::Settings::new(url);
+        let settings = tokend_store::StoreSettings::new(url);
         let (clock, roots) = (Clock::system(), Arc::new(random::generate_roots(Prefix::default())?));
-        let Installed { key, key_name: _ } = install(&settings, Arc::clone(&roots), clock.clone()).await?;
-        Ok(Self { settings, roots, key, clock, _directory: directory })
+        let Installed { key, key_name: _ } =
+            install(&settings, Arc::clone(&roots), Terms::default(), clock.clone()).await?;
+        Ok(Self {
+            settings,
+            roots,
+            key,
+            clock,
+            _directory: directory,
+        })
     }
 
-    /// What measures time.
+    /// Returns the clock.
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Opens the database, which no server may use meanwhile.
+    /// Opens the database. No server may use it at the same time.
     ///
     /// # Errors
-    /// It can't be opened.
-    pub async fn open(&self) -> Result<Store, Failure> {
+    /// The database can't be opened.
+    pub async fn open(&self) -> Result<Store, BoxError> {
         Ok(Store::open(&self.settings, Arc::clone(&self.roots), self.clock.clone()).await?)
     }
 
-    /// Starts a server on a free port of loopback.
+    /// Starts a server on a free loopback port.
     ///
     /// # Errors
-    /// It can't start.
-    pub async fn serve(&self) -> Result<Serving, Failure> {
-        let settings = Settings {
+    /// The server can't start.
+    pub async fn serve(&self) -> Result<RunningServer, BoxError> {
+        let settings = ServerSettings {
             listen: "127.0.0.1:0".parse()?,
             ops_listen: None,
             tls: None,
             reflection: false,
-            transport: transport::Settings::default(),
+            transport: TransportSettings::default(),
             limits: Limits::default(),
             store: self.settings.clone(),
-            audit: tokend_server::audit_keeper::Settings::default(),
-            token_retention: tokend_server::retention::DEFAULT,
+            audit: tokend_server::background::audit_checkpoints::AuditSettings::default(),
+            token_retention: tokend_server::background::retention::DEFAULT,
             keyring: None,
             revocations_file: None,
             webhook: None,
+            is_new_database: false,
         };
         let server = Server::bind(settings, Arc::clone(&self.roots), self.clock.clone()).await?;
-        let (address, stop) = (server.address()?.to_string(), CancellationToken::new());
+        let (address, stop) = (server.address().to_string(), CancellationToken::new());
         let ended = tokio::spawn(server.run(stop.clone()));
-        Ok(Serving { door: Door { address, key: CallerKey::new(self.key.expose())? }, stop, ended })
+        Ok(RunningServer {
+            endpoint: Endpoint {
+                address,
+                key: CallerKey::new(self.key.expose())?,
+            },
+            stop,
+            ended,
+        })
     }
 }
 
-impl Serving {
-    /// Where it is.
+impl RunningServer {
+    /// Returns the endpoint of the server.
     #[must_use]
-    pub const fn door(&self) -> &Door {
-        &self.door
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
-    /// Stops it in good order. Its clients must be gone, or it waits for them.
+    /// Stops the server, which waits until its clients have disconnected.
     ///
     /// # Errors
-    /// It ended otherwise.
-    pub async fn stop(self) -> Result<(), Failure> {
+    /// The server failed.
+    pub async fn stop(self) -> Result<(), BoxError> {
         self.stop.cancel();
         self.ended.await??;
         Ok(())
     }
 }
 
-impl Door {
-    /// Connects as the ADMIN, on a connection of its own that the current runtime drives.
+impl Endpoint {
+    /// Connects as the ADMIN, with a new connection on the current runtime.
     ///
     /// # Errors
     /// The server does not answer.
-    pub async fn connect(&self) -> Result<Client, Failure> {
+    pub async fn connect(&self) -> Result<Client, BoxError> {
         Ok(Client::connect(&self.address, &self.key).await?)
     }
 }

@@ -1,13 +1,13 @@
-//! tokend's benchmarks. Figures are ratios measured side by side in one run.
+//! Benchmarks of tokend. They compare durations that were measured side by side in one run.
 //!
 //! - `page-cost`: what a page of `ListTokens` costs in a small and in a large workspace.
-//! - `bulk-revocation`: 100,000 tokens are revoked by a filter, and what other workspaces notice of it.
+//! - `bulk-revocation`: how long it takes to revoke 100,000 tokens by filter, and how much this slows down others.
 //!
-//! An empty server as the floor, a load driver and criterion benches come with the work on performance.
+//! A baseline server, a load generator and criterion benchmarks are planned.
 
-pub mod figures;
-pub mod filling;
+pub mod durations;
 pub mod installation;
+pub mod tokens;
 
-/// Whatever went wrong: a measurement that can't be made is given up.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+/// Any error. A benchmark stops at the first one.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

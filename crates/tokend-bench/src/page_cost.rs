@@ -1,42 +1,46 @@
-//! What a page of `ListTokens` costs in a workspace of 1,000 and in one of 100,000 tokens, side by side: over gRPC, in one server.
+//! Measures what a page of `ListTokens` costs in a workspace with 1,000 tokens and in one with 100,000, over gRPC on
+//! the same server.
 //!
-//! `cargo run --release -p tokend-bench --bin page-cost [DATABASE_URL]`; without a URL on SQLite in a temporary directory. The
-//! database of a URL must be empty.
+//! `cargo run --release -p tokend-bench --bin page-cost [DATABASE_URL]`; without a URL, on SQLite in a temporary
+//! directory. The database at the URL must be empty.
 
-#![expect(clippy::print_stdout, reason = "its figures are what it prints")]
+#![expect(clippy::print_stdout, reason = "the results go to stdout")]
 
 use std::time::Duration;
 
 use tokend_bench::{
-    Failure,
-    figures::{Figures, ratio},
-    filling::{fill, make_workspace},
+    BoxError,
+    durations::{Durations, ratio},
     installation::Installation,
+    tokens::{create_workspace, fill},
 };
 use tokend_client::{Client, v1};
-use tokend_core::{clock::Clock, name::WorkspaceId};
+use tokend_core::{name::WorkspaceId, time::Clock};
 
 const SIZES: [(&str, usize); 2] = [("small", 1_000), ("large", 100_000)];
 const PAGE_SIZE: i32 = 50;
-/// Calls that a figure is the median of, alternating between the workspaces.
+/// Calls for each measurement, alternating between the workspaces.
 const ROUNDS: usize = 400;
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failure> {
+async fn main() -> Result<(), BoxError> {
     let installation = Installation::new(std::env::args().nth(1)).await?;
     let store = installation.open().await?;
     for (id, size) in SIZES {
         let id: WorkspaceId = id.parse()?;
-        make_workspace(&store, &id).await?;
+        create_workspace(&store, &id).await?;
         fill(&store, &id, size).await?;
     }
     store.close().await;
     let (serving, clock) = (installation.serve().await?, installation.clock());
-    let client = serving.door().connect().await?;
+    let client = serving.endpoint().connect().await?;
 
     println!("median of {ROUNDS} pages of {PAGE_SIZE} tokens each, alternating");
     let (mut first, mut middle) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-    let places = [half_way(&client, SIZES[0]).await?, half_way(&client, SIZES[1]).await?];
+    let places = [
+        middle_page(&client, SIZES[0]).await?,
+        middle_page(&client, SIZES[1]).await?,
+    ];
     for _ in 0..ROUNDS {
         for (index, (id, _)) in SIZES.into_iter().enumerate() {
             first[index].push(timed(&client, clock, id, "").await?);
@@ -44,7 +48,7 @@ async fn main() -> Result<(), Failure> {
         }
     }
     for (page, [small, large]) in [("first", first), ("middle", middle)] {
-        let (small, large) = (Figures::of(small).median(), Figures::of(large).median());
+        let (small, large) = (Durations::of(small).median(), Durations::of(large).median());
         let ratio = ratio(large, small);
         println!("{page:>6} page: {small:?} of 1,000 tokens, {large:?} of 100,000: ratio {ratio:.2}");
     }
@@ -52,8 +56,8 @@ async fn main() -> Result<(), Failure> {
     serving.stop().await
 }
 
-/// The token of a page in the middle of the list.
-async fn half_way(client: &Client, (workspace, size): (&str, usize)) -> Result<String, Failure> {
+/// Returns the page token of a page in the middle of the list.
+async fn middle_page(client: &Client, (workspace, size): (&str, usize)) -> Result<String, BoxError> {
     let mut page_token = String::new();
     for _ in 0..(size / 2).div_ceil(1_000) {
         let page_size = i32::try_from((size / 2).min(1_000))?;
@@ -62,7 +66,7 @@ async fn half_way(client: &Client, (workspace, size): (&str, usize)) -> Result<S
     Ok(page_token)
 }
 
-async fn timed(client: &Client, clock: &Clock, workspace: &str, page_token: &str) -> Result<Duration, Failure> {
+async fn timed(client: &Client, clock: &Clock, workspace: &str, page_token: &str) -> Result<Duration, BoxError> {
     let start = clock.boot_time();
     let page = list(client, workspace, PAGE_SIZE, page_token).await?;
     let took = clock.boot_time().saturating_since(start);
@@ -70,7 +74,12 @@ async fn timed(client: &Client, clock: &Clock, workspace: &str, page_token: &str
     Ok(took)
 }
 
-async fn list(client: &Client, workspace: &str, page_size: i32, page_token: &str) -> Result<v1::ListTokensResponse, Failure> {
+async fn list(
+    client: &Client,
+    workspace: &str,
+    page_size: i32,
+    page_token: &str,
+) -> Result<v1::ListTokensResponse, BoxError> {
     let request = v1::ListTokensRequest {
         parent: format!("workspaces/{workspace}"),
         filter: String::new(),

@@ -1,13 +1,13 @@
-//! The command line of `tokend`: what operates the service (`operate`) and what asks it (`client`).
+//! The command line of `tokend`: commands that operate the service (`operate`), and its client (`client`).
 //!
-//! A secret is printed alone on stdout, everything around it on stderr, and none is ever read from an argument.
+//! A secret is printed alone on stdout, and all other messages on stderr. Secrets are never read from arguments.
 //! Exit codes: 0 done or ALLOW, 1 error, 2 usage, 3 DENY, 4 the caller is not authenticated or not allowed.
 
 mod client;
+mod command_error;
 mod command_line;
-mod failure;
-mod hardening;
 mod operate;
+mod process;
 mod progress;
 mod stdout;
 mod terminal;
@@ -16,11 +16,11 @@ use std::{process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
-use tokend_core::clock::Clock;
+use tokend_core::time::Clock;
 
-use failure::Failure;
+use command_error::CommandError;
 
-/// The workspace access-token service: issues, lists and revokes tokens, and answers whether one may do this, here, now.
+/// The workspace access-token service. It issues, lists and revokes tokens, and verifies them for other services.
 #[derive(Debug, Parser)]
 #[command(name = "tokend", version, arg_required_else_help = true, propagate_version = true)]
 struct Cli {
@@ -30,31 +30,35 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run the main job before your eyes, on a throw-away database, and keep serving on loopback
+    /// Serve a throw-away installation on loopback, and demonstrate creating, verifying and revoking a token
     Dev(operate::dev::Args),
-    /// Make an installation: schema, key ring and the first ADMIN caller, whose key is printed on stdout
+    /// Create an installation: the schema, the key ring, and the first ADMIN caller, whose key is printed on stdout
     Init(operate::init::Args),
-    /// Serve, until SIGTERM
+    /// Run the server
     ///
-    /// SIGTERM, SIGINT (Ctrl-C) and SIGQUIT drain: calls under way are answered, the last records are written, and the process is gone
-    /// within 20 seconds. SIGHUP, SIGUSR1 and SIGUSR2 are ignored: certificates, keys and secrets are read again without a signal.
+    /// On SIGTERM, SIGINT (Ctrl-C) or SIGQUIT the server drains: it answers the calls in progress, writes its last
+    /// records, and exits within 20 seconds. SIGHUP, SIGUSR1 and SIGUSR2 are ignored: the server re-reads changed
+    /// certificates, keys and secrets without a signal.
     Serve(operate::serve::Args),
-    /// Bring the database's schema up to date, or tell how it stands
+    /// Update the database schema, or show its version
     #[command(subcommand)]
     Migrate(operate::migrate::Command),
-    /// Add, activate and retire the keys that mint tokens, or tell how they stand
+    /// Show or change how long servers may answer from memory, and so how long revocations take
+    #[command(subcommand)]
+    Lease(operate::lease::Command),
+    /// Add, activate, retire and list the keys that create tokens
     #[command(subcommand)]
     Keyring(operate::keyring::Command),
-    /// Show who did what, or verify that the record of it is whole
+    /// Read the audit log, or verify its integrity
     #[command(subcommand)]
     Audit(Audit),
-    /// Write everything that ever ended to stdout, for `tokend restore`
+    /// Print all revocations, as input for `tokend restore`
     ExportRevocations(operate::revocations::ExportArgs),
-    /// End again, in a database restored from a backup, what ended since; while no server runs
+    /// Re-apply revocations to a restored database. Stop all servers first
     Restore(operate::revocations::RestoreArgs),
     #[command(flatten)]
     Client(client::Command),
-    /// Print the completion script of a shell
+    /// Print a shell completion script
     Completion {
         /// The shell
         #[arg(value_parser = ["bash", "zsh", "fish"])]
@@ -66,14 +70,15 @@ enum Command {
 enum Audit {
     #[command(flatten)]
     Client(client::audit::Command),
-    /// Verify the audit log in the database, and every row that it tells of, with the key ring. Changes nothing; servers may go on
+    /// Verify the audit log in the database, and every row that it describes, with the key ring. Changes nothing, and
+    /// servers may keep running
     Verify(operate::audit::Args),
 }
 
-/// How long the end of the process waits for what can't be stopped.
-const LAST_LOOKUPS: Duration = Duration::from_secs(1);
+/// How long the process waits at its end for tasks that can't be cancelled.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Runs the command that the process was started with, and tells the exit code.
+/// Runs the command that the process was started with, and returns its exit code.
 #[must_use]
 pub fn run(clock: Clock) -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
@@ -82,29 +87,30 @@ pub fn run(clock: Clock) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return command_line::report(&error),
     };
-    // Every command handles a secret or may be handed one; none is worth an exception.
-    if let Err(sentence) = hardening::prepare() {
-        return Failure::Other(sentence).report();
+    // Every command handles secrets, or may be passed one by mistake.
+    if let Err(message) = process::protect_secrets() {
+        return CommandError::Other(message).report();
     }
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::Other(format!("can't start: {error}")).report(),
+        Err(error) => return CommandError::Other(format!("can't start: {error}")).report(),
     };
-    let done = runtime.block_on(carry_out(command, clock));
-    // Looking a host's name up can take half a minute, and can't be cut short.
-    runtime.shutdown_timeout(LAST_LOOKUPS);
-    match done {
+    let outcome = runtime.block_on(execute(command, clock));
+    // A DNS look-up can take half a minute, and can't be cancelled.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    match outcome {
         Ok(code) => code,
-        Err(failure) => failure.report(),
+        Err(error) => error.report(),
     }
 }
 
-async fn carry_out(command: Command, clock: Clock) -> Result<ExitCode, Failure> {
+async fn execute(command: Command, clock: Clock) -> Result<ExitCode, CommandError> {
     match command {
         Command::Dev(args) => operate::dev::run(args, clock).await,
         Command::Init(args) => operate::init::run(args, clock).await,
         Command::Serve(args) => operate::serve::run(args, clock).await,
         Command::Migrate(command) => operate::migrate::run(command).await,
+        Command::Lease(command) => operate::lease::run(command, clock).await,
         Command::Keyring(command) => operate::keyring::run(command, clock).await,
         Command::Audit(Audit::Client(command)) => client::audit::run(command).await,
         Command::Audit(Audit::Verify(args)) => operate::audit::run(args, clock).await,
@@ -115,9 +121,9 @@ async fn carry_out(command: Command, clock: Clock) -> Result<ExitCode, Failure> 
     }
 }
 
-fn completion(shell: &str) -> Result<ExitCode, Failure> {
-    let shell: Shell = shell.parse().map_err(Failure::Other)?;
-    // Not straight to stdout: that would panic over a failed write.
+fn completion(shell: &str) -> Result<ExitCode, CommandError> {
+    let shell: Shell = shell.parse().map_err(CommandError::Other)?;
+    // Into a buffer first: clap_complete panics if a write fails.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "tokend", &mut script);
     stdout::print(&String::from_utf8_lossy(&script))?;
@@ -130,20 +136,28 @@ mod tests {
 
     use super::*;
 
-    /// Every argument of every command, with the command's name.
+    /// Returns every argument of every command, with the command's name.
     fn arguments(command: &Command) -> Vec<(String, clap::Arg)> {
-        let own = command.get_arguments().map(|argument| (command.get_name().to_owned(), argument.clone()));
+        let own = command
+            .get_arguments()
+            .map(|argument| (command.get_name().to_owned(), argument.clone()));
         own.chain(command.get_subcommands().flat_map(arguments)).collect()
     }
 
-    /// A flag without a value could only be turned on by a variable, and never off.
+    /// A variable could only turn on a flag without a value, never off.
     #[test]
-    fn whatever_a_variable_sets_takes_a_value() {
-        let from_environment: Vec<_> =
-            arguments(&Cli::command()).into_iter().filter(|(_, argument)| argument.get_env().is_some()).collect();
+    fn flags_with_a_variable_take_a_value() {
+        let from_environment: Vec<_> = arguments(&Cli::command())
+            .into_iter()
+            .filter(|(_, argument)| argument.get_env().is_some())
+            .collect();
         assert!(from_environment.len() > 20);
         for (command, argument) in from_environment {
-            assert!(matches!(argument.get_action(), ArgAction::Set | ArgAction::Append), "{command} --{}", argument.get_id());
+            assert!(
+                matches!(argument.get_action(), ArgAction::Set | ArgAction::Append),
+                "{command} --{}",
+                argument.get_id()
+            );
         }
     }
 }

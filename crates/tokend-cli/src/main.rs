@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tokend_core::clock::Clock;
+use tokend_core::time::Clock;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

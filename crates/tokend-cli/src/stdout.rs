@@ -1,5 +1,5 @@
-//! The only way to stdout. Every command writes through this module, so that no command panics when a write fails, and none
-//! reports success for a secret that nobody has.
+//! Output to stdout. Every command writes through this module, so that none panics when a write fails, and none reports
+//! success for a secret that was not written.
 
 use std::{
     fs::{self, File},
@@ -18,18 +18,18 @@ use rustix::{
 use tokend_core::credential::Secret;
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 
-/// Bytes that a file must have room for before a secret is created: a credential and the end of its line take fewer.
+/// Bytes that a file must have room for before a secret is created. A credential and its line break take fewer.
 const ROOM: u64 = 128;
 
-/// Writes an answer. A reader that has gone (`| head`) is no error.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+/// Writes text. A reader that has gone (`| head`) is not an error.
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     print_part(text).map(drop)
 }
 
-/// Writes a part of an answer. Breaks when the reader has gone: nobody would read the next part.
-pub(crate) fn print_part(text: &str) -> Result<ControlFlow<()>, Failure> {
+/// Writes one part of a longer output. Returns `Break` if the reader has gone.
+pub(crate) fn print_part(text: &str) -> Result<ControlFlow<()>, CommandError> {
     match write(text) {
         Ok(()) => Ok(ControlFlow::Continue(())),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
@@ -37,28 +37,29 @@ pub(crate) fn print_part(text: &str) -> Result<ControlFlow<()>, Failure> {
     }
 }
 
-/// Writes a part of something that is of no use in parts: a reader that has gone is an error, too.
-pub(crate) fn print_whole(text: &str) -> Result<(), Failure> {
+/// Writes text that is useless unless complete: here, a reader that has gone is an error.
+pub(crate) fn print_whole(text: &str) -> Result<(), CommandError> {
     write(text).map_err(|error| cannot_write(&error))
 }
 
-/// Writes a secret on a line of its own. Any failure means that nobody has the secret.
+/// Writes a secret on a line of its own. Any error means that the secret is lost.
 pub(crate) fn print_secret(secret: &Secret) -> io::Result<()> {
-    // Sized up front: a string that grew would leave copies of the secret behind.
+    // Allocated at full size: a string that grows leaves copies of the secret in memory.
     let mut line = Zeroizing::new(String::with_capacity(secret.expose().len() + 1));
     line.push_str(secret.expose());
     line.push('\n');
     write(&line)
 }
 
-/// Checks, before a secret is created, that stdout will take it, as far as the system can say that in advance.
+/// Checks that stdout can be written to, before a secret is created. This is best effort.
 ///
 /// # Errors
 /// Stdout is closed, its reader has gone, or its disk is full.
-pub(crate) fn check_for_secret() -> Result<(), Failure> {
+pub(crate) fn check_for_secret() -> Result<(), CommandError> {
     stdout().and_then(|stdout| check(&stdout)).map_err(|error| {
-        Failure::Other(format!(
-            "stdout can't take the secret ({error}), so nothing was created or changed; send stdout to a file or to a program that reads it"
+        CommandError::Other(format!(
+            "can't write a secret to stdout: {error}; nothing was created or changed. Redirect stdout to a file or a \
+             program"
         ))
     })
 }
@@ -67,8 +68,8 @@ fn write(text: &str) -> io::Result<()> {
     stdout()?.write_all(text.as_bytes())
 }
 
-/// Stdout as a file. The standard library's handle would report success for a descriptor that can't be written to.
-#[expect(clippy::disallowed_methods, reason = "this module is the way to stdout")]
+/// Returns stdout as a file. The standard library's handle reports success even if the descriptor can't be written to.
+#[expect(clippy::disallowed_methods, reason = "this module wraps stdout")]
 fn stdout() -> io::Result<File> {
     Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
 }
@@ -79,8 +80,8 @@ fn check(stdout: &File) -> io::Result<()> {
     if access == OFlags::RDONLY {
         return Err(io::Error::other("it is open for reading only"));
     }
-    // The runtime opens /dev/null, for reading and writing, in place of a descriptor that is closed. `> /dev/null` opens it for
-    // writing only, and is somebody's choice.
+    // If stdout is closed, the Rust runtime opens /dev/null for reading and writing in its place. `> /dev/null`, which
+    // the user chose, opens it for writing only.
     let is_null = || fs::metadata("/dev/null").is_ok_and(|null| null.rdev() == metadata.rdev());
     if metadata.file_type().is_char_device() && access == OFlags::RDWR && is_null() {
         return Err(io::Error::other("it is closed"));
@@ -96,7 +97,8 @@ fn check(stdout: &File) -> io::Result<()> {
     Ok(())
 }
 
-/// Reserves room at the end of the file, which keeps its length. A file system that can't reserve room says nothing about it.
+/// Reserves room at the end of the file without changing its length. File systems that can't reserve room are assumed
+/// to have it.
 fn check_room(file: &File, end: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, end, ROOM) {
         Err(error @ (rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)) => Err(error.into()),
@@ -104,6 +106,6 @@ fn check_room(file: &File, end: u64) -> io::Result<()> {
     }
 }
 
-fn cannot_write(error: &io::Error) -> Failure {
-    Failure::Other(format!("can't write to stdout: {error}"))
+fn cannot_write(error: &io::Error) -> CommandError {
+    CommandError::Other(format!("can't write to stdout: {error}"))
 }

@@ -1,3 +1,5 @@
+//! Caller keys, and how calls carry them.
+
 use std::fmt;
 
 use tonic::{
@@ -7,23 +9,26 @@ use tonic::{
 };
 use zeroize::Zeroizing;
 
-/// A caller key, sent with every call. Marked sensitive, so that it is never logged nor indexed by header compression.
+/// A caller key, which is sent with every call. Its header is marked sensitive: it is neither logged nor indexed by
+/// header compression.
 #[derive(Clone)]
 pub struct CallerKey(MetadataValue<Ascii>);
 
-/// Text that can't be a caller key. Does not quote it.
+/// The error for text that can't be a caller key. It does not quote the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the caller key has characters that no key has")]
 pub struct MalformedCallerKey;
 
 impl CallerKey {
-    /// Takes a key in clear; white space around it, and a byte order mark, are ignored.
+    /// Takes the secret of a key. White space around it and a byte order mark are ignored.
     ///
     /// # Errors
-    /// [`MalformedCallerKey`] for text that no header can carry. Whether it is a good key only the service can tell.
+    /// [`MalformedCallerKey`] if a header can't contain the text. Only the service can check whether the key is valid.
     pub fn new(clear: &str) -> Result<Self, MalformedCallerKey> {
-        let header =
-            Zeroizing::new(format!("Bearer {}", clear.trim_matches(|char: char| char.is_whitespace() || char == '\u{feff}')));
+        let header = Zeroizing::new(format!(
+            "Bearer {}",
+            clear.trim_matches(|char: char| char.is_whitespace() || char == '\u{feff}')
+        ));
         let mut value: MetadataValue<Ascii> = header.parse().map_err(|_| MalformedCallerKey)?;
         value.set_sensitive(true);
         Ok(Self(value))
@@ -37,7 +42,7 @@ impl Interceptor for CallerKey {
     }
 }
 
-/// The key that goes with every call, if one does.
+/// The caller key that a connection sends, if it has one.
 #[derive(Clone, Debug)]
 pub struct SentKey(pub(crate) Option<CallerKey>);
 

@@ -1,4 +1,4 @@
-//! What a connection over TLS goes by, and what is wrong when it fails.
+//! TLS settings of a connection, and readable causes of failed connections.
 
 use std::{error::Error, fmt, io};
 
@@ -10,34 +10,34 @@ use rustls::{
 };
 use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
-/// What a connection over TLS goes by. By default: the system's CAs, and no client certificate.
+/// The TLS settings of a connection. By default, it trusts the CAs of the system and has no client certificate.
 #[derive(Clone, Default)]
 pub struct Tls {
     ca: Option<Certificate>,
     identity: Option<Identity>,
 }
 
-/// PEM that can't be used. Quotes nothing of it.
+/// The error for unusable PEM. It does not quote the PEM.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TlsMaterialError {
-    /// There is nothing of the kind in it.
-    #[error("there is no {0} in it, in PEM")]
+    /// The PEM does not contain this kind of item.
+    #[error("it contains no {0} in PEM")]
     Missing(&'static str),
-    /// It can't be read.
+    /// The item can't be used.
     #[error("the {what} in it can't be used: {problem}")]
     Unusable {
         /// The certificate, the key or the CA certificates.
         what: &'static str,
-        /// What is wrong.
+        /// What is wrong with it.
         problem: String,
     },
-    /// Certificate and key do not belong together.
-    #[error("the private key does not belong to the first client certificate")]
+    /// The private key does not match the certificate.
+    #[error("the private key does not match the first client certificate")]
     Mismatch,
 }
 
 impl TlsMaterialError {
-    /// Whether it is the private key that can't be used.
+    /// Returns whether the error is about the private key.
     #[must_use]
     pub fn is_about_the_key(&self) -> bool {
         match self {
@@ -47,57 +47,64 @@ impl TlsMaterialError {
     }
 }
 
-/// What is told of a peer that hangs up without a word.
-const CLOSED: &str = "it closed the connection; write its address as https://HOST:PORT if it serves TLS, and without https:// if it does not; if that is right, this client is not welcome";
+/// The message for a peer that closes the connection without an error.
+const CLOSED: &str = "it closed the connection; write the address as https://HOST:PORT if it serves TLS, and without \
+                      https:// if it does not; if the address is right, it rejects this client";
 
 const CA: &str = "CA certificate";
 const CERTIFICATE: &str = "client certificate";
 const KEY: &str = "unencrypted private key";
 
 impl Tls {
-    /// Trusts these CAs instead of the system's; PEM with one certificate or several.
+    /// Trusts these CAs instead of the system's. The PEM has one or more certificates.
     ///
     /// # Errors
-    /// [`TlsMaterialError`].
+    /// [`TlsMaterialError`] if the PEM can't be used.
     pub fn trust_only(self, ca_pem: &[u8]) -> Result<Self, TlsMaterialError> {
         let mut roots = RootCertStore::empty();
         for certificate in certificates(CA, ca_pem)? {
             roots.add(certificate).map_err(|error| unusable(CA, error))?;
         }
-        Ok(Self { ca: Some(Certificate::from_pem(ca_pem)), ..self })
+        Ok(Self {
+            ca: Some(Certificate::from_pem(ca_pem)),
+            ..self
+        })
     }
 
-    /// Authenticates with a client certificate, its issuers after it, and its private key, both PEM.
+    /// Authenticates with a client certificate, followed by its issuers, and its private key, both in PEM.
     ///
     /// # Errors
-    /// [`TlsMaterialError`].
+    /// [`TlsMaterialError`] if the PEM can't be used.
     pub fn identity(self, certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, TlsMaterialError> {
         let chain = certificates(CERTIFICATE, certificate_pem)?;
         let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| match error {
             pem::Error::NoItemsFound => TlsMaterialError::Missing(KEY),
             error => unusable(KEY, error),
         })?;
-        // tonic would find the same out, but only when it connects.
+        // tonic makes the same checks, but only when it connects.
         CertifiedKey::from_der(chain, key, &ring::default_provider()).map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsMaterialError::Mismatch,
             rustls::Error::InvalidCertificate(error) => unusable(CERTIFICATE, error),
             error => unusable(KEY, error),
         })?;
-        Ok(Self { identity: Some(Identity::from_pem(certificate_pem, key_pem)), ..self })
+        Ok(Self {
+            identity: Some(Identity::from_pem(certificate_pem, key_pem)),
+            ..self
+        })
     }
 
-    /// Whether there is a client certificate.
+    /// Returns whether there is a client certificate.
     #[must_use]
     pub const fn has_identity(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// Whether TLS is asked for, whatever the address says.
+    /// Returns whether the settings ask for TLS if the address has no scheme.
     pub(crate) const fn is_chosen(&self) -> bool {
         self.ca.is_some() || self.identity.is_some()
     }
 
-    /// tonic's configuration for a server of this name.
+    /// Returns tonic's configuration for a server with this name.
     pub(crate) fn config(&self, host: &str) -> ClientTlsConfig {
         let config = ClientTlsConfig::new().domain_name(host).timeout(crate::CONNECT_TIMEOUT);
         let config = match &self.ca {
@@ -114,7 +121,10 @@ impl Tls {
 impl fmt::Debug for Tls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { ca, identity } = self;
-        f.debug_struct("Tls").field("ca", &ca.is_some()).field("identity", &identity.is_some()).finish()
+        f.debug_struct("Tls")
+            .field("ca", &ca.is_some())
+            .field("identity", &identity.is_some())
+            .finish()
     }
 }
 
@@ -128,45 +138,54 @@ fn certificates(what: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'st
 }
 
 fn unusable(what: &'static str, problem: impl fmt::Display) -> TlsMaterialError {
-    TlsMaterialError::Unusable { what, problem: problem.to_string() }
+    TlsMaterialError::Unusable {
+        what,
+        problem: problem.to_string(),
+    }
 }
 
-/// Why a connection failed: what TLS found wrong, or else the error at the bottom, "connection refused" rather than "transport error".
+/// Returns why a connection failed: the TLS error if there is one, else the root cause, such as "connection refused"
+/// rather than "transport error".
 pub(crate) fn cause(error: &(dyn Error + 'static)) -> String {
     let mut cause = error;
     loop {
         if let Some(error) = tls_error(cause) {
-            return sentence(error);
+            return describe(error);
         }
         match cause.source() {
             Some(deeper) => cause = deeper,
-            None => return bottom(cause),
+            None => return root_cause(cause),
         }
     }
 }
 
-/// The TLS error that this one is, or wraps: an `io::Error` does not count what it wraps among its sources.
+/// Returns the TLS error that `error` is or wraps. `source` does not return the error that an `io::Error` wraps.
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
     let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
     error.downcast_ref().or_else(|| wrapped?.downcast_ref())
 }
 
-fn sentence(error: &rustls::Error) -> String {
+fn describe(error: &rustls::Error) -> String {
     use CertificateError as C;
     match error {
         rustls::Error::InvalidCertificate(problem) => match problem {
             C::BadSignature | C::UnknownIssuer => {
-                "its certificate is of a CA that is not trusted here; trust that CA if it is the right one".to_owned()
+                "its certificate is from a CA that is not trusted here; trust that CA if it is the right one".to_owned()
             }
             C::Expired | C::ExpiredContext { .. } => "its certificate has expired".to_owned(),
-            C::NotValidYet | C::NotValidYetContext { .. } => "its certificate is not valid yet; is a clock wrong?".to_owned(),
+            C::NotValidYet | C::NotValidYetContext { .. } => {
+                "its certificate is not valid yet; is a clock wrong?".to_owned()
+            }
             C::NotValidForName | C::NotValidForNameContext { .. } => {
-                format!("its certificate is for another name than that of the address ({problem})")
+                format!("its certificate is for another name than the address has ({problem})")
             }
             C::Other(OtherError(problem)) if problem.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) => {
-                "its certificate is a CA's own (basicConstraints CA:TRUE) and can't be a server's; issue one with CA:FALSE, as `openssl req -x509 -addext basicConstraints=critical,CA:FALSE ...` does".to_owned()
+                "its certificate is a CA certificate (basicConstraints CA:TRUE), which a server can't use; issue one \
+                 with \
+                 CA:FALSE, as `openssl req -x509 -addext basicConstraints=critical,CA:FALSE ...` does"
+                    .to_owned()
             }
-            problem => format!("its certificate is no good: {problem}"),
+            problem => format!("its certificate is invalid: {problem}"),
         },
         rustls::Error::AlertReceived(alert) => match alert {
             AlertDescription::UnknownCA => "it does not trust the CA of this client's certificate".to_owned(),
@@ -175,24 +194,27 @@ fn sentence(error: &rustls::Error) -> String {
             | AlertDescription::UnsupportedCertificate
             | AlertDescription::CertificateUnknown
             | AlertDescription::DecryptError
-            | AlertDescription::AccessDenied => format!("it refuses this client's certificate ({alert:?})"),
-            AlertDescription::ProtocolVersion => "it has no version of TLS in common with this client".to_owned(),
-            AlertDescription::NoApplicationProtocol => "it does not serve HTTP/2 there".to_owned(),
-            alert => format!("it broke the TLS connection off ({alert:?})"),
+            | AlertDescription::AccessDenied => format!("it rejects this client's certificate ({alert:?})"),
+            AlertDescription::ProtocolVersion => "it supports no TLS version that this client supports".to_owned(),
+            AlertDescription::NoApplicationProtocol => "it does not serve HTTP/2".to_owned(),
+            alert => format!("it aborted the TLS connection ({alert:?})"),
         },
-        rustls::Error::InvalidMessage(_) => "what answers there does not speak TLS".to_owned(),
+        rustls::Error::InvalidMessage(_) => "the server at this address does not speak TLS".to_owned(),
         error => error.to_string(),
     }
 }
 
-fn bottom(cause: &(dyn Error + 'static)) -> String {
-    // A server with TLS answers a client in clear by a TLS alert, whose first bytes are the length of an enormous HTTP/2 frame.
+fn root_cause(cause: &(dyn Error + 'static)) -> String {
+    // A TLS server answers a client without TLS with an alert, whose first bytes read as the length of a huge HTTP/2
+    // frame.
     if cause.downcast_ref::<h2::Error>().and_then(h2::Error::reason) == Some(h2::Reason::FRAME_SIZE_ERROR) {
-        return "what answers there does not speak HTTP/2 in clear; write its address as https://HOST:PORT if it serves TLS"
+        return "the server at this address does not speak HTTP/2 without TLS; write https://HOST:PORT if it serves TLS"
             .to_owned();
     }
     match cause.downcast_ref::<io::Error>().map(io::Error::kind) {
-        Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => CLOSED.to_owned(),
+        Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            CLOSED.to_owned()
+        }
         _ => cause.to_string(),
     }
 }

@@ -1,68 +1,72 @@
-//! Client addresses and the networks that a token may be used from.
+//! Client addresses, and the networks that a token may be used from.
 
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::quote::quoted;
+use crate::text::quoted;
 
-/// The networks that a token may be used from. An empty list never means "everywhere": that is said in words.
+/// The networks that a token may be used from. An empty list never means "everywhere": that is a variant of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedAddresses {
-    /// From anywhere, and without a known address.
+    /// Everywhere, including from an unknown address.
     Any,
-    /// From an address in one of these networks only. Never empty.
+    /// Only from addresses in these networks. Never empty.
     Only(Networks),
 }
 
-/// One to 64 networks.
+/// A list of 1 to 64 networks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
-/// Why a text is no network.
+/// Why a text is not a network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedNetwork {
-    /// Not an address with a prefix length.
+    /// It is not an address with a prefix length.
     #[error("{0} is not an address with a prefix length such as 192.0.2.0/24 or 2001:db8::/32")]
     Syntax(String),
-    /// Bits are set behind the prefix.
+    /// Bits are set after the prefix.
     #[error("{given} has bits set behind its prefix; write {meant}")]
     HostBits {
-        /// What was given.
+        /// The given network.
         given: IpNet,
-        /// The network that it lies in.
+        /// The network that contains it.
         meant: IpNet,
     },
 }
 
-/// Reads a network in CIDR notation (RFC 4632). One of IPv4-mapped addresses (`::ffff:192.0.2.0/120`) is read as the IPv4 network.
+/// Parses a network in CIDR notation (RFC 4632). A network of IPv4-mapped addresses (`::ffff:192.0.2.0/120`) becomes
+/// the IPv4 network.
 ///
 /// # Errors
 /// [`MalformedNetwork`], which says what to write instead.
 pub fn parse_network(text: &str) -> Result<IpNet, MalformedNetwork> {
     let malformed = || MalformedNetwork::Syntax(quoted(text));
-    // ipnet would take numbers with leading zeros, which are octal to some and decimal to others (RFC 6943 section 3.1.1); std does
-    // not.
+    // ipnet would accept numbers with leading zeros, which some programs read as octal and others as decimal (RFC 6943
+    // section 3.1.1); std does not.
     let (address, _) = text.split_once('/').ok_or_else(malformed)?;
     address.parse::<IpAddr>().map_err(|_| malformed())?;
     let network: IpNet = text.parse().map_err(|_| malformed())?;
     if network != network.trunc() {
-        return Err(MalformedNetwork::HostBits { given: network, meant: network.trunc() });
+        return Err(MalformedNetwork::HostBits {
+            given: network,
+            meant: network.trunc(),
+        });
     }
     Ok(canonical(network))
 }
 
 impl Networks {
-    /// Most networks in a list.
+    /// The most networks in a list.
     pub const MAX: usize = 64;
 
-    /// Takes a list; `None` unless it holds 1 to 64 networks.
+    /// Creates a list; `None` unless it has 1 to 64 networks.
     #[must_use]
     pub fn new(networks: Vec<IpNet>) -> Option<Self> {
         (1..=Self::MAX).contains(&networks.len()).then_some(Self(networks))
     }
 
-    /// The networks.
+    /// Returns the networks.
     #[must_use]
     pub fn as_slice(&self) -> &[IpNet] {
         &self.0
@@ -70,7 +74,8 @@ impl Networks {
 }
 
 impl AllowedAddresses {
-    /// Whether a client at `address` may use the token. An unknown address is allowed only where every address is.
+    /// Returns whether a client at `address` may use the token. An unknown address is allowed only by
+    /// [`AllowedAddresses::Any`].
     #[must_use]
     pub fn allow(&self, address: Option<IpAddr>) -> bool {
         match (self, address) {
@@ -83,7 +88,7 @@ impl AllowedAddresses {
         }
     }
 
-    /// The networks; none where every address is allowed.
+    /// Returns the networks; none if every address is allowed.
     #[must_use]
     pub fn networks(&self) -> &[IpNet] {
         match self {
@@ -93,12 +98,14 @@ impl AllowedAddresses {
     }
 }
 
-/// An IPv6 network of IPv4-mapped addresses (RFC 4291 section 2.5.5.2) as the IPv4 network that it stands for.
+/// Converts an IPv6 network of IPv4-mapped addresses (RFC 4291 section 2.5.5.2) to the IPv4 network that it stands for.
 fn canonical(network: IpNet) -> IpNet {
     const MAPPED_BITS: u8 = 96;
     let IpNet::V6(v6) = network else { return network };
     let mapped = v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(MAPPED_BITS));
-    mapped.and_then(|(address, len)| Ipv4Net::new(address, len).ok()).map_or(network, IpNet::V4)
+    mapped
+        .and_then(|(address, len)| Ipv4Net::new(address, len).ok())
+        .map_or(network, IpNet::V4)
 }
 
 #[cfg(test)]
@@ -106,7 +113,10 @@ mod tests {
     use super::*;
 
     fn only(networks: &[&str]) -> AllowedAddresses {
-        let networks = networks.iter().map(|text| parse_network(text).expect("well-formed")).collect();
+        let networks = networks
+            .iter()
+            .map(|text| parse_network(text).expect("well-formed"))
+            .collect();
         AllowedAddresses::Only(Networks::new(networks).expect("1 to 64"))
     }
 
@@ -131,8 +141,16 @@ mod tests {
 
     #[test]
     fn ill_formed_networks() {
-        for bad in ["", "192.0.2.1", "192.0.2.0/33", "192.0.2.0/-1", "2001:db8::/129", "acme/24", "192.0.2.0/24 ", "192.0.010.0/24"]
-        {
+        for bad in [
+            "",
+            "192.0.2.1",
+            "192.0.2.0/33",
+            "192.0.2.0/-1",
+            "2001:db8::/129",
+            "acme/24",
+            "192.0.2.0/24 ",
+            "192.0.010.0/24",
+        ] {
             assert!(matches!(parse_network(bad), Err(MalformedNetwork::Syntax(_))), "{bad}");
         }
         let error = parse_network("192.0.2.7/24").expect_err("host bits").to_string();

@@ -1,11 +1,11 @@
-//! Fixed-width base62: digits `0-9A-Za-z`, most significant first, one 32- or 64-bit limb at a time.
+//! Fixed-width base62: digits `0-9A-Za-z`, most significant first, in limbs of 32 or 64 bits.
 //!
-//! Limbs instead of one big number: no big-number arithmetic, and every value has exactly one spelling of a known
-//! width. A limb whose digits spell more than its bits hold is malformed.
+//! Limbs need no big-number arithmetic and give every value exactly one encoding of a known width. A limb whose digits
+//! exceed its bits is malformed.
 
-/// Digits that spell 64 bits: 62^11 > 2^64.
+/// The digits of 64 bits: 62^11 > 2^64.
 pub(crate) const DIGITS_64: usize = 11;
-/// Digits that spell 32 bits: 62^6 > 2^32.
+/// The digits of 32 bits: 62^6 > 2^32.
 pub(crate) const DIGITS_32: usize = 6;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -20,12 +20,12 @@ const VALUES: [u8; 256] = {
     values
 };
 
-/// The digit that spells `value`, which must be below 62.
+/// Returns the digit for `value`, which must be below 62.
 pub(crate) fn digit(value: u8) -> u8 {
     ALPHABET[usize::from(value)]
 }
 
-/// What one digit stands for, 0 to 61.
+/// Returns the value of a digit, 0 to 61.
 pub(crate) fn value(digit: u8) -> Option<u8> {
     let value = VALUES[usize::from(digit)];
     (value != NOT_A_DIGIT).then_some(value)
@@ -40,12 +40,14 @@ pub(crate) fn encode(mut limb: u64, out: &mut [u8]) {
     debug_assert_eq!(limb, 0, "the width holds every limb of its size");
 }
 
-/// The 64-bit limb that `digits` spell; `None` for a foreign character or a value past 64 bits.
+/// Decodes a 64-bit limb. `None` for other characters or a value above 64 bits.
 pub(crate) fn decode_64(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0u64, |limb, &digit| limb.checked_mul(62)?.checked_add(value(digit)?.into()))
+    digits.iter().try_fold(0u64, |limb, &digit| {
+        limb.checked_mul(62)?.checked_add(value(digit)?.into())
+    })
 }
 
-/// The 32-bit limb that `digits` spell; `None` for a foreign character or a value past 32 bits.
+/// Decodes a 32-bit limb. `None` for other characters or a value above 32 bits.
 pub(crate) fn decode_32(digits: &[u8]) -> Option<u32> {
     u32::try_from(decode_64(digits)?).ok()
 }

@@ -1,33 +1,35 @@
-//! Labels: short key-value pairs by which people sort their tokens.
+//! Labels: key-value pairs by which people sort their tokens.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    credential::{HoldsSecret, refuse_secrets},
-    quote::quoted,
-    text::breaks_or_reorders_a_line,
+    credential::{ContainsSecret, refuse_secrets},
+    text::{characters::breaks_or_reorders_a_line, quoted},
 };
 
-/// Up to 16 labels, by key.
+/// Up to 16 labels, ordered by key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Labels(BTreeMap<String, String>);
 
-/// Why labels are refused.
+/// Why labels are rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LabelError {
-    /// Too many.
-    #[error("must be {max} at most, there are {0}", max = Labels::MAX)]
+    /// There are too many labels.
+    #[error("must have at most {max} entries; it has {0}", max = Labels::MAX)]
     TooMany(usize),
-    /// A key outside `[a-z][a-z0-9_-]{0,62}`.
-    #[error("must have keys of 1 to {max} lower-case letters, digits, _ and -, a letter first; {0} is none", max = Labels::MAX_KEY_LEN)]
-    Key(String),
-    /// A secret, in a key or a value.
-    #[error(transparent)]
-    Secret(#[from] HoldsSecret),
-    /// A value that is too long, or has control characters or others that break or reorder a line.
+    /// A key does not match `[a-z][a-z0-9_-]{0,62}`.
     #[error(
-        "must have values of {max} characters at most, without control characters and such as break or reorder a line; that of {key} \
-         is none",
+        "must have keys of 1 to {max} lower-case letters, digits, _ and -, starting with a letter; {0} is invalid",
+        max = Labels::MAX_KEY_LEN
+    )]
+    Key(String),
+    /// A key or a value contains a secret.
+    #[error(transparent)]
+    Secret(#[from] ContainsSecret),
+    /// A value is too long, or has a control character or another one that breaks or reorders a line.
+    #[error(
+        "must have values of at most {max} characters, without control characters or others that break or reorder \
+         a line; the value of {key} is invalid",
         max = Labels::MAX_VALUE_CHARS
     )]
     Value {
@@ -37,27 +39,30 @@ pub enum LabelError {
 }
 
 impl Labels {
-    /// Most labels.
+    /// The most labels.
     pub const MAX: usize = 16;
-    /// Most characters in a key.
+    /// The most characters in a key.
     pub const MAX_KEY_LEN: usize = 63;
-    /// Most characters in a value.
+    /// The most characters in a value.
     pub const MAX_VALUE_CHARS: usize = 128;
 
-    /// Takes labels that a client sends: such as keep the limits and hold no secret.
+    /// Validates labels from a client: the limits, and that no secret is in them.
     ///
     /// # Errors
-    /// [`LabelError`] for the first one that does not.
+    /// [`LabelError`] for the first invalid label.
     pub fn received(labels: BTreeMap<String, String>) -> Result<Self, LabelError> {
         let labels = Self::new(labels)?;
-        labels.iter().flat_map(|(key, value)| [key, value]).try_for_each(refuse_secrets)?;
+        labels
+            .iter()
+            .flat_map(|(key, value)| [key, value])
+            .try_for_each(refuse_secrets)?;
         Ok(labels)
     }
 
-    /// Takes labels that keep the limits, such as those that were stored.
+    /// Validates the limits of labels, such as those read from storage.
     ///
     /// # Errors
-    /// [`LabelError`] for the first one that does not.
+    /// [`LabelError`] for the first invalid label.
     pub fn new(labels: BTreeMap<String, String>) -> Result<Self, LabelError> {
         if labels.len() > Self::MAX {
             return Err(LabelError::TooMany(labels.len()));
@@ -74,13 +79,13 @@ impl Labels {
         Ok(Self(labels))
     }
 
-    /// The value of the label of that key.
+    /// Returns the value of the label with that key.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(String::as_str)
     }
 
-    /// The labels, ordered by key.
+    /// Returns the labels, ordered by key.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
         self.0.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
@@ -89,7 +94,9 @@ impl Labels {
 fn is_key(text: &str) -> bool {
     text.len() <= Labels::MAX_KEY_LEN
         && text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-')
 }
 
 #[cfg(test)]
@@ -114,7 +121,10 @@ mod tests {
         let secret = format!("tkdw_{}_{}", "0".repeat(18), "s".repeat(50));
         for (key, value) in [("a", &*secret), (&secret[..50], "")] {
             let labels = BTreeMap::from([(key.to_owned(), value.to_owned())]);
-            assert_eq!(Labels::received(labels.clone()), Err(LabelError::Secret(HoldsSecret)));
+            assert_eq!(
+                Labels::received(labels.clone()),
+                Err(LabelError::Secret(ContainsSecret))
+            );
             assert!(Labels::new(labels).is_ok(), "what was stored can be read");
         }
         assert!(matches!(one("a", "b\n"), Err(LabelError::Value { .. })));

@@ -1,10 +1,10 @@
-//! Ids that people choose, and the resource names that they and credential ids make up (AIP-122).
+//! Ids that people choose, and resource names made of those and of credential ids (AIP-122).
 
 use std::{fmt, str::FromStr};
 
 use crate::credential::{CredentialId, MalformedId};
 
-/// An id that a person chose: `[a-z][a-z0-9-]{1,62}`.
+/// Declares an id that a person chooses: `[a-z][a-z0-9-]{1,62}`.
 macro_rules! chosen_id {
     ($(#[$doc:meta])* $name:ident, $collection:literal) => {
         $(#[$doc])*
@@ -12,22 +12,22 @@ macro_rules! chosen_id {
         pub struct $name(String);
 
         impl $name {
-            /// The collection that its resource name starts with.
+            /// The collection in the resource name.
             pub const COLLECTION: &'static str = $collection;
 
-            /// The id as text.
+            /// Returns the id as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
                 &self.0
             }
 
-            /// The resource name.
+            /// Returns the resource name.
             #[must_use]
             pub fn name(&self) -> String {
                 format!("{}/{}", Self::COLLECTION, self.0)
             }
 
-            /// Takes the id out of a resource name.
+            /// Parses a resource name and returns its id.
             ///
             /// # Errors
             /// [`MalformedName`] for anything else.
@@ -74,27 +74,27 @@ chosen_id!(
     CallerId, "callers"
 );
 
-/// Text outside `[a-z][a-z0-9-]{1,62}`.
+/// The text does not match `[a-z][a-z0-9-]{1,62}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("must be 2 to 63 lower-case letters, digits and hyphens, a letter first")]
+#[error("must be 2 to 63 lower-case letters, digits and hyphens, starting with a letter")]
 pub struct MalformedChosenId;
 
-/// Text that is not a resource name of the wanted pattern.
+/// Why a text is not a resource name of the expected form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedName {
-    /// It is put together in another way.
+    /// The text has another form.
     #[error("must be a name of the form {0}")]
     Form(&'static str),
-    /// It is put together in the right way, but the id that a person chose can't be one.
+    /// The text has the right form, but the id that a person chose is invalid.
     #[error("has the form {form}, but the id in it {MalformedChosenId}")]
     ChosenId {
-        /// The pattern.
+        /// The expected form.
         form: &'static str,
     },
-    /// It is put together in the right way, but the id that the service gave out can't be one.
-    #[error("has the form {form}, but the id at its end can't be right: {MalformedId}")]
+    /// The text has the right form, but the id that tokend generated is invalid.
+    #[error("has the form {form}, but the id at its end is invalid: {MalformedId}")]
     Id {
-        /// The pattern.
+        /// The expected form.
         form: &'static str,
     },
 }
@@ -102,18 +102,18 @@ pub enum MalformedName {
 /// A token's resource name, `workspaces/{workspace}/tokens/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TokenName {
-    /// The workspace that it belongs to.
+    /// The workspace that the token belongs to.
     pub workspace: WorkspaceId,
-    /// Its id.
+    /// The token's id.
     pub id: CredentialId,
 }
 
 /// A caller key's resource name, `callers/{caller}/keys/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CallerKeyName {
-    /// The caller that it belongs to.
+    /// The caller that the key belongs to.
     pub caller: CallerId,
-    /// Its id.
+    /// The key's id.
     pub id: CredentialId,
 }
 
@@ -121,7 +121,12 @@ impl FromStr for TokenName {
     type Err = MalformedName;
 
     fn from_str(name: &str) -> Result<Self, MalformedName> {
-        let (workspace, id) = parts(name, "/tokens/", "workspaces/{workspace}/tokens/{token}", WorkspaceId::from_name)?;
+        let (workspace, id) = parts(
+            name,
+            "/tokens/",
+            "workspaces/{workspace}/tokens/{token}",
+            WorkspaceId::from_name,
+        )?;
         Ok(Self { workspace, id })
     }
 }
@@ -147,7 +152,7 @@ impl fmt::Display for CallerKeyName {
     }
 }
 
-/// Takes a name of two parts apart, which has this form: the name of the owner, and an id that the service gave out.
+/// Splits a name of two parts: the owner's name and a generated id. `form` is the expected form, for the error.
 fn parts<T>(
     name: &str,
     collection: &str,
@@ -166,11 +171,13 @@ fn parts<T>(
     Ok((owner, id))
 }
 
-/// Whether `text` is an id that people may choose: `[a-z][a-z0-9-]{1,62}`.
+/// Returns whether `text` is an id that people may choose: `[a-z][a-z0-9-]{1,62}`.
 pub(crate) fn is_chosen_id(text: &str) -> bool {
     (2..=63).contains(&text.len())
         && text.starts_with(|first: char| first.is_ascii_lowercase())
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 #[cfg(test)]
@@ -190,24 +197,54 @@ mod tests {
     #[test]
     fn names_round_trip() {
         let name = "workspaces/acme/tokens/00000000001000002";
-        assert_eq!(name.parse::<TokenName>().map(|name| name.to_string()).as_deref(), Ok(name));
+        assert_eq!(
+            name.parse::<TokenName>().map(|name| name.to_string()).as_deref(),
+            Ok(name)
+        );
         let key = "callers/ci/keys/00000000001000002";
-        assert_eq!(key.parse::<CallerKeyName>().map(|name| name.to_string()).as_deref(), Ok(key));
-        assert_eq!(WorkspaceId::from_name("workspaces/acme").map(|id| id.name()).as_deref(), Ok("workspaces/acme"));
+        assert_eq!(
+            key.parse::<CallerKeyName>().map(|name| name.to_string()).as_deref(),
+            Ok(key)
+        );
+        assert_eq!(
+            WorkspaceId::from_name("workspaces/acme").map(|id| id.name()).as_deref(),
+            Ok("workspaces/acme")
+        );
     }
 
     #[test]
     fn what_is_wrong_with_a_name_is_its_form_or_an_id_in_it() {
-        let token = |name: &str| name.parse::<TokenName>().map_err(|malformed| malformed.to_string()).expect_err("malformed");
+        let token = |name: &str| {
+            name.parse::<TokenName>()
+                .map_err(|malformed| malformed.to_string())
+                .expect_err("malformed")
+        };
         let form = "workspaces/{workspace}/tokens/{token}";
-        assert_eq!(token("workspaces/acme/tokens"), format!("must be a name of the form {form}"));
-        assert_eq!(token("workspaces/acme/tokens/x/y"), format!("must be a name of the form {form}"));
+        assert_eq!(
+            token("workspaces/acme/tokens"),
+            format!("must be a name of the form {form}")
+        );
+        assert_eq!(
+            token("workspaces/acme/tokens/x/y"),
+            format!("must be a name of the form {form}")
+        );
         let of_id = token("workspaces/acme/tokens/x");
-        assert!(of_id.starts_with(&format!("has the form {form}, but")) && of_id.contains("17 letters or digits"), "{of_id}");
+        assert!(
+            of_id.starts_with(&format!("has the form {form}, but")) && of_id.contains("17 letters or digits"),
+            "{of_id}"
+        );
         let of_workspace = token("workspaces/ACME/tokens/00000000001000002");
-        assert!(of_workspace.contains("lower-case") && !of_workspace.contains("must be a name"), "{of_workspace}");
+        assert!(
+            of_workspace.contains("lower-case") && !of_workspace.contains("must be a name"),
+            "{of_workspace}"
+        );
         let caller = CallerId::from_name("callers/x").map_err(|malformed| malformed.to_string());
-        assert_eq!(caller, Err(format!("has the form callers/{{id}}, but the id in it {MalformedChosenId}")));
+        assert_eq!(
+            caller,
+            Err(format!(
+                "has the form callers/{{id}}, but the id in it {MalformedChosenId}"
+            ))
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Organizations: what workspaces may belong to.
+//! Organizations: a workspace may belong to one.
 
 use crate::{
     name::OrganizationId,
@@ -11,13 +11,13 @@ use crate::{
 /// An organization. It is never deleted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Organization {
-    /// Its id, permanent.
+    /// The id. It never changes.
     pub id: OrganizationId,
-    /// What it is called.
+    /// The name that is shown to people.
     pub display_name: DisplayName,
-    /// When it was made.
+    /// When the organization was created.
     pub create_time: Timestamp,
-    /// Its policy, which binds the tokens of all of its workspaces.
+    /// The policy that binds the tokens of all its workspaces.
     pub policy: PolicyState,
 }
 
@@ -26,7 +26,12 @@ impl Sealed for Organization {
     const LAYOUT: u8 = 2;
 
     fn write_sealed_columns(&self, input: &mut MacInput) {
-        let Self { id, display_name: _, create_time, policy } = self;
+        let Self {
+            id,
+            display_name: _,
+            create_time,
+            policy,
+        } = self;
         input.text(id.as_str());
         input.time(*create_time);
         policy.write_sealed_columns(2, input);

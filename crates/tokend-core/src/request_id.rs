@@ -1,42 +1,42 @@
-//! Request ids: what makes a call safe to retry (AIP-155).
+//! Request ids: they make a call safe to retry (AIP-155).
 
 use std::{fmt, str::FromStr};
 
-use crate::credential::{HoldsSecret, refuse_secrets};
+use crate::credential::{ContainsSecret, refuse_secrets};
 
-/// What a client calls one request, however often it sends it: 1 to 36 printable ASCII characters, a UUID for instance.
+/// A client's id for a request, the same for every retry: 1 to 36 printable ASCII characters, for instance a UUID.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RequestId(String);
 
-/// Text that is no request id.
+/// Why a text is not a request id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedRequestId {
-    /// Too long, or of other characters.
+    /// It is too long, or has other characters.
     #[error("must be at most {max} printable ASCII characters", max = RequestId::MAX_LEN)]
     Shape,
-    /// A large part of a credential.
+    /// It contains a large part of a credential.
     #[error(transparent)]
-    Secret(#[from] HoldsSecret),
+    Secret(#[from] ContainsSecret),
 }
 
-/// Tells whether two requests ask for the same: a hash of the request's encoding without its id.
+/// A hash of a request's encoding without its id. Equal digests mean that two requests ask for the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyDigest(blake3::Hash);
 
 /// A request that the client may send again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retryable {
-    /// What the client calls it.
+    /// The client's id for the request.
     pub id: RequestId,
-    /// What it asks for.
+    /// The digest of what the request asks for.
     pub body: BodyDigest,
 }
 
 impl RequestId {
-    /// Most characters.
+    /// The most characters.
     pub const MAX_LEN: usize = 36;
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -63,22 +63,22 @@ impl fmt::Debug for RequestId {
 }
 
 impl BodyDigest {
-    /// Bytes in the database.
+    /// The size in the database, in bytes.
     pub const BYTES: usize = blake3::OUT_LEN;
 
-    /// The digest of a request's encoding without its id.
+    /// Computes the digest of a request's encoding without its id.
     #[must_use]
     pub fn of(encoded: &[u8]) -> Self {
         Self(blake3::hash(encoded))
     }
 
-    /// A digest read back from storage.
+    /// Wraps a stored digest.
     #[must_use]
     pub const fn from_stored(bytes: [u8; Self::BYTES]) -> Self {
         Self(blake3::Hash::from_bytes(bytes))
     }
 
-    /// The bytes to store.
+    /// Returns the bytes to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         self.0.as_bytes()
@@ -92,10 +92,19 @@ mod tests {
     #[test]
     fn at_most_36_printable_characters() {
         assert!("~".repeat(36).parse::<RequestId>().is_ok());
-        for bad in [String::new(), "a".repeat(37), "ä".to_owned(), "a\n".to_owned(), "\u{7f}".to_owned()] {
+        for bad in [
+            String::new(),
+            "a".repeat(37),
+            "ä".to_owned(),
+            "a\n".to_owned(),
+            "\u{7f}".to_owned(),
+        ] {
             assert_eq!(bad.parse::<RequestId>(), Err(MalformedRequestId::Shape), "{bad:?}");
         }
         let secret = format!("tkdw_{}_{}", "0".repeat(18), "s".repeat(12));
-        assert_eq!(secret.parse::<RequestId>(), Err(MalformedRequestId::Secret(HoldsSecret)));
+        assert_eq!(
+            secret.parse::<RequestId>(),
+            Err(MalformedRequestId::Secret(ContainsSecret))
+        );
     }
 }

@@ -1,98 +1,104 @@
-//! The verdict: may this token do this, here, now?
+//! The verdict: whether a token permits a request.
 //!
-//! A pure function of the token, its circumstances, and the question. Reasons to deny stand in a fixed order of precedence: the
-//! variants of [`Denial`], first to last.
+//! The verdict is a pure function of the token, its context and the question. If several reasons to deny apply, the
+//! first variant of [`Denial`] wins.
 
-use std::net::IpAddr;
+use std::{borrow::Borrow, net::IpAddr};
 
 use crate::{
     credential::Recognized,
     resource::Resource,
     scope::{ScopeCatalog, ScopeSet},
     time::Timestamp,
-    token::{Circumstances, Token},
+    token::{Token, TokenContext},
     workspace::WorkspaceState,
 };
 
 /// What a service asks before it serves a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
-    /// What the request is about.
+    /// The resource that the request accesses.
     pub resource: &'a Resource,
-    /// What it needs, all of it; may be empty.
+    /// The scopes that the request needs, all of them. May be empty.
     pub required_scopes: ScopeSet,
-    /// Where it comes from, if known.
+    /// The address of the client, if known.
     pub client_address: Option<IpAddr>,
-    /// When: database time.
+    /// The database time at which to decide.
     pub now: Timestamp,
 }
 
-/// May it?
+/// The answer to a [`Question`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may.
+    /// The token permits the request.
     Allow,
-    /// It may not.
+    /// The token does not permit the request.
     Deny(Denial),
 }
 
-/// Why it may not. Of several reasons the first in this order is told.
+/// Why a request is denied. The variants are in order of precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Denial {
-    /// Nothing that this caller may know of: malformed, forged, unknown, a wrong secret, or of a workspace foreign to the caller.
+    /// The token is malformed, forged, unknown, has a wrong secret, or belongs to a workspace that the caller has no
+    /// access to. The caller learns no more than that.
     Unrecognized,
     /// The token was revoked.
     Revoked,
-    /// The token's time is over.
+    /// The token has expired.
     Expired,
-    /// Its workspace is suspended.
+    /// The token's workspace is suspended.
     WorkspaceSuspended,
-    /// Its workspace was deleted.
+    /// The token's workspace was deleted.
     WorkspaceDeleted,
-    /// The resource is not the one that the token is bound to, nor below it.
+    /// The requested resource is neither the token's resource nor below it.
     ResourceNotCovered,
-    /// It lacks scopes.
+    /// The token lacks required scopes.
     InsufficientScope {
-        /// Those that it lacks.
+        /// The required scopes that it lacks.
         missing: ScopeSet,
     },
-    /// It may not be used from this address, or from an unknown one.
+    /// The token may not be used from this address, or the address is unknown and the token is limited to networks.
     AddressNotAllowed,
 }
 
-/// Decides about a token whose secret has matched.
+/// Decides whether `token` permits what `question` asks.
 ///
-/// The circumstances must be the token's own; under those of another workspace nothing is ever allowed.
+/// `token_context` must be the token's own: with the context of another workspace everything is denied.
 #[must_use]
 pub fn decide(
-    token: &Recognized<Token>,
-    circumstances: &Circumstances,
+    token: &Recognized<impl Borrow<Token>>,
+    token_context: &TokenContext,
     catalog: &ScopeCatalog,
     question: &Question<'_>,
 ) -> Verdict {
-    match denial(token, circumstances, catalog, question) {
+    match denial((**token).borrow(), token_context, catalog, question) {
         None => Verdict::Allow,
         Some(denial) => Verdict::Deny(denial),
     }
 }
 
-fn denial(token: &Token, circumstances: &Circumstances, catalog: &ScopeCatalog, question: &Question<'_>) -> Option<Denial> {
-    if circumstances.workspace != token.name.workspace {
+fn denial(
+    token: &Token,
+    token_context: &TokenContext,
+    catalog: &ScopeCatalog,
+    question: &Question<'_>,
+) -> Option<Denial> {
+    if token_context.workspace != token.name.workspace {
         return Some(Denial::Unrecognized);
     }
     if token.revocation.is_some() {
         return Some(Denial::Revoked);
     }
-    if token.expiry(circumstances).has_passed(question.now) {
+    if token.expiry(token_context).has_passed(question.now) {
         return Some(Denial::Expired);
     }
-    match circumstances.state {
+    match token_context.state {
         WorkspaceState::Active => {}
         WorkspaceState::Suspended { .. } => return Some(Denial::WorkspaceSuspended),
         WorkspaceState::Deleted { .. } => return Some(Denial::WorkspaceDeleted),
     }
-    // A token is made for a resource in its workspace; that none reaches out of it does not rest on that alone.
-    if !token.resource.covers(question.resource) || !question.resource.is_in(&circumstances.workspace) {
+    // Tokens are created for resources in their workspace. This check keeps the boundary even if that failed.
+    if !token.resource.covers(question.resource) || !question.resource.is_in(&token_context.workspace) {
         return Some(Denial::ResourceNotCovered);
     }
     let missing = question.required_scopes.difference(token.scopes.compile(catalog));

@@ -1,92 +1,77 @@
-//! Workspaces: what tokens belong to.
+//! Workspaces: every token belongs to one.
 
 use crate::{
     name::{OrganizationId, WorkspaceId},
-    organization::Organization,
-    policy::{Deadlines, PolicyState},
+    policy::PolicyState,
     row_mac::{MacInput, Sealed},
     text::DisplayName,
     time::Timestamp,
-    token::Circumstances,
 };
 
-/// A workspace. Without its row it has no tokens.
+/// A workspace. Without its row there are no tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Workspace {
-    /// Its id, permanent and never used again.
+    /// The id. It never changes and is never reused.
     pub id: WorkspaceId,
-    /// What it is called.
+    /// The name that is shown to people.
     pub display_name: DisplayName,
-    /// The organization whose policy also binds it. Permanent.
+    /// The organization whose policy also binds the workspace. It never changes.
     pub organization: Option<OrganizationId>,
-    /// Whether its tokens work.
+    /// The state of the workspace.
     pub state: WorkspaceState,
-    /// When it was made.
+    /// When the workspace was created.
     pub create_time: Timestamp,
-    /// Its own policy.
+    /// The workspace's own policy.
     pub policy: PolicyState,
 }
 
-/// Whether a workspace's tokens work.
+/// Whether the tokens of a workspace work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WorkspaceState {
-    /// They do.
+    /// They work.
     Active,
-    /// None does until it is resumed.
+    /// They do not work until the workspace is resumed.
     Suspended {
-        /// Since when.
+        /// When the workspace was suspended.
         at: Timestamp,
     },
-    /// None ever will.
+    /// They never work again.
     Deleted {
-        /// Since when.
+        /// When the workspace was deleted.
         at: Timestamp,
     },
 }
 
-/// A deleted workspace is neither suspended nor resumed.
+/// A deleted workspace can be neither suspended nor resumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the workspace was deleted, which is for good")]
-pub struct DeletedForGood;
-
-impl Workspace {
-    /// What its tokens' lives depend on. `None` if `organization` is not the one that it belongs to.
-    #[must_use]
-    pub fn circumstances(&self, organization: Option<&Organization>) -> Option<Circumstances> {
-        let deadlines: Deadlines = match (&self.organization, organization) {
-            (None, None) => self.policy.deadlines.clone(),
-            (Some(id), Some(organization)) if organization.id == *id => self.policy.deadlines.and(&organization.policy.deadlines),
-            _ => return None,
-        };
-        Some(Circumstances { workspace: self.id.clone(), state: self.state, deadlines })
-    }
-}
+#[error("the workspace was permanently deleted")]
+pub struct AlreadyDeleted;
 
 impl WorkspaceState {
-    /// The state after it is suspended at `now`. One that is suspended already stays so since when it was.
+    /// Returns the state after suspending at `now`. A workspace that is suspended already keeps its time.
     ///
     /// # Errors
-    /// [`DeletedForGood`].
-    pub const fn suspend(self, now: Timestamp) -> Result<Self, DeletedForGood> {
+    /// [`AlreadyDeleted`].
+    pub const fn suspend(self, now: Timestamp) -> Result<Self, AlreadyDeleted> {
         match self {
             Self::Active => Ok(Self::Suspended { at: now }),
             Self::Suspended { .. } => Ok(self),
-            Self::Deleted { .. } => Err(DeletedForGood),
+            Self::Deleted { .. } => Err(AlreadyDeleted),
         }
     }
 
-    /// The state after it is resumed.
+    /// Returns the state after resuming.
     ///
     /// # Errors
-    /// [`DeletedForGood`].
-    pub const fn resume(self) -> Result<Self, DeletedForGood> {
+    /// [`AlreadyDeleted`].
+    pub const fn resume(self) -> Result<Self, AlreadyDeleted> {
         match self {
             Self::Active | Self::Suspended { .. } => Ok(Self::Active),
-            Self::Deleted { .. } => Err(DeletedForGood),
+            Self::Deleted { .. } => Err(AlreadyDeleted),
         }
     }
 
-    /// The state after it is deleted at `now`. One that was deleted before stays so since when it was.
+    /// Returns the state after deleting at `now`. A workspace that is deleted already keeps its time.
     #[must_use]
     pub const fn delete(self, now: Timestamp) -> Self {
         match self {
@@ -101,9 +86,18 @@ impl Sealed for Workspace {
     const LAYOUT: u8 = 2;
 
     fn write_sealed_columns(&self, input: &mut MacInput) {
-        let Self { id, display_name: _, organization, state, create_time, policy } = self;
+        let Self {
+            id,
+            display_name: _,
+            organization,
+            state,
+            create_time,
+            policy,
+        } = self;
         input.text(id.as_str());
-        input.optional(organization.as_ref(), |input, organization| input.text(organization.as_str()));
+        input.optional(organization.as_ref(), |input, organization| {
+            input.text(organization.as_str())
+        });
         let (state, at) = match *state {
             WorkspaceState::Active => (0, None),
             WorkspaceState::Suspended { at } => (1, Some(at)),
@@ -129,11 +123,11 @@ mod tests {
 
         assert_eq!(active.suspend(first), Ok(suspended));
         assert_eq!(suspended.suspend(second), Ok(suspended));
-        assert_eq!(deleted.suspend(second), Err(DeletedForGood));
+        assert_eq!(deleted.suspend(second), Err(AlreadyDeleted));
 
         assert_eq!(active.resume(), Ok(active));
         assert_eq!(suspended.resume(), Ok(active));
-        assert_eq!(deleted.resume(), Err(DeletedForGood));
+        assert_eq!(deleted.resume(), Err(AlreadyDeleted));
 
         assert_eq!(active.delete(first), deleted);
         assert_eq!(suspended.delete(second), WorkspaceState::Deleted { at: second });

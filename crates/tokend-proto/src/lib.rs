@@ -1,8 +1,8 @@
-//! The contract of package `tokend.v1`: generated code, and the only conversions between it and the domain.
+//! The contract, package `tokend.v1`: generated code, and the only conversions between it and the domain.
 //!
-//! Validation happens on receipt, here: [`request`] turns each message into a value that only holds what the domain accepts, and
-//! names every field that does not fit, all of them at once. [`view`] turns the domain back into messages. Messages and domain
-//! types are destructured completely, so that a new field can't be forgotten.
+//! Requests are validated on receipt, here: [`request`] converts each message to a value that contains only what the
+//! domain accepts, and reports all invalid fields by name. [`view`] converts the domain back to messages. Messages and
+//! domain types are destructured completely, so that the compiler reports a forgotten field.
 
 pub mod field;
 pub mod request;
@@ -11,12 +11,18 @@ pub mod view;
 mod redacted;
 
 /// The generated messages, clients and server traits.
-#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated; documented in the proto files")]
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    reason = "generated; documented in the proto files"
+)]
 pub mod v1 {
     tonic::include_proto!("tokend.v1");
 }
 
-/// The encoded `google.protobuf.FileDescriptorSet` of the contract, for reflection and for tests that walk it.
+/// The encoded `google.protobuf.FileDescriptorSet` of the contract, for server reflection and for tests that walk the
+/// contract.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
 
 /// The domain of every `google.rpc.ErrorInfo`.

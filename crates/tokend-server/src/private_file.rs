@@ -1,7 +1,7 @@
-//! Files that hold secrets, or that nobody else may write to: the only place where they are created, replaced and read.
+//! Creates, replaces and reads files that hold secrets, or that no other user may write to. No other module does.
 //!
-//! A new file is written under a random name that did not exist before, with mode 0600, and takes its place whole: nobody can prepare
-//! the file, nor have it written through a symbolic link. What is read or appended to must be a regular file.
+//! A new file is written under a random name with mode 0600 and then renamed: no other user can prepare the file, or
+//! have it written through a symbolic link. A file that is read or appended to must be a regular file.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions, Permissions},
@@ -12,39 +12,41 @@ use std::{
 
 use rustix::fs::OFlags;
 use tempfile::{Builder, NamedTempFile};
-use tokend_core::text_file;
+use tokend_core::text::encoding;
 use zeroize::Zeroizing;
 
-/// Permission bits that others than the owner must not have. The group may read: a mounted secret belongs to root and a group.
+/// Permission bits that a secret file must not have. The group may read: a mounted secret belongs to root and a group.
 pub(crate) const FORBIDDEN_BITS: u32 = 0o137;
-/// Permission bits that let others than the owner write.
+/// Permission bits that let other users write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 /// The mode of a new file.
 const MODE: u32 = 0o600;
 
-/// Why such a file is not read.
+/// The file can't be read.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
-    /// What the system said.
+    /// The system's error.
     Io(io::Error),
-    /// Others can read it: its mode.
+    /// Other users can read it. Holds its mode.
     Permissions(u32),
 }
 
-/// Reads the file's text, at most `max_bytes` of it, in whichever encoding [`text_file`] knows.
+/// Reads the file's text, at most `max_bytes` of it, in any encoding that [`text_file`] knows.
 pub(crate) fn read(path: &Path, max_bytes: u64) -> Result<Zeroizing<String>, Unreadable> {
     let (file, metadata) = open(path).map_err(Unreadable::Io)?;
     let mode = metadata.mode() & 0o777;
     if mode & FORBIDDEN_BITS != 0 {
         return Err(Unreadable::Permissions(mode));
     }
-    // Sized up front: a buffer that grew would leave copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(metadata.len().min(max_bytes)).unwrap_or(0) + 1));
+    // A buffer that grows leaves copies of the secret in memory, so it gets its size up front.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(
+        usize::try_from(metadata.len().min(max_bytes)).unwrap_or(0) + 1,
+    ));
     file.take(max_bytes).read_to_end(&mut bytes).map_err(Unreadable::Io)?;
-    text_file::decode(&bytes).map_err(|error| Unreadable::Io(io::Error::new(io::ErrorKind::InvalidData, error)))
+    encoding::decode(&bytes).map_err(|error| Unreadable::Io(io::Error::new(io::ErrorKind::InvalidData, error)))
 }
 
-/// Opens a regular file to be read. Opening a FIFO would otherwise wait for whoever writes to it.
+/// Opens a regular file to read it. The open does not block: that of a FIFO would wait for a writer.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let file = OpenOptions::new().read(true).custom_flags(nonblocking()).open(path)?;
     let metadata = file.metadata()?;
@@ -54,8 +56,8 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     Ok((file, metadata))
 }
 
-/// Opens a file that lines are appended to, and can be read back; creates it if there is none. It must be a regular file that nobody
-/// else can write to, and the path must not be a symbolic link.
+/// Opens a file to append lines and to read them back, or creates it. It must be a regular file that no other user can
+/// write to, and the path must not be a symbolic link.
 pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).append(true).mode(MODE);
@@ -64,25 +66,31 @@ pub(crate) fn open_to_append(path: &Path) -> io::Result<File> {
         created => return created,
     }
     if fs::symlink_metadata(path)?.is_symlink() {
-        return Err(io::Error::other("it is a symbolic link; give the path that it leads to"));
+        return Err(io::Error::other(
+            "it is a symbolic link; give the path that it leads to",
+        ));
     }
-    // Should a link have come in between, it is not followed.
-    let file = options.custom_flags(nonblocking() | flags(OFlags::NOFOLLOW)).open(path)?;
+    // A link that was created since the check is not followed.
+    let file = options
+        .custom_flags(nonblocking() | flags(OFlags::NOFOLLOW))
+        .open(path)?;
     let metadata = file.metadata()?;
     let mode = metadata.mode() & 0o777;
     if !metadata.is_file() {
         return Err(not_regular());
     }
     if mode & WRITABLE_BY_OTHERS != 0 {
-        return Err(io::Error::other(format!("it has mode {mode:04o}, so that others can write to it; run `chmod go-w` on it")));
+        return Err(io::Error::other(format!(
+            "it has mode {mode:04o}, so that others can write to it; run `chmod go-w` on it"
+        )));
     }
     Ok(file)
 }
 
-/// Writes a new file and returns whether there was none before: of two at once exactly one does. The file appears whole or not at all,
-/// even if the machine fails meanwhile.
+/// Creates a file, and returns false if the path exists. If two processes do this at once, exactly one gets true. The
+/// file appears complete or not at all, even if the machine crashes.
 pub(crate) fn create(path: &Path, text: &str) -> io::Result<bool> {
-    // Unlike a renaming, this never replaces a file that came in between.
+    // Unlike a rename, this never replaces a file that was created since.
     match draft(path, text, None)?.persist_noclobber(path) {
         Ok(_) => sync_directory(path).map(|()| true),
         Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
@@ -90,11 +98,11 @@ pub(crate) fn create(path: &Path, text: &str) -> io::Result<bool> {
     }
 }
 
-/// Puts a new file in the place of the one at `path`, or where there is none: whoever reads it finds the one or the other whole, even
-/// if the machine fails meanwhile.
+/// Creates or replaces the file at `path`. Readers see the old or the new file, complete, even if the machine crashes.
 ///
 /// # Errors
-/// The system's. What is no regular file is not replaced: `/dev/stdout`, for instance, would be gone for every program.
+/// The system's, and one for a path that is not a regular file. Replacing `/dev/stdout`, for instance, would remove it
+/// for every program.
 pub fn put(path: &Path, text: &str) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if !found.is_file() => return Err(not_regular()),
@@ -105,8 +113,8 @@ pub fn put(path: &Path, text: &str) -> io::Result<()> {
     put_draft(draft(path, text, None)?, path)
 }
 
-/// Likewise, for a file that is there. Owner and mode stay, so that whoever could read it still can. A link stays a link to the new
-/// file.
+/// Replaces a file that exists. Its owner and mode stay, so that its readers can still read it. A symbolic link stays a
+/// link to the new file.
 pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     let metadata = fs::metadata(&path)?;
@@ -118,12 +126,14 @@ fn put_draft(draft: NamedTempFile, path: &Path) -> io::Result<()> {
     sync_directory(path)
 }
 
-/// A file beside `path`, so that it can take its place. It belongs to whoever creates it, or to whom another file belongs. Dropped, it
-/// is removed.
+/// Writes a temporary file beside `path`, with the owner and the mode of `like` if given. It is removed when dropped.
 fn draft(path: &Path, text: &str, like: Option<&Metadata>) -> io::Result<NamedTempFile> {
     let name = path.file_name().unwrap_or_default();
     let mut draft = Builder::new();
-    draft.prefix(name).suffix(".new").permissions(Permissions::from_mode(MODE));
+    draft
+        .prefix(name)
+        .suffix(".new")
+        .permissions(Permissions::from_mode(MODE));
     let mut draft = draft.tempfile_in(directory(path))?;
     let file = draft.as_file_mut();
     if let Some(like) = like {
@@ -139,7 +149,9 @@ fn draft(path: &Path, text: &str, like: Option<&Metadata>) -> io::Result<NamedTe
 }
 
 fn directory(path: &Path) -> &Path {
-    path.parent().filter(|directory| !directory.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|directory| !directory.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {
@@ -170,7 +182,9 @@ mod tests {
 
     fn names(directory: &Path) -> Vec<String> {
         let names = fs::read_dir(directory).expect("it is there");
-        names.map(|entry| entry.expect("listed").file_name().to_string_lossy().into_owned()).collect()
+        names
+            .map(|entry| entry.expect("listed").file_name().to_string_lossy().into_owned())
+            .collect()
     }
 
     /// Threads share their process id, as processes in two containers may.
@@ -200,7 +214,10 @@ mod tests {
         let (path, victim) = (directory.path().join("file"), directory.path().join("victim"));
         fs::write(&victim, "mine").expect("it can be written");
         symlink(&victim, &path).expect("a link");
-        assert!(!create(&path, "secret").expect("it is found"), "a link is something that is there");
+        assert!(
+            !create(&path, "secret").expect("it is found"),
+            "a link is something that is there"
+        );
         assert!(put(&path, "secret").is_err());
         assert!(open_to_append(&path).is_err());
         fs::remove_file(&path).expect("it is there");
@@ -217,7 +234,10 @@ mod tests {
         fs::write(&path, "old").expect("it can be written");
         fs::set_permissions(&path, Permissions::from_mode(0o666)).expect("its mode is set");
         put(&path, "secret").expect("it is written");
-        assert_eq!((fs::read_to_string(&path).expect("it can be read").as_str(), mode(&path)), ("secret", 0o600));
+        assert_eq!(
+            (fs::read_to_string(&path).expect("it can be read").as_str(), mode(&path)),
+            ("secret", 0o600)
+        );
         assert_eq!(fs::read_to_string(&old_draft).expect("it can be read"), "");
         assert_eq!(fs::read_to_string(&victim).expect("it can be read"), "mine");
     }
@@ -229,7 +249,10 @@ mod tests {
         let mut file = open_to_append(&path).expect("it is created");
         file.write_all(b"one\n").expect("it is written");
         assert_eq!(mode(&path), 0o600);
-        open_to_append(&path).expect("it is there").write_all(b"two\n").expect("it is written");
+        open_to_append(&path)
+            .expect("it is there")
+            .write_all(b"two\n")
+            .expect("it is written");
         assert_eq!(fs::read_to_string(&path).expect("it can be read"), "one\ntwo\n");
         fs::set_permissions(&path, Permissions::from_mode(0o662)).expect("its mode is set");
         assert!(open_to_append(&path).is_err());
@@ -240,9 +263,16 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         assert!(matches!(read(directory.path(), 10), Err(Unreadable::Io(_))));
         let fifo = directory.path().join("fifo");
-        let made = std::process::Command::new("mkfifo").args(["-m", "600"]).arg(&fifo).status().expect("mkfifo is there");
+        let made = std::process::Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(&fifo)
+            .status()
+            .expect("mkfifo is there");
         assert!(made.success());
-        assert!(matches!(read(&fifo, 10), Err(Unreadable::Io(_))), "at once, although nobody writes to it");
+        assert!(
+            matches!(read(&fifo, 10), Err(Unreadable::Io(_))),
+            "at once, although nobody writes to it"
+        );
         assert!(open_to_append(&fifo).is_err() && put(&fifo, "").is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! Where a token is used from.
+//! Rows of `client_address`, the address from which a token is used.
 
 use prost::Message;
 use tokend_client::v1::VerifyRequest;
@@ -16,7 +16,7 @@ pub(super) fn client_addresses<R: Message + Clone>(
     named: &str,
     at: fn(&mut R) -> &mut VerifyRequest,
 ) {
-    // Of a token that may be used from 192.0.2.0/24 and 2001:db8::/32.
+    // These rows use a token for 192.0.2.0/24 and 2001:db8::/32.
     let fenced = values.fenced.secret.clone();
     let from = move |r: &mut R, value: String| {
         at(r).token.clone_from(&fenced);
@@ -39,8 +39,13 @@ pub(super) fn client_addresses<R: Message + Clone>(
         (Aspect::Largest, "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", ALLOW),
         (Aspect::Largest, "2001:db8::192.0.2.7", ALLOW),
         (Aspect::Largest, "2001:db9::", NOT_FROM_THERE),
-        (Aspect::Largest, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", NOT_FROM_THERE),
-        // IPv4-mapped (RFC 4291 section 2.5.5.2) is the IPv4 address; the deprecated IPv4-compatible one and NAT64's are not.
+        (
+            Aspect::Largest,
+            "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
+            NOT_FROM_THERE,
+        ),
+        // An IPv4-mapped address (RFC 4291 section 2.5.5.2) counts as its IPv4 address. The deprecated IPv4-compatible
+        // and the NAT64 addresses do not.
         (Aspect::Largest, "::ffff:192.0.2.7", ALLOW),
         (Aspect::Largest, "::FFFF:c000:0207", ALLOW),
         (Aspect::Largest, "0000:0000:0000:0000:0000:ffff:192.0.2.255", ALLOW),
@@ -97,12 +102,16 @@ pub(super) fn client_addresses<R: Message + Clone>(
     address.bad(Aspect::Secret, "a header", format!("Bearer {}", values.token.secret));
     address.hostile_is_bad(&["{}", "192.0.2.7{}", "{}192.0.2.7"]);
     if path == "client_address" {
-        // The token that `twice` leaves may be used from anywhere.
+        // The token of the rows with `twice` has no network limits.
         address.twice("localhost", "192.0.2.7", ALLOW);
         address.twice("192.0.2.7", "localhost", fields(&[named]));
     } else {
-        // Likewise, without a resource.
-        address.twice("192.0.2.7", "192.0.2.7", fields(&["requests[2].resource", "requests[3].resource"]));
+        // The same without a resource.
+        address.twice(
+            "192.0.2.7",
+            "192.0.2.7",
+            fields(&["requests[2].resource", "requests[3].resource"]),
+        );
     }
 
     let mapped = values.fenced_mapped.secret.clone();
@@ -119,6 +128,11 @@ pub(super) fn client_addresses<R: Message + Clone>(
         ("::192.0.2.7", NOT_FROM_THERE),
         ("2001:db8::7", NOT_FROM_THERE),
     ] {
-        address.row(Aspect::Smallest, format!("{text} and a network of mapped addresses"), text.to_owned(), expect);
+        address.row(
+            Aspect::Smallest,
+            format!("{text} and a network of mapped addresses"),
+            text.to_owned(),
+            expect,
+        );
     }
 }

@@ -1,17 +1,12 @@
-//! `TokenVerify`: whatever the token is, the answer is a verdict; everything else of a question has to fit.
-
-mod client_addresses;
-mod resources;
-
-pub(crate) use resources::is_resource;
+//! `TokenVerify` answers every token with a verdict. The other fields of a request must be valid.
 
 use bytes::Bytes;
 use prost::Message;
+pub(crate) use resources::is_resource;
 use tokend_client::v1::{
-    BatchVerifyRequest, BatchVerifyResponse, CreateCallerRequest, CreateTokenRequest, Decision, DenyReason, ErrorReason, Revision,
-    Role, Selection, VerifyRequest, VerifyResponse,
+    BatchVerifyRequest, BatchVerifyResponse, Decision, DenyReason, ErrorReason, Revision, VerifyRequest, VerifyResponse,
 };
-use tokend_tests::{Installation, on_both_databases, question, token_in};
+use tokend_tests::{Installation, on_both_databases, question};
 use tonic::Code;
 
 use crate::{
@@ -20,17 +15,26 @@ use crate::{
     values::Values,
 };
 
-on_both_databases!(questions, a_token_of_another_workspace_is_like_none, the_largest_batch_of_the_largest_tokens_is_answered);
+mod batches;
+mod client_addresses;
 
-const VERIFY: &str = "TokenVerify/Verify";
+mod resources;
+
+on_both_databases!(questions);
+
+pub(crate) const VERIFY: &str = "TokenVerify/Verify";
+
 const BATCH: &str = "TokenVerify/BatchVerify";
 
 const ALLOW: Expect = Expect::Verdict(Decision::Allow, DenyReason::Unspecified);
+
 const UNRECOGNIZED: Expect = deny(DenyReason::Unrecognized);
+
 const NOT_COVERED: Expect = deny(DenyReason::ResourceNotCovered);
+
 const NOT_FROM_THERE: Expect = deny(DenyReason::AddressNotAllowed);
 
-/// Bytes that the other fields of a question for the longest token leave it.
+/// Length of the longest token that fits into a message with the other fields.
 const LONGEST_TOKEN: usize = 16 * 1024 - 64;
 
 const fn deny(reason: DenyReason) -> Expect {
@@ -46,32 +50,87 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     let mut verify = Rows::of(VERIFY, good.clone());
     one_question(&mut verify, values, "", |request| request);
     let limit = "x".repeat(16 * 1024);
-    verify.row("token", Aspect::TooLarge, "longer than a message may be", |request| request.token = limit.clone(), too_large());
+    verify.row(
+        "token",
+        Aspect::TooLarge,
+        "longer than a message may be",
+        |request| request.token = limit.clone(),
+        too_large(),
+    );
     let longest = "x".repeat(LONGEST_TOKEN);
-    verify.row("token", Aspect::Largest, "as long as a message may be", |request| request.token = longest, UNRECOGNIZED);
+    verify.row(
+        "token",
+        Aspect::Largest,
+        "as long as a message may be",
+        |request| request.token = longest,
+        UNRECOGNIZED,
+    );
 
     let of = |requests: Vec<VerifyRequest>| BatchVerifyRequest { requests };
     let mut batch = Rows::of(BATCH, of(vec![question("garbage", &values.acme, &[]), good.clone()]));
-    one_question(&mut batch, values, "requests", |request: &mut BatchVerifyRequest| &mut request.requests[1]);
+    one_question(&mut batch, values, "requests", |request: &mut BatchVerifyRequest| {
+        &mut request.requests[1]
+    });
     let limit = "x".repeat(2 * 1024 * 1024);
-    batch.row("requests.token", Aspect::TooLarge, "longer than a message may be", |r| r.requests[1].token = limit, too_large());
+    batch.row(
+        "requests.token",
+        Aspect::TooLarge,
+        "longer than a message may be",
+        |r| r.requests[1].token = limit,
+        too_large(),
+    );
     let longest = "x".repeat(2 * 1024 * 1024 - 128);
-    batch.row("requests.token", Aspect::Largest, "as long as a message may be", |r| r.requests[1].token = longest, UNRECOGNIZED);
-    let bad = VerifyRequest { resource: "nowhere".to_owned(), client_address: "localhost".to_owned(), ..good.clone() };
+    batch.row(
+        "requests.token",
+        Aspect::Largest,
+        "as long as a message may be",
+        |r| r.requests[1].token = longest,
+        UNRECOGNIZED,
+    );
+    let bad = VerifyRequest {
+        resource: "nowhere".to_owned(),
+        client_address: "localhost".to_owned(),
+        ..good.clone()
+    };
     for (aspect, what, requests, expect) in [
         (Aspect::Empty, "none", vec![], fields(&["requests"])),
         (Aspect::Smallest, "one", vec![good.clone()], ALLOW),
         (Aspect::Largest, "256", vec![good.clone(); 256], ALLOW),
         (Aspect::TooLarge, "257", vec![good.clone(); 257], fields(&["requests"])),
-        (Aspect::TooLarge, "257 that do not fit either", vec![bad.clone(); 257], fields(&["requests"])),
-        (Aspect::TooLarge, "20,000", vec![VerifyRequest::default(); 20_000], fields(&["requests"])),
-        (Aspect::Duplicate, "the same twice", vec![good.clone(), good.clone()], ALLOW),
-        (Aspect::IllFormed, "an empty one", vec![good.clone(), VerifyRequest::default()], fields(&["requests[1].resource"])),
+        (
+            Aspect::TooLarge,
+            "257 that do not fit either",
+            vec![bad.clone(); 257],
+            fields(&["requests"]),
+        ),
+        (
+            Aspect::TooLarge,
+            "20,000",
+            vec![VerifyRequest::default(); 20_000],
+            fields(&["requests"]),
+        ),
+        (
+            Aspect::Duplicate,
+            "the same twice",
+            vec![good.clone(), good.clone()],
+            ALLOW,
+        ),
+        (
+            Aspect::IllFormed,
+            "an empty one",
+            vec![good.clone(), VerifyRequest::default()],
+            fields(&["requests[1].resource"]),
+        ),
         (
             Aspect::IllFormed,
             "two that do not fit",
             vec![bad.clone(), good.clone(), bad.clone()],
-            fields(&["requests[0].resource", "requests[0].client_address", "requests[2].resource", "requests[2].client_address"]),
+            fields(&[
+                "requests[0].resource",
+                "requests[0].client_address",
+                "requests[2].resource",
+                "requests[2].client_address",
+            ]),
         ),
         (
             Aspect::IllFormed,
@@ -85,13 +144,28 @@ pub(crate) fn cases(values: &Values) -> Vec<Case> {
     [verify.finish(), batch.finish()].concat()
 }
 
-/// The rows of a question's fields, wherever in the request it stands.
-fn one_question<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, within: &str, at: fn(&mut R) -> &mut VerifyRequest) {
+/// Rows of the fields of a `VerifyRequest`, alone or in a batch.
+fn one_question<R: Message + Clone>(
+    rows: &mut Rows<'_, R>,
+    values: &Values,
+    within: &str,
+    at: fn(&mut R) -> &mut VerifyRequest,
+) {
     let of = |field: &str| -> &'static str {
-        let path = if within.is_empty() { field.to_owned() } else { format!("{within}.{field}") };
+        let path = if within.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{within}.{field}")
+        };
         path.leak()
     };
-    let named = |field: &str| if within.is_empty() { field.to_owned() } else { format!("{within}[1].{field}") };
+    let named = |field: &str| {
+        if within.is_empty() {
+            field.to_owned()
+        } else {
+            format!("{within}[1].{field}")
+        }
+    };
     tokens(rows, values, of("token"), at);
     resources::resources(rows, values, of("resource"), &named("resource"), at);
     required_scopes(rows, values, of("required_scopes"), &named("required_scopes"), at);
@@ -102,7 +176,12 @@ fn one_question<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, wit
     consistent.row(Aspect::Largest, "yes", true, ALLOW);
 }
 
-fn tokens<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, path: &'static str, at: fn(&mut R) -> &mut VerifyRequest) {
+fn tokens<R: Message + Clone>(
+    rows: &mut Rows<'_, R>,
+    values: &Values,
+    path: &'static str,
+    at: fn(&mut R) -> &mut VerifyRequest,
+) {
     use crate::presented::{altered, foreign, truncated};
     let secret = &values.token.secret;
     let mut token = rows.field(path, |r, value| at(r).token = value);
@@ -118,18 +197,26 @@ fn tokens<R: Message + Clone>(rows: &mut Rows<'_, R>, values: &Values, path: &'s
         }
     }
     token.hostile(&["{}", &format!("{secret}{{}}")], |value, _| {
-        if path == "token" && value.len() > LONGEST_TOKEN { too_large() } else { UNRECOGNIZED }
+        if path == "token" && value.len() > LONGEST_TOKEN {
+            too_large()
+        } else {
+            UNRECOGNIZED
+        }
     });
     if path == "token" {
         token.twice("garbage", secret, ALLOW);
         token.twice(secret, "garbage", UNRECOGNIZED);
     } else {
-        // Within the batch's repeated field each one is a question of its own, without a resource.
-        token.twice("garbage", secret, fields(&["requests[2].resource", "requests[3].resource"]));
+        // In the batch's repeated field, each value is a separate request, without a resource.
+        token.twice(
+            "garbage",
+            secret,
+            fields(&["requests[2].resource", "requests[3].resource"]),
+        );
     }
 }
 
-fn required_scopes<R: Message + Clone>(
+pub(crate) fn required_scopes<R: Message + Clone>(
     rows: &mut Rows<'_, R>,
     Values { token, .. }: &Values,
     path: &'static str,
@@ -138,18 +225,42 @@ fn required_scopes<R: Message + Clone>(
 ) {
     let (first, second) = (format!("{named}[0]"), format!("{named}[1]"));
     let list = |scopes: &[&str]| -> Vec<String> { scopes.iter().map(ToString::to_string).collect() };
-    let mut scopes = rows.field(path, |r, value: Vec<String>| at(r).required_scopes = value).named(named);
+    let mut scopes = rows
+        .field(path, |r, value: Vec<String>| at(r).required_scopes = value)
+        .named(named);
     scopes.row(Aspect::Empty, "none", Vec::new(), ALLOW);
     scopes.row(Aspect::Smallest, "one", list(&["repository"]), ALLOW);
     scopes.row(Aspect::Largest, "64", vec!["repository".to_owned(); 64], ALLOW);
     scopes.bad(Aspect::TooLarge, "65", vec!["repository".to_owned(); 65]);
     scopes.bad(Aspect::TooLarge, "65 of which none exists", vec!["x".to_owned(); 65]);
-    scopes.row(Aspect::Duplicate, "the same twice", list(&["repository", "repository"]), ALLOW);
-    scopes.row(Aspect::Smallest, "one that the token lacks", list(&["webhook"]), deny(DenyReason::InsufficientScope));
-    scopes.row(Aspect::IllFormed, "an empty one", list(&["repository", ""]), fields(&[&second]));
-    scopes.row(Aspect::IllFormed, "two that do not exist", list(&["x", "y", "repository"]), fields(&[&first, &second]));
+    scopes.row(
+        Aspect::Duplicate,
+        "the same twice",
+        list(&["repository", "repository"]),
+        ALLOW,
+    );
+    scopes.row(
+        Aspect::Smallest,
+        "one that the token lacks",
+        list(&["webhook"]),
+        deny(DenyReason::InsufficientScope),
+    );
+    scopes.row(
+        Aspect::IllFormed,
+        "an empty one",
+        list(&["repository", ""]),
+        fields(&[&second]),
+    );
+    scopes.row(
+        Aspect::IllFormed,
+        "two that do not exist",
+        list(&["x", "y", "repository"]),
+        fields(&[&first, &second]),
+    );
 
-    let mut scope = rows.field(path, |r, value: String| at(r).required_scopes = vec![value]).named(&first);
+    let mut scope = rows
+        .field(path, |r, value: String| at(r).required_scopes = vec![value])
+        .named(&first);
     scope.bad(Aspect::Empty, "an empty one", "");
     for (aspect, text) in [
         (Aspect::Smallest, "x".to_owned()),
@@ -159,15 +270,22 @@ fn required_scopes<R: Message + Clone>(
     ] {
         scope.bad(aspect, format!("one of {}", text.len()), text);
     }
-    for text in
-        ["Repository", "repository:", ":write", "repository::write", "repository:*", "repository write", " repository", "1x"]
-    {
+    for text in [
+        "Repository",
+        "repository:",
+        ":write",
+        "repository::write",
+        "repository:*",
+        "repository write",
+        " repository",
+        "1x",
+    ] {
         scope.bad(Aspect::IllFormed, text, text);
     }
     scope.hostile_is_bad(&["{}", "repository:{}", "repository{}"]);
 }
 
-fn revisions<R: Message + Clone>(
+pub(crate) fn revisions<R: Message + Clone>(
     rows: &mut Rows<'_, R>,
     values: &Values,
     of: impl Fn(&str) -> &'static str,
@@ -188,101 +306,79 @@ fn revisions<R: Message + Clone>(
         ("number", Aspect::Largest, here, u64::MAX, not_yet()),
     ] {
         let set = |r: &mut R| at(r).min_revision = Some(Revision { epoch, number });
-        rows.row(of(&format!("min_revision.{field}")), aspect, format!("{epoch}:{number}"), set, expect);
+        rows.row(
+            of(&format!("min_revision.{field}")),
+            aspect,
+            format!("{epoch}:{number}"),
+            set,
+            expect,
+        );
     }
     for field in ["epoch", "number"] {
-        // 2^64 and more: what does not fit is cut off by every implementation of protobuf, or refused as no number.
+        // 2^64 and more: protobuf implementations truncate the number, or refuse it.
         let field = of(&format!("min_revision.{field}"));
         let past = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
         let bytes = crate::descriptors::field(rows.rpc(), field).encode_as(prost::encoding::WireType::Varint, &past);
         let request = [rows.good().encode_to_vec(), bytes].concat();
-        rows.raw(field, Aspect::TooLarge, "past 2^64", request, crate::case::undecodable());
+        rows.raw(
+            field,
+            Aspect::TooLarge,
+            "past 2^64",
+            request,
+            crate::case::undecodable(),
+        );
     }
 }
 
 async fn read_back(world: &World, case: &Case, answer: Bytes) -> Result<(), String> {
-    let Expect::Verdict(decision, reason) = case.expect else { return Err("was decided".to_owned()) };
-    let verdict = if case.rpc == VERIFY {
-        VerifyResponse::decode(answer.clone()).expect("a verdict")
-    } else {
-        let asked = BatchVerifyRequest::decode(case.request.clone()).expect("it is one").requests;
-        let answers = BatchVerifyResponse::decode(answer.clone()).expect("verdicts").responses;
-        same("the number of verdicts", answers.len(), asked.len())?;
-        answers.last().expect("there is one").clone()
+    let Expect::Verdict(decision, reason) = case.expect else {
+        return Err("was decided".to_owned());
     };
-    same("the verdict", (verdict.decision(), verdict.deny_reason()), (decision, reason))?;
+    let verdict = if case.rpc == VERIFY {
+        VerifyResponse::decode(answer.clone()).expect("the response decodes")
+    } else {
+        let asked = BatchVerifyRequest::decode(case.request.clone())
+            .expect("the request decodes")
+            .requests;
+        let answers = BatchVerifyResponse::decode(answer.clone())
+            .expect("the response decodes")
+            .responses;
+        same("the number of verdicts", answers.len(), asked.len())?;
+        answers.last().expect("the batch has a verdict").clone()
+    };
+    same(
+        "the verdict",
+        (verdict.decision(), verdict.deny_reason()),
+        (decision, reason),
+    )?;
     if reason == DenyReason::Unrecognized {
-        let nothing_told = VerifyResponse {
+        let without_details = VerifyResponse {
             decision: Decision::Deny.into(),
             deny_reason: DenyReason::Unrecognized.into(),
             cacheable_for: Some(prost_types::Duration::default()),
             ..Default::default()
         };
-        same("what is told of it", &verdict, &nothing_told)?;
+        same("the verdict on an unrecognized token", &verdict, &without_details)?;
         if case.rpc == VERIFY {
-            same("the bytes of the answer", answer.to_vec(), nothing_told.encode_to_vec())?;
+            same(
+                "the bytes of the answer",
+                answer.to_vec(),
+                without_details.encode_to_vec(),
+            )?;
         }
     } else {
-        let asked = verdict.token.ok_or("the token is not told")?.name;
-        let Values { token, fenced, fenced_mapped, .. } = &world.values;
-        same("the token", [token, fenced, fenced_mapped].iter().any(|known| known.name == asked), true)?;
+        let asked = verdict.token.ok_or("the verdict has no token")?.name;
+        let Values {
+            token,
+            fenced,
+            fenced_mapped,
+            ..
+        } = &world.values;
+        same(
+            "the token",
+            [token, fenced, fenced_mapped].iter().any(|known| known.name == asked),
+            true,
+        )?;
     }
     Ok(())
-}
-
-async fn a_token_of_another_workspace_is_like_none(installation: Installation) {
-    let world = World::of(&installation).await;
-    let Values { acme, token, other, .. } = &world.values;
-    let limited = CreateCallerRequest {
-        caller_id: "other-gateway".to_owned(),
-        role: Role::Verifier.into(),
-        workspaces: Some(Selection { all: false, only: vec![other.clone()] }),
-        ..Default::default()
-    };
-    let limited = world.server.caller_as(limited).await.secret;
-    let ask = async |token: &str, resource: &str, scope: &str, min_revision| {
-        let request = VerifyRequest { min_revision, ..question(token, resource, &[scope]) };
-        let answer = world.send_as(&limited, VERIFY, request.encode_to_vec().into()).await;
-        answer.map_err(|status| format!("{:?} {}", status.code(), status.message()))
-    };
-    let epoch = world.values.epoch;
-    let revisions = [None, Some(Revision { epoch, number: 0 }), Some(Revision { epoch, number: u64::MAX })];
-    let more = [Some(Revision { epoch: u64::MAX, number: u64::MAX }), Some(Revision::default())];
-    for min_revision in revisions.into_iter().chain(more) {
-        for resource in [acme, other, "nowhere"] {
-            for scope in ["repository", "webhook", "no-scope"] {
-                let theirs = ask(&token.secret, resource, scope, min_revision).await;
-                let garbage = ask("garbage", resource, scope, min_revision).await;
-                assert_eq!(theirs, garbage, "{resource}, {scope}, {min_revision:?}");
-            }
-        }
-    }
-}
-
-async fn the_largest_batch_of_the_largest_tokens_is_answered(installation: Installation) {
-    let world = World::of(&installation).await;
-    let acme = &world.values.acme;
-    let resource = format!("{acme}/{}/{}", vec!["a".repeat(128); 7].join("/"), "b".repeat(105));
-    let largest = CreateTokenRequest {
-        display_name: "🚀".repeat(120),
-        resource: resource.clone(),
-        scopes: ["project:admin", "repository:admin", "repository:delete", "pullrequest:write", "webhook", "account"]
-            .iter()
-            .chain(&["pipeline:write", "pipeline:variable", "runner:write", "project"])
-            .map(ToString::to_string)
-            .collect(),
-        allowed_cidrs: (100..164).map(|n| format!("2001:db8:1234:5678:9abc:def0:1234:5{n}/128")).collect(),
-        labels: (10..26).map(|n| (format!("k{}{n}", "-".repeat(60)), "🚀".repeat(128))).collect(),
-        ..token_in(acme)
-    };
-    let issued = world.server.token(largest).await;
-    let asked = VerifyRequest {
-        client_address: "2001:db8:1234:5678:9abc:def0:1234:5100".to_owned(),
-        required_scopes: vec!["pullrequest:write".to_owned(); 64],
-        ..question(&issued.secret, &resource, &[])
-    };
-    let request = BatchVerifyRequest { requests: vec![asked; 256] };
-    let answer = world.server.admin().token_verify().batch_verify(request).await.expect("verdicts").into_inner();
-    assert_eq!(answer.responses.len(), 256);
-    assert!(answer.responses.iter().all(|verdict| verdict.decision() == Decision::Allow));
 }

@@ -1,4 +1,4 @@
-//! A poll's answer is applied: slots, streams, then head and lease. Readers see it in two halves.
+//! Applies a poll's answer: slots, streams, then head and lease. Readers see this in two halves.
 
 use crate::database::Changes;
 use crate::memory::{Revision, Thing};
@@ -14,10 +14,12 @@ pub(crate) struct Delayed {
     pub(crate) cut: bool,
 }
 
-/// Does the first half: slots and streams, in the right order.
+/// Applies the first half: slots and streams, in the right order.
 pub(crate) fn start(scenario: &Scenario, state: &mut State, at: usize) {
     let server = &mut state.servers[at];
-    let Poll::Answered(age, snapshot) = server.poll else { return };
+    let Poll::Answered(age, snapshot) = server.poll else {
+        return;
+    };
     let number = state.database.head(snapshot.changes);
     let same_epoch = snapshot.epoch == server.head.epoch;
     if same_epoch && number < server.head.number {
@@ -28,7 +30,12 @@ pub(crate) fn start(scenario: &Scenario, state: &mut State, at: usize) {
     }
     let from = server.head.number;
     let gap = snapshot.purged > from && scenario.keeps(Rule::GapResets);
-    server.poll = Poll::Applying { age, snapshot, from, resets: !same_epoch || gap };
+    server.poll = Poll::Applying {
+        age,
+        snapshot,
+        from,
+        resets: !same_epoch || gap,
+    };
     if scenario.keeps(Rule::ApplyBeforeRenew) {
         raise_slots(scenario, state, at);
     } else {
@@ -39,7 +46,7 @@ pub(crate) fn start(scenario: &Scenario, state: &mut State, at: usize) {
     }
 }
 
-/// Does the second half: head and lease, in the right order.
+/// Applies the second half: head and lease, in the right order.
 pub(crate) fn finish(scenario: &Scenario, state: &mut State, at: usize) {
     if scenario.keeps(Rule::ApplyBeforeRenew) {
         renew(scenario, state, at);
@@ -50,12 +57,27 @@ pub(crate) fn finish(scenario: &Scenario, state: &mut State, at: usize) {
 }
 
 fn raise_slots(scenario: &Scenario, state: &mut State, at: usize) {
-    let Poll::Applying { snapshot, from, resets, .. } = state.servers[at].poll else { return };
+    let Poll::Applying {
+        snapshot, from, resets, ..
+    } = state.servers[at].poll
+    else {
+        return;
+    };
     let streams_here = state.sdk.stream == Some(at);
     if resets {
-        let head = Revision { epoch: snapshot.epoch, number: state.database.head(snapshot.changes) };
+        let head = Revision {
+            epoch: snapshot.epoch,
+            number: state.database.head(snapshot.changes),
+        };
         let memory = &mut state.servers[at].memory;
-        memory.slot = if scenario.keeps(Rule::ResetRaisesSlots) { head } else { Revision { epoch: head.epoch, ..memory.slot } };
+        memory.slot = if scenario.keeps(Rule::ResetRaisesSlots) {
+            head
+        } else {
+            Revision {
+                epoch: head.epoch,
+                ..memory.slot
+            }
+        };
         if !scenario.keeps(Rule::SlotOnHit) {
             memory.entry = None;
         }
@@ -80,9 +102,15 @@ fn raise_slots(scenario: &Scenario, state: &mut State, at: usize) {
             continue;
         }
         if scenario.is_caller(thing) {
-            if scenario.keeps(Rule::CutCallerBeforeRenew) { state.sdk.cut() } else { server.delayed.cut = true }
+            if scenario.keeps(Rule::CutCallerBeforeRenew) {
+                state.sdk.cut()
+            } else {
+                server.delayed.cut = true
+            }
         } else if scenario.keeps(Rule::PongAfterInvalidations) {
-            state.sdk.push(scenario.broken, invalidation(scenario, &state.database.numbers, change));
+            state
+                .sdk
+                .push(scenario.broken, invalidation(scenario, &state.database.numbers, change));
         } else {
             server.delayed.invalidations.insert(change);
         }
@@ -97,28 +125,43 @@ fn renew(scenario: &Scenario, state: &mut State, at: usize) {
     let server = &mut state.servers[at];
     if let Poll::Applying { age, snapshot, .. } = server.poll {
         let longest = snapshot.grant + scenario.drift;
-        server.head = Revision { epoch: snapshot.epoch, number };
-        server.lease.extend(if scenario.keeps(Rule::LeaseFromPollStart) { age.rest_of(longest) } else { longest });
+        server.head = Revision {
+            epoch: snapshot.epoch,
+            number,
+        };
+        server.lease.extend(if scenario.keeps(Rule::LeaseFromPollStart) {
+            age.rest_of(longest)
+        } else {
+            longest
+        });
     }
 }
 
-/// The changes above `from` whose feed rows are there, in the order of their revisions.
+/// Returns the changes above `from` whose feed rows exist, in the order of their revisions.
 pub(crate) fn missed_rows(state: &State, changes: Changes, from: u8, purged: u8) -> Vec<usize> {
     let numbers = &state.database.numbers;
-    let mut rows: Vec<usize> = changes.iter().filter(|&change| numbers[change] > from.max(purged)).collect();
+    let mut rows: Vec<usize> = changes
+        .iter()
+        .filter(|&change| numbers[change] > from.max(purged))
+        .collect();
     rows.sort_by_key(|&change| numbers[change]);
     rows
 }
 
 pub(crate) fn invalidation(scenario: &Scenario, numbers: &[u8], change: usize) -> Message {
-    Message::Invalidate { thing: scenario.changes[change].thing, number: numbers[change] }
+    Message::Invalidate {
+        thing: scenario.changes[change].thing,
+        number: numbers[change],
+    }
 }
 
 pub(crate) fn forward_delayed(state: &mut State, at: usize, scenario: &Scenario) {
     let delayed = std::mem::take(&mut state.servers[at].delayed.invalidations);
     if state.sdk.stream == Some(at) {
         for change in missed_rows(state, delayed, 0, 0) {
-            state.sdk.push(scenario.broken, invalidation(scenario, &state.database.numbers, change));
+            state
+                .sdk
+                .push(scenario.broken, invalidation(scenario, &state.database.numbers, change));
         }
     }
 }

@@ -8,34 +8,35 @@ use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use crate::cases::{Case, Checked};
 use crate::property::PROMISE;
 
-/// How much a run may take.
+/// The limits of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How many threads search.
+    /// The number of threads.
     pub threads: usize,
-    /// After so many steps the search is given up. (The checker's own timeout is of no use: a search that it ends looks finished.)
+    /// The number of steps after which the search stops. (The checker's own timeout is no alternative: a search that it
+    /// stops looks finished.)
     pub steps: usize,
 }
 
-/// What the checker found.
+/// The result of a run.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// The verdict.
     pub outcome: Outcome,
-    /// How many different states it saw.
+    /// The number of different states that the checker saw.
     pub states: usize,
 }
 
-/// What the checker says of a case.
+/// The outcome of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// All states were seen, none violates the promise, and the run saw what makes it worth something.
+    /// All states were seen, none violates the guarantee, and the run saw the situations that make it meaningful.
     Holds,
-    /// All states were seen and none violates the promise, but the run never saw these situations.
+    /// All states were seen and none violates the guarantee, but the run never saw these situations.
     HoldsWithout(Vec<&'static str>),
     /// These steps lead to a violation.
     CounterExample(Vec<String>),
-    /// The search was given up.
+    /// The search stopped at its limit.
     NotFinished,
 }
 
@@ -73,11 +74,23 @@ where
         Outcome::NotFinished
     } else {
         let properties = checker.model().properties();
-        let situations = properties.iter().filter(|property| property.expectation == Expectation::Sometimes);
-        let unseen: Vec<_> = situations.map(|property| property.name).filter(|name| !found.contains_key(name)).collect();
-        if unseen.is_empty() { Outcome::Holds } else { Outcome::HoldsWithout(unseen) }
+        let situations = properties
+            .iter()
+            .filter(|property| property.expectation == Expectation::Sometimes);
+        let unseen: Vec<_> = situations
+            .map(|property| property.name)
+            .filter(|name| !found.contains_key(name))
+            .collect();
+        if unseen.is_empty() {
+            Outcome::Holds
+        } else {
+            Outcome::HoldsWithout(unseen)
+        }
     };
-    Report { outcome, states: checker.unique_state_count() }
+    Report {
+        outcome,
+        states: checker.unique_state_count(),
+    }
 }
 
 #[cfg(test)]
@@ -87,9 +100,22 @@ mod tests {
 
     #[test]
     fn scenario_that_never_trusts_memory_proves_nothing() {
-        let no_lease = Scenario { drift: 0, ..Scenario::revoke().lease(0) };
-        let outcome = search(no_lease, Limits { threads: 1, steps: 1_000_000 }).outcome;
-        let unseen = ["a server allows from stale memory before the answer", "a server trusts its memory after the answer"];
+        let no_lease = Scenario {
+            drift: 0,
+            ..Scenario::revoke().lease(0)
+        };
+        let outcome = search(
+            no_lease,
+            Limits {
+                threads: 1,
+                steps: 1_000_000,
+            },
+        )
+        .outcome;
+        let unseen = [
+            "a server allows from stale memory before the answer",
+            "a server trusts its memory after the answer",
+        ];
         assert_eq!(outcome, Outcome::HoldsWithout(unseen.to_vec()));
     }
 }

@@ -23,7 +23,7 @@ pub(crate) enum Client {
         sent: Age,
         bound: u8,
     },
-    /// The client allows by itself.
+    /// The client allows without asking a server.
     Caches(Left),
 }
 
@@ -69,7 +69,13 @@ pub(crate) fn actions(scenario: &Scenario, state: &State, actions: &mut Vec<Acti
     match state.client {
         Client::Idle => actions.push(Action::Send),
         Client::Sent(_) => {
-            for (server, _) in state.servers.iter().enumerate().take(scenario.servers).filter(|(_, server)| server.lease.runs()) {
+            for (server, _) in state
+                .servers
+                .iter()
+                .enumerate()
+                .take(scenario.servers)
+                .filter(|(_, server)| server.lease.runs())
+            {
                 actions.push(Action::ReadLease { server });
             }
             let alive = !state.database.is_dead(scenario, state.database.committed, Thing::Token);
@@ -88,18 +94,38 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, action: Action) {
     let servers = &state.servers;
     let next = match (action, state.client) {
         (Action::Send, _) => Client::Sent(Age(0)),
-        (Action::ReadLease { server }, Client::Sent(sent)) => Client::Bounded { server, sent, bound: servers[server].lease.0 },
+        (Action::ReadLease { server }, Client::Sent(sent)) => Client::Bounded {
+            server,
+            sent,
+            bound: servers[server].lease.0,
+        },
         (Action::LookUp, Client::Bounded { server, sent, bound }) if servers[server].hits(scenario) => {
             Client::Allowed { server, sent, bound }
         }
         (Action::ReadThrough { server }, Client::Sent(sent)) => {
-            // The grant that the server polled last, for how long it likes.
-            Client::Allowed { server, sent, bound: scenario.grant + scenario.drift }
+            // The last grant that the server polled, for any length of time.
+            Client::Allowed {
+                server,
+                sent,
+                bound: scenario.grant + scenario.drift,
+            }
         }
         (Action::Receive, Client::Allowed { server, sent, bound }) => {
-            let bound = if scenario.keeps(Rule::BoundBeforeLookUp) { bound } else { servers[server].lease.0 };
-            let left = if scenario.keeps(Rule::CacheableFromSend) { sent.rest_of(bound) } else { bound };
-            if left > 0 { Client::Caches(Left(left)) } else { Client::Idle }
+            let bound = if scenario.keeps(Rule::BoundBeforeLookUp) {
+                bound
+            } else {
+                servers[server].lease.0
+            };
+            let left = if scenario.keeps(Rule::CacheableFromSend) {
+                sent.rest_of(bound)
+            } else {
+                bound
+            };
+            if left > 0 {
+                Client::Caches(Left(left))
+            } else {
+                Client::Idle
+            }
         }
         (Action::Verify, _) => {
             state.violation = Some(Violation::PlainClient);

@@ -24,7 +24,11 @@ impl Changes {
     }
 
     pub(crate) fn filter(self, keep: impl Fn(usize) -> bool) -> Self {
-        Self(self.iter().filter(|&change| keep(change)).fold(0, |set, change| set | 1 << change))
+        Self(
+            self.iter()
+                .filter(|&change| keep(change))
+                .fold(0, |set, change| set | 1 << change),
+        )
     }
 
     pub(crate) fn iter(self) -> impl Iterator<Item = usize> {
@@ -47,18 +51,19 @@ pub(crate) struct Terms {
 pub(crate) struct Database {
     pub(crate) epoch: u8,
     pub(crate) committed: Changes,
-    /// The number that each change took. One that is lost keeps its number here, and another change may take it in the next epoch.
+    /// The number that each change took. One that is lost keeps its number here, and another change may take it in the
+    /// next epoch.
     pub(crate) numbers: [u8; CHANGES],
     /// Changes that found their thing dead.
     pub(crate) repeats: Changes,
     pub(crate) terms: Terms,
     /// Feed rows up to this number are purged.
     pub(crate) purged: u8,
-    /// What the former primary held when another one took its place.
+    /// The state of the former primary when another one replaced it.
     pub(crate) deposed: Option<Changes>,
 }
 
-/// What one statement reads.
+/// The values that one statement reads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Snapshot {
     pub(crate) epoch: u8,
@@ -86,21 +91,37 @@ impl Database {
             committed: Changes::default(),
             numbers: [0; CHANGES],
             repeats: Changes::default(),
-            terms: Terms { grant, wait, version: 0 },
+            terms: Terms {
+                grant,
+                wait,
+                version: 0,
+            },
             purged: 0,
             deposed: None,
         }
     }
 
     pub(crate) fn now(&self, scenario: &Scenario) -> Snapshot {
-        let epoch = if scenario.keeps(Rule::EpochIncludesTimeline) { self.epoch } else { 1 };
-        Snapshot { epoch, changes: self.committed, grant: self.terms.grant, purged: self.purged }
+        let epoch = if scenario.keeps(Rule::EpochIncludesTimeline) {
+            self.epoch
+        } else {
+            1
+        };
+        Snapshot {
+            epoch,
+            changes: self.committed,
+            grant: self.terms.grant,
+            purged: self.purged,
+        }
     }
 
     /// A snapshot that lacks the last commit.
     pub(crate) fn earlier(&self, scenario: &Scenario) -> Snapshot {
         let head = self.head(self.committed);
-        Snapshot { changes: self.committed.filter(|change| self.numbers[change] < head), ..self.now(scenario) }
+        Snapshot {
+            changes: self.committed.filter(|change| self.numbers[change] < head),
+            ..self.now(scenario)
+        }
     }
 
     pub(crate) fn head(&self, changes: Changes) -> u8 {
@@ -108,18 +129,26 @@ impl Database {
     }
 
     pub(crate) fn is_dead(&self, scenario: &Scenario, changes: Changes, thing: Thing) -> bool {
-        changes.iter().any(|change| scenario.changes[change].thing == thing && !self.repeats.contains(change))
+        changes
+            .iter()
+            .any(|change| scenario.changes[change].thing == thing && !self.repeats.contains(change))
     }
 
-    /// The newest snapshot in which the token is alive: what a fill, however old or slow, reads at worst.
+    /// The newest snapshot in which the token is alive. This is the worst that a fill, however old or slow, can read.
     pub(crate) fn last_alive(&self, scenario: &Scenario) -> Option<Revision> {
         let Snapshot { epoch, changes, .. } = self.now(scenario);
         let of_token = changes.filter(|change| scenario.changes[change].thing == Thing::Token);
         match of_token.iter().map(|change| self.numbers[change]).min() {
-            None => Some(Revision { epoch, number: self.head(changes) }),
+            None => Some(Revision {
+                epoch,
+                number: self.head(changes),
+            }),
             // Without the lock, the numbers below are no snapshot.
             Some(_) if !scenario.keeps(Rule::FeedRowLock) => None,
-            Some(number) => Some(Revision { epoch, number: number - 1 }),
+            Some(number) => Some(Revision {
+                epoch,
+                number: number - 1,
+            }),
         }
     }
 }
@@ -133,11 +162,13 @@ pub(crate) fn actions(scenario: &Scenario, state: &State, actions: &mut Vec<Acti
     if database.deposed.is_none() {
         let kept = match scenario.disaster {
             None => return,
-            // Replication sends changes in their order: what it lacks is a tail, without anything that it confirmed.
-            Some(Disaster::Promotion) if scenario.keeps(Rule::SynchronousReplication) => database.committed.filter(|change| {
-                let change = &state.changes[change];
-                change.is_acknowledged() && !change.warned
-            }),
+            // Replication sends changes in order: the standby lacks a tail, which contains nothing that it confirmed.
+            Some(Disaster::Promotion) if scenario.keeps(Rule::SynchronousReplication) => {
+                database.committed.filter(|change| {
+                    let change = &state.changes[change];
+                    change.is_acknowledged() && !change.warned
+                })
+            }
             Some(Disaster::Promotion | Disaster::Restore) => Changes::default(),
         };
         actions.extend((database.head(kept)..=head).map(|up_to| Action::Replace { up_to }));
@@ -169,7 +200,7 @@ fn replace(scenario: &Scenario, state: &mut State, up_to: u8) {
         match change.step {
             Step::Open => change.step = Step::Failed,
             Step::Committed if lost => change.step = Step::Failed,
-            // What a backup does not have is not promised. What a promotion loses, is.
+            // The guarantee does not cover changes that a backup lacks. It covers changes that a promotion loses.
             Step::Waiting | Step::Returned if restored && !dead => change.step = Step::Failed,
             _ => {}
         }

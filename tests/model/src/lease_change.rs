@@ -6,7 +6,7 @@ use crate::scenario::Scenario;
 use crate::time::Left;
 use crate::writer::feed_row_locked;
 
-/// How many changes of the lease a scenario may plan.
+/// The maximum number of changes of the lease in a scenario.
 pub(crate) const LEASE_CHANGES: usize = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub(crate) enum Planned {
 pub(crate) enum Progress {
     #[default]
     Idle,
-    /// The first commit is done. `version` is the terms' as it left them.
+    /// The first commit is done. `version` is the version of the terms after it.
     Halfway {
         wait: Left,
         version: u8,
@@ -68,16 +68,26 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, number: usize, action:
                 terms.wait = to;
                 Progress::Over
             } else {
-                Progress::Halfway { wait: Left(0), version: terms.version }
+                Progress::Halfway {
+                    wait: Left(0),
+                    version: terms.version,
+                }
             }
         }
         // It would raise the lease.
         (Action::Start, Planned::Lower(to), _) if to > terms.wait => Progress::Over,
         (Action::Start, Planned::Lower(to), _) => {
-            let longest = if scenario.keeps(Rule::LowerWaitsOldWait) { terms.wait } else { terms.grant };
+            let longest = if scenario.keeps(Rule::LowerWaitsOldWait) {
+                terms.wait
+            } else {
+                terms.grant
+            };
             terms.grant = to;
             terms.version += 1;
-            Progress::Halfway { wait: Left(longest + scenario.margin), version: terms.version }
+            Progress::Halfway {
+                wait: Left(longest + scenario.margin),
+                version: terms.version,
+            }
         }
         (Action::Finish, Planned::Raise(to), _) => {
             terms.wait = to;

@@ -1,5 +1,6 @@
-//! Runs the checker on every case, or on those whose name contains the first argument, and prints a row for each: `ok` or
-//! `WRONG`, the name, the outcome, the number of states, and seconds. `--traces` prints the steps of counter-examples, too.
+//! Runs the checker on every case, or on those whose name contains the first argument, and prints a row for each: `ok`
+//! or `WRONG`, the name, the outcome, the number of states, and seconds. `--traces` prints the steps of
+//! counter-examples, too.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "the table is what it prints")]
 
 use std::process::ExitCode;
@@ -10,11 +11,17 @@ use tokend_model::{Case, Limits, Outcome, Rule, check, large, repeats_that_only_
 /// More steps than any case takes.
 const STEPS: usize = 1_000_000_000;
 
-#[expect(clippy::disallowed_methods, reason = "a measurement of this run, on which nothing rests")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a measurement of this run, on which nothing rests"
+)]
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let traces = arguments.iter().any(|argument| argument == "--traces");
-    let part = arguments.iter().find(|argument| !argument.starts_with('-')).map_or("", String::as_str);
+    let part = arguments
+        .iter()
+        .find(|argument| !argument.starts_with('-'))
+        .map_or("", String::as_str);
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
 
     let mut cases = small();
@@ -39,7 +46,12 @@ fn main() -> ExitCode {
         all_right &= right;
         let verdict = if right { "ok" } else { "WRONG" };
         let seconds = started.elapsed().as_secs_f64();
-        println!("{verdict}\t{}\t{}\t{}\t{seconds:.1}", name(case), report.outcome, report.states);
+        println!(
+            "{verdict}\t{}\t{}\t{}\t{seconds:.1}",
+            name(case),
+            report.outcome,
+            report.states
+        );
         if let Outcome::CounterExample(steps) = &report.outcome
             && (traces || !right)
         {
@@ -48,7 +60,11 @@ fn main() -> ExitCode {
             }
         }
     }
-    if all_right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if all_right {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn name(case: &Case) -> String {

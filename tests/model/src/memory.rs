@@ -1,20 +1,22 @@
-//! What a server or an SDK remembers of the token.
+//! The memory of a server or an SDK for the token.
 //!
-//! One slot and one entry are enough. Slots are independent of each other: the change of something else matters only because it
-//! takes a revision and a place in queues. Two things whose hashes share a slot invalidate each other, which only causes misses.
+//! One slot and one entry are enough. Slots are independent of each other: the change of something else matters only
+//! because it takes a revision and a place in queues. Two things whose hashes share a slot invalidate each other, which
+//! only causes misses.
 
 use crate::rule::{Broken, Rule};
 
-/// What a change may revoke.
+/// The things that a change may revoke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Thing {
-    /// The token that is verified. It may as well be its workspace or organization.
+    /// The token that is verified. It also stands for its workspace and organization.
     Token,
     /// Another token; or, in some scenarios, the key with which the SDK calls.
     Other,
 }
 
-/// A point in the feed. Numbers of different epochs can't be compared. Epochs begin with 1: the default precedes all revisions.
+/// A point in the feed. Numbers of different epochs can't be compared. Epochs begin with 1: the default precedes all
+/// revisions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Revision {
     pub(crate) epoch: u8,
@@ -29,7 +31,7 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Says whether a look-up hits, and so allows. `compares` is the rule by which the slot is compared.
+    /// Returns whether a look-up hits, and so allows. `compares` is the rule by which the slot is compared.
     pub(crate) fn hits(&self, broken: Broken, compares: Rule) -> bool {
         self.entry.is_some_and(|entry| {
             (!broken.keeps(compares) || entry.number >= self.slot.number)
@@ -43,7 +45,9 @@ impl Memory {
 
     /// Stores an answer. A late one never replaces a newer one of its epoch.
     pub(crate) fn store(&mut self, new: Revision) {
-        let outdated = self.entry.is_some_and(|old| old.epoch == new.epoch && old.number > new.number);
+        let outdated = self
+            .entry
+            .is_some_and(|old| old.epoch == new.epoch && old.number > new.number);
         if !outdated {
             self.entry = Some(new);
         }
@@ -53,7 +57,7 @@ impl Memory {
         entry.epoch == self.slot.epoch && entry.number < self.slot.number
     }
 
-    /// Drops an entry that can never be hit again as long as the slot only rises: fewer states differ.
+    /// Drops an entry that can never be hit again while the slot only rises, so that fewer states differ.
     pub(crate) fn drop_outdated(&mut self) {
         if self.entry.is_some_and(|entry| self.is_below_slot(entry)) {
             self.entry = None;

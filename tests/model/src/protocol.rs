@@ -27,14 +27,14 @@ pub(crate) struct State {
     pub(crate) sdk: Sdk,
     pub(crate) client: Client,
     pub(crate) lease_changes: [Progress; LEASE_CHANGES],
-    /// How many restarts of servers are left.
+    /// The number of server restarts that are left.
     pub(crate) crashes: u8,
-    /// How many beginnings of streams are left.
+    /// The number of stream starts that are left.
     pub(crate) connects: u8,
     pub(crate) violation: Option<Violation>,
 }
 
-/// Who allowed, though the Verify started after an answer that said "dead".
+/// The component that allowed, although the Verify started after an answer that said "dead".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Violation {
     ServerMemory,
@@ -72,7 +72,7 @@ impl State {
         }
     }
 
-    /// Records what a returned answer promises.
+    /// Records what a sent answer guarantees.
     pub(crate) fn promise(&mut self, scenario: &Scenario, number: usize) {
         let planned = scenario.changes[number];
         let change = &self.changes[number];
@@ -99,7 +99,7 @@ impl State {
         self.client.tick(longest);
     }
 
-    /// Makes states equal whose difference can have no effect any more.
+    /// Makes states equal if their difference no longer has an effect.
     fn forget(&mut self, scenario: &Scenario) {
         for server in &mut self.servers {
             server.forget(scenario, &self.database.numbers);
@@ -129,13 +129,25 @@ impl Model for Scenario {
         all.push(Action::Tick);
         extend(all, Action::Database, |some| database::actions(self, state, some));
         for number in 0..self.changes.len() {
-            extend(all, |action| Action::Writer(number, action), |some| writer::actions(self, state, number, some));
+            extend(
+                all,
+                |action| Action::Writer(number, action),
+                |some| writer::actions(self, state, number, some),
+            );
         }
         for number in 0..self.lease_changes.len() {
-            extend(all, |action| Action::LeaseChange(number, action), |some| lease_change::actions(state, number, some));
+            extend(
+                all,
+                |action| Action::LeaseChange(number, action),
+                |some| lease_change::actions(state, number, some),
+            );
         }
         for at in 0..self.servers {
-            extend(all, |action| Action::Server(at, action), |some| server::actions(self, state, at, some));
+            extend(
+                all,
+                |action| Action::Server(at, action),
+                |some| server::actions(self, state, at, some),
+            );
         }
         if let Some(bounds) = self.sdk {
             extend(all, Action::Watch, |some| watch::actions(self, bounds, state, some));

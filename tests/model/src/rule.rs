@@ -23,13 +23,13 @@ macro_rules! rules {
 
 rules! {
     // Writing.
-    /// Whoever takes a revision locks the feed row until COMMIT, so that revisions are committed in their order.
+    /// A write that takes a revision locks the feed row until COMMIT, so that revisions are committed in their order.
     W1 => FeedRowLock,
     /// A poll that misses a revision, because its feed row was purged, resets the whole memory.
     W2 L5 => GapResets,
     /// A COMMIT acknowledged with a warning has an unknown outcome: it may not have reached the standby.
     W5 => WarnedCommitIsUnknown,
-    /// COMMIT waits for a synchronous standby, so that a promotion keeps whatever was acknowledged.
+    /// COMMIT waits for a synchronous standby, so that a promotion keeps everything that was acknowledged.
     W5 => SynchronousReplication,
     /// The answer to a change names the epoch of its own COMMIT, not the one that the server remembers.
     W6 L4 => AnswerNamesItsEpoch,
@@ -41,7 +41,7 @@ rules! {
     C1 => WaitFromAcknowledgement,
     /// An answer that finds the thing dead or gone already, such as that of a repeat, waits like that of the change.
     C2 => RepeatWaits,
-    /// A repeat takes a revision of its own, so that its COMMIT stands behind the change that it found.
+    /// A repeat takes its own revision, so that its COMMIT comes after the change that it found.
     C2 => RepeatTakesRevision,
     /// The statement that takes the revision reads the wait.
     C4 => WaitReadWithRevision,
@@ -51,7 +51,7 @@ rules! {
     // Polling and leases.
     /// A poll's answer is a snapshot of the primary, taken after the poll started.
     L1 => PollReadsPrimary,
-    /// A server has one poll at a time, and never applies the answer of one that it gave up.
+    /// A server has one poll at a time, and never applies the answer of an abandoned poll.
     L1 => OnePoll,
     /// A lease counts from the start of its poll, not from the poll's answer.
     L2 => LeaseFromPollStart,
@@ -67,15 +67,15 @@ rules! {
     L3 => RaiseTogether,
     /// Lowering the lease waits out the old wait, because leases of an earlier, longer grant may still run.
     L3 => LowerWaitsOldWait,
-    /// Lowering lowers the wait only if nobody changed the terms meanwhile.
+    /// Lowering the lease lowers the wait only if the terms have not changed meanwhile.
     L3 => LowerIsGuarded,
     /// The epoch includes PostgreSQL's timeline, which a promotion changes.
     L4 => EpochIncludesTimeline,
     /// A new epoch raises every slot to the head.
     L5 => ResetRaisesSlots,
-    /// A restored database begins a new epoch before anyone serves.
+    /// A restored database begins a new epoch before any server serves.
     L5 => RestoreBeginsEpoch,
-    /// A deposed primary answers nobody.
+    /// A deposed primary does not answer.
     L6 => DeposedPrimaryIsFenced,
 
     // Verify.
@@ -91,7 +91,7 @@ rules! {
     V2 => EpochOnHit,
     /// A fill reads the row and the revision in one snapshot.
     V3 => FillInOneSnapshot,
-    /// What can't be answered from memory is read from the primary.
+    /// A Verify that can't be answered from memory reads the primary.
     V4 => ReadThroughPrimary,
     /// A server without a lease that can't read the database answers UNAVAILABLE.
     V4 => OutageIsUnavailable,
@@ -101,11 +101,11 @@ rules! {
     // Embedded.
     /// `serve` holds an exclusive lock beside the database file; no other process writes.
     Embedded => ExclusiveLock,
-    /// Memory is invalidated whatever COMMIT answered.
+    /// Memory is invalidated regardless of the result of COMMIT.
     Embedded => InvalidateAfterError,
     /// Memory is invalidated before the next write begins.
     Embedded => InvalidateBeforeNextWrite,
-    /// Changes wait for the longest Watch lease of the process's former life.
+    /// Changes wait for the longest Watch lease from before the process's restart.
     Embedded => WaitAfterStart,
     /// The end of a Watch lease is recorded before its pong leaves.
     Embedded => LeaseRecordedBeforePong,
@@ -121,7 +121,8 @@ rules! {
     S1 => PongNamesPing,
     /// A stream begins between applies, never inside one.
     S3 => StreamBetweenApplies,
-    /// A fresh stream, one that resumes none, begins without a lease: its server may lag behind that of the last stream.
+    /// A fresh stream, one that resumes none, begins without a lease: its server may lag behind that of the last
+    /// stream.
     S3 => FreshStreamEndsLease,
     /// A Verify takes lease and slot from the same stream, though another one begins meanwhile.
     V1 S3 => VerifyKeepsToOneStream,

@@ -1,4 +1,4 @@
-//! What a run of the checker is bounded to.
+//! The bounds of a run of the checker.
 
 use crate::lease_change;
 use crate::memory::Thing;
@@ -10,7 +10,8 @@ pub(crate) struct Scenario {
     pub(crate) broken: Broken,
     pub(crate) servers: usize,
     pub(crate) changes: Vec<Planned>,
-    /// The lease, and the time that answers wait, in ticks; then what clocks may drift during a lease, and the wait's margin for it.
+    /// The lease, and the time that answers wait, in ticks; then what clocks may drift during a lease, and the wait's
+    /// margin for it.
     pub(crate) grant: u8,
     pub(crate) wait: u8,
     pub(crate) drift: u8,
@@ -29,7 +30,7 @@ pub(crate) struct Scenario {
     pub(crate) sdk: Option<SdkBounds>,
     /// A client without Watch that caches the token's verdict for as long as it may.
     pub(crate) plain_client: bool,
-    /// An apply is one step. Nobody reads in between: fewer states.
+    /// An apply is one step. No read happens in between, so that there are fewer states.
     pub(crate) whole_applies: bool,
 }
 
@@ -37,14 +38,14 @@ pub(crate) struct Scenario {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Planned {
     pub(crate) thing: Thing,
-    /// The answer does not wait, and so promises nothing but to those who name its revision.
+    /// The answer does not wait, and so guarantees something only to callers that name its revision.
     pub(crate) no_wait: bool,
 }
 
-/// What replaces the database, once and at any time.
+/// The event that replaces the database, once and at any time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Disaster {
-    /// A standby is promoted. It may lack what is committed and not acknowledged.
+    /// A standby is promoted. It may lack changes that are committed but not acknowledged.
     Promotion,
     /// A backup is restored.
     Restore,
@@ -56,7 +57,10 @@ impl Scenario {
         Self {
             broken: Broken::default(),
             servers: 1,
-            changes: vec![Planned { thing: Thing::Token, no_wait: false }],
+            changes: vec![Planned {
+                thing: Thing::Token,
+                no_wait: false,
+            }],
             grant: 1,
             wait: 1,
             drift: 1,
@@ -75,35 +79,65 @@ impl Scenario {
 
     /// A call that revokes the token without waiting, and its repeat, which waits.
     pub(crate) fn repeat() -> Self {
-        let no_wait = Planned { thing: Thing::Token, no_wait: true };
+        let no_wait = Planned {
+            thing: Thing::Token,
+            no_wait: true,
+        };
         let mut scenario = Self::revoke();
         scenario.changes.insert(0, no_wait);
         scenario
     }
 
-    /// A change of something else, which takes a revision, and the call that ends the token.
+    /// A change of something else, which takes a revision, and the call that revokes the token.
     pub(crate) fn two_things() -> Self {
         Self::revoke().after_other()
     }
 
-    /// An SDK whose stream may begin `connects` times. Servers answer it from the database: what one may answer from memory, it
-    /// could have answered from the database earlier.
+    /// An SDK whose stream may begin `connects` times. Servers answer it from the database: an answer from
+    /// memory could have been an earlier answer from the database.
     pub(crate) fn watch(connects: u8) -> Self {
-        let sdk = SdkBounds { connects, other_is_caller: false, asks_memory: false };
-        Self { servers_verify: false, sdk: Some(sdk), ..Self::revoke() }
+        let sdk = SdkBounds {
+            connects,
+            other_is_caller: false,
+            asks_memory: false,
+        };
+        Self {
+            servers_verify: false,
+            sdk: Some(sdk),
+            ..Self::revoke()
+        }
     }
 
     /// An SDK whose key is revoked.
     pub(crate) fn watch_caller(connects: u8) -> Self {
-        let sdk = SdkBounds { connects, other_is_caller: true, asks_memory: false };
-        let changes = vec![Planned { thing: Thing::Other, no_wait: false }];
-        Self { servers_verify: false, sdk: Some(sdk), changes, ..Self::revoke() }
+        let sdk = SdkBounds {
+            connects,
+            other_is_caller: true,
+            asks_memory: false,
+        };
+        let changes = vec![Planned {
+            thing: Thing::Other,
+            no_wait: false,
+        }];
+        Self {
+            servers_verify: false,
+            sdk: Some(sdk),
+            changes,
+            ..Self::revoke()
+        }
     }
 
     /// An SDK that servers answer from memory.
     pub(crate) fn watch_memory(connects: u8) -> Self {
-        let sdk = SdkBounds { connects, other_is_caller: false, asks_memory: true };
-        Self { sdk: Some(sdk), ..Self::revoke() }
+        let sdk = SdkBounds {
+            connects,
+            other_is_caller: false,
+            asks_memory: true,
+        };
+        Self {
+            sdk: Some(sdk),
+            ..Self::revoke()
+        }
     }
 
     pub(crate) fn lease(mut self, ticks: u8) -> Self {
@@ -113,13 +147,24 @@ impl Scenario {
 
     /// Puts a change of something else, which takes a revision, before the other calls.
     pub(crate) fn after_other(mut self) -> Self {
-        self.changes.insert(0, Planned { thing: Thing::Other, no_wait: true });
+        self.changes.insert(
+            0,
+            Planned {
+                thing: Thing::Other,
+                no_wait: true,
+            },
+        );
         self
     }
 
-    /// Leaves out what makes states many: clocks do not drift, and nobody reads in the middle of an apply.
+    /// Reduces the number of states: clocks do not drift, and no read happens in the middle of an apply.
     pub(crate) fn coarse(self) -> Self {
-        Self { drift: 0, margin: 0, whole_applies: true, ..self }
+        Self {
+            drift: 0,
+            margin: 0,
+            whole_applies: true,
+            ..self
+        }
     }
 
     pub(crate) fn without(mut self, rule: Rule) -> Self {
@@ -127,7 +172,7 @@ impl Scenario {
         self
     }
 
-    /// The longest lease that anybody may hold.
+    /// The longest possible lease.
     pub(crate) fn longest_lease(&self) -> u8 {
         let later = self.lease_changes.iter().map(|planned| match planned {
             lease_change::Planned::Raise(to) | lease_change::Planned::Lower(to) => *to,

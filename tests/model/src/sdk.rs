@@ -15,7 +15,7 @@ pub(crate) struct Sdk {
     pub(crate) memory: Memory,
     /// Pings without a received pong, oldest first. A second one only without `PongNamesPing`.
     pub(crate) pings: [Option<Age>; 2],
-    /// What is under way to the SDK. It may still arrive after the stream is cut.
+    /// The messages under way to the SDK. They may still arrive after the stream is cut.
     pub(crate) queue: [Option<Message>; 2],
     pub(crate) answer: Answer,
     /// A Verify that started after the answer of a change is past the lease and before the look-up.
@@ -57,12 +57,16 @@ impl Sdk {
         self.queue = [None; 2];
         if let Some(head) = fresh {
             self.seen = head.number;
-            let number = if broken.keeps(Rule::SdkRefusesBelowStreamStart) { head.number } else { 0 };
+            let number = if broken.keeps(Rule::SdkRefusesBelowStreamStart) {
+                head.number
+            } else {
+                0
+            };
             self.memory.slot = Revision { number, ..head };
             if broken.keeps(Rule::FreshStreamEndsLease) {
                 self.lease = Left(0);
             }
-            // It goes on in the former stream's memory, where nothing changes any more.
+            // The Verify continues in the former stream's memory, which no longer changes.
             if broken.keeps(Rule::VerifyKeepsToOneStream) {
                 self.verifies = false;
             }
@@ -73,7 +77,7 @@ impl Sdk {
         self.stream = None;
     }
 
-    /// The server restarts: its streams end, and what it had not answered yet stays unanswered.
+    /// The server restarts: its streams end, and its open calls stay unanswered.
     pub(crate) fn lose_server(&mut self, at: usize) {
         if self.stream == Some(at) {
             self.cut();
@@ -86,7 +90,9 @@ impl Sdk {
     }
 
     pub(crate) fn has_pong(&self) -> bool {
-        self.queue.iter().any(|message| matches!(message, Some(Message::Pong { .. })))
+        self.queue
+            .iter()
+            .any(|message| matches!(message, Some(Message::Pong { .. })))
     }
 
     pub(crate) fn push(&mut self, broken: Broken, message: Message) {
@@ -112,9 +118,17 @@ impl Sdk {
             }
             Some(Message::Pong { lease, head }) => {
                 let [named, latest] = self.pings;
-                let ping = if broken.keeps(Rule::PongNamesPing) { named } else { latest.or(named) };
+                let ping = if broken.keeps(Rule::PongNamesPing) {
+                    named
+                } else {
+                    latest.or(named)
+                };
                 let from_send = ping.map_or(lease, |age| age.rest_of(lease));
-                self.lease.extend(if broken.keeps(Rule::SdkLeaseFromSend) { from_send } else { lease });
+                self.lease.extend(if broken.keeps(Rule::SdkLeaseFromSend) {
+                    from_send
+                } else {
+                    lease
+                });
                 self.pings = [latest, None];
                 self.seen = self.seen.max(head);
             }
@@ -137,7 +151,7 @@ impl Sdk {
         self.lease.runs() || !broken.keeps(Rule::SdkChecksLease)
     }
 
-    /// Drops what can have no effect any more: fewer states differ.
+    /// Drops state that no longer has an effect, so that fewer states differ.
     pub(crate) fn forget(&mut self, broken: Broken, connects: u8, slot_only_rises: bool) {
         if self.stream.is_none() && !self.has_pong() {
             self.pings = [None; 2];
@@ -145,7 +159,11 @@ impl Sdk {
         if broken.keeps(Rule::PongNamesPing) && broken.keeps(Rule::SdkLeaseFromSend) {
             self.count_from_now();
         }
-        let compares = [Rule::EpochOnHit, Rule::SdkRefusesBelowSlot, Rule::SdkRefusesBelowStreamStart];
+        let compares = [
+            Rule::EpochOnHit,
+            Rule::SdkRefusesBelowSlot,
+            Rule::SdkRefusesBelowStreamStart,
+        ];
         if slot_only_rises && compares.into_iter().all(|rule| broken.keeps(rule)) {
             self.memory.drop_outdated();
             if let Answer::UnderWay(revision) = self.answer
@@ -162,7 +180,7 @@ impl Sdk {
         }
     }
 
-    /// Says whether the SDK has a lease or may get one.
+    /// Returns whether the SDK has a lease or may get one.
     pub(crate) fn may_trust(&self, connects: u8) -> bool {
         connects > 0 || self.stream.is_some() || self.lease.runs() || self.has_pong()
     }
@@ -178,7 +196,7 @@ impl Sdk {
     }
 }
 
-/// How a scenario's SDK is bounded.
+/// The bounds of a scenario's SDK.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SdkBounds {
     /// How often a stream may begin.
@@ -190,7 +208,7 @@ pub(crate) struct SdkBounds {
 }
 
 impl Scenario {
-    /// Says whether the thing is the key with which the SDK calls.
+    /// Returns whether the thing is the key with which the SDK calls.
     pub(crate) fn is_caller(&self, thing: Thing) -> bool {
         thing == Thing::Other && self.sdk.is_some_and(|sdk| sdk.other_is_caller)
     }

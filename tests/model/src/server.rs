@@ -1,4 +1,4 @@
-//! A server: its polls, its lease, its memory and what fills it.
+//! A server: its polls, its lease, its memory and the fills of its memory.
 
 use crate::apply;
 use crate::database::Snapshot;
@@ -9,7 +9,7 @@ use crate::scenario::Scenario;
 use crate::time::{Age, Left};
 use crate::verify::{self, Verify};
 
-/// How many servers a scenario may have.
+/// The maximum number of servers in a scenario.
 pub(crate) const SERVERS: usize = 2;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,11 +19,12 @@ pub(crate) struct Server {
     pub(crate) head: Revision,
     pub(crate) memory: Memory,
     pub(crate) poll: Poll,
-    /// The answer of a poll that was given up. Only without `OnePoll`.
+    /// The answer of an abandoned poll. Only without `OnePoll`.
     pub(crate) late_poll: Poll,
     pub(crate) fill: Fill,
     pub(crate) verify: Verify,
-    /// What an apply has yet to do to streams. Only without `PongAfterInvalidations` and `CutCallerBeforeRenew`.
+    /// The steps on streams that an apply has yet to take. Only without `PongAfterInvalidations` and
+    /// `CutCallerBeforeRenew`.
     pub(crate) delayed: apply::Delayed,
 }
 
@@ -33,7 +34,7 @@ pub(crate) enum Poll {
     Idle,
     Started(Age),
     Answered(Age, Snapshot),
-    /// The first half of the apply is done. `from` and `resets` are what it found.
+    /// The first half of the apply is done. `from` and `resets` are the values that it found.
     Applying {
         age: Age,
         snapshot: Snapshot,
@@ -105,7 +106,7 @@ impl Server {
         }
     }
 
-    /// Drops what can have no effect any more: fewer states differ.
+    /// Drops state that no longer has an effect, so that fewer states differ.
     pub(crate) fn forget(&mut self, scenario: &Scenario, numbers: &[u8]) {
         if scenario.keeps(Rule::SlotOnHit) && scenario.keeps(Rule::EpochOnHit) {
             self.memory.drop_outdated();
@@ -119,7 +120,10 @@ impl Server {
             && age.rest_of(scenario.longest_lease()) == 0
             && scenario.keeps(Rule::LeaseFromPollStart)
             && snapshot.epoch == self.head.epoch
-            && snapshot.changes.iter().all(|change| numbers[change] <= self.head.number)
+            && snapshot
+                .changes
+                .iter()
+                .all(|change| numbers[change] <= self.head.number)
         {
             self.poll = Poll::Idle;
         }
@@ -174,9 +178,11 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, at: usize, action: Act
         Action::StartPoll => server.poll = Poll::Started(Age(0)),
         Action::AnswerPoll { stale } => {
             let snapshot = match database.deposed {
-                Some(changes) if stale && !scenario.keeps(Rule::DeposedPrimaryIsFenced) => {
-                    Snapshot { epoch: 1, changes, ..database.now(scenario) }
-                }
+                Some(changes) if stale && !scenario.keeps(Rule::DeposedPrimaryIsFenced) => Snapshot {
+                    epoch: 1,
+                    changes,
+                    ..database.now(scenario)
+                },
                 _ if stale => database.earlier(scenario),
                 _ => database.now(scenario),
             };
@@ -195,7 +201,11 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, at: usize, action: Act
         Action::Fill => {
             if let Some(entry) = database.last_alive(scenario) {
                 let one_snapshot = scenario.keeps(Rule::FillInOneSnapshot);
-                server.fill = if one_snapshot { Fill::HasRevision(entry) } else { Fill::HasRow(entry) };
+                server.fill = if one_snapshot {
+                    Fill::HasRevision(entry)
+                } else {
+                    Fill::HasRow(entry)
+                };
             }
         }
         Action::ReadRevision => {

@@ -1,10 +1,10 @@
 //! Time in ticks, relative to now, so that a run has no horizon and the states are finitely many.
 //!
-//! A tick happens to everybody at once. Clocks that drift are modelled at their worst: a lease lasts `drift` ticks longer than its
-//! holder believes, and the writer's wait lasts what the writer believes. Every smaller drift is among these runs, since polls,
-//! pings and waits may take any time.
+//! A tick happens to all parts at once. Clocks that drift are modelled at their worst: a lease lasts `drift` ticks
+//! longer than its holder believes, and the writer's wait lasts what the writer believes. Every smaller drift is among
+//! these runs, since polls, pings and waits may take any time.
 
-/// What is left of a lease or a wait.
+/// The rest of a lease or a wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Left(pub(crate) u8);
 
@@ -23,7 +23,8 @@ impl Left {
     }
 }
 
-/// How long ago a poll, ping or request was sent. It stops at the longest lease: what is older can renew nothing.
+/// How long ago a poll, ping or request was sent. It stops at the longest lease, because an older one can renew
+/// nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Age(pub(crate) u8);
 
@@ -32,7 +33,7 @@ impl Age {
         self.0 = (self.0 + 1).min(longest);
     }
 
-    /// What is left of a lease that began when this was sent.
+    /// Returns the rest of a lease that began when this was sent.
     pub(crate) fn rest_of(self, lease: u8) -> u8 {
         lease.saturating_sub(self.0)
     }

@@ -78,10 +78,12 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, at: usize, action: Act
     state.violation = allowed_by;
 }
 
-/// Says whether the server may trust its memory for a Verify that starts now.
+/// Returns whether the server may trust its memory for a Verify that starts now.
 fn trusts(scenario: &Scenario, state: &State, server: &Server) -> bool {
     let head = server.head;
     let covers = |named: Revision| named.epoch == head.epoch && named.number <= head.number;
-    let covered = state.named.is_some_and(|named| covers(named) || !scenario.keeps(Rule::MinRevisionReadsThrough));
+    let covered = state
+        .named
+        .is_some_and(|named| covers(named) || !scenario.keeps(Rule::MinRevisionReadsThrough));
     server.lease.runs() && (state.token_dead || covered)
 }

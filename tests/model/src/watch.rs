@@ -66,7 +66,8 @@ pub(crate) fn actions(scenario: &Scenario, bounds: SdkBounds, state: &State, act
             }
             if bounds.asks_memory {
                 let asked = state.servers.iter().enumerate().take(scenario.servers);
-                let answering = asked.filter(|(_, server)| server.lease.runs() && !knows_caller_dead(scenario, state, server));
+                let answering =
+                    asked.filter(|(_, server)| server.lease.runs() && !knows_caller_dead(scenario, state, server));
                 actions.extend(answering.map(|(server, _)| Action::AskServer { server }));
             }
         }
@@ -97,12 +98,21 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, action: Action) {
         Action::Pong => {
             if let Some(at) = sdk.stream {
                 let Server { lease, head, .. } = servers[at];
-                sdk.push(scenario.broken, Message::Pong { lease: lease.0, head: head.number });
+                sdk.push(
+                    scenario.broken,
+                    Message::Pong {
+                        lease: lease.0,
+                        head: head.number,
+                    },
+                );
             }
         }
         Action::Receive => sdk.receive(scenario.broken),
         Action::AskServer { server } if scenario.keeps(Rule::HeadBeforeLookUp) => {
-            sdk.answer = Answer::HeadRead { server, head: servers[server].head };
+            sdk.answer = Answer::HeadRead {
+                server,
+                head: servers[server].head,
+            };
         }
         Action::AskServer { server } => {
             if servers[server].hits(scenario) {
@@ -118,7 +128,10 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, action: Action) {
         }
         Action::AskDatabase => {
             let now = state.database.now(scenario);
-            sdk.answer = Answer::UnderWay(Revision { epoch: now.epoch, number: state.database.head(now.changes) });
+            sdk.answer = Answer::UnderWay(Revision {
+                epoch: now.epoch,
+                number: state.database.head(now.changes),
+            });
         }
         Action::StoreAnswer => sdk.store_answer(),
         Action::LoseAnswer => sdk.answer = Answer::None,
@@ -132,17 +145,19 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, action: Action) {
     }
 }
 
-/// Says whether the database would deny the SDK's Verify: by the token, or by the SDK's own key.
+/// Returns whether the database would deny the SDK's Verify: by the token, or by the SDK's own key.
 fn is_dead(scenario: &Scenario, state: &State) -> bool {
     let changes = state.database.committed;
     let dead = |thing| state.database.is_dead(scenario, changes, thing);
     dead(Thing::Token) || scenario.is_caller(Thing::Other) && dead(Thing::Other)
 }
 
-/// Says whether the server has applied the revocation of the SDK's key, and so rejects its calls.
+/// Returns whether the server has applied the revocation of the SDK's key, and so rejects its calls.
 fn knows_caller_dead(scenario: &Scenario, state: &State, server: &Server) -> bool {
     let database = &state.database;
-    let applied = database.committed.filter(|change| database.numbers[change] <= server.head.number);
+    let applied = database
+        .committed
+        .filter(|change| database.numbers[change] <= server.head.number);
     scenario.is_caller(Thing::Other) && database.is_dead(scenario, applied, Thing::Other)
 }
 
@@ -163,7 +178,9 @@ fn resume(scenario: &Scenario, state: &mut State, at: usize) {
         };
         let applied = of_epoch.filter(|change| database.numbers[change] <= head.number);
         for change in missed_rows(state, applied, state.sdk.seen, database.purged) {
-            state.sdk.push(scenario.broken, invalidation(scenario, &state.database.numbers, change));
+            state
+                .sdk
+                .push(scenario.broken, invalidation(scenario, &state.database.numbers, change));
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::rule::Rule;
 use crate::scenario::{Disaster, Scenario};
 use crate::time::Left;
 
-/// How many changes a scenario may plan.
+/// The maximum number of changes in a scenario.
 pub(crate) const CHANGES: usize = 3;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -16,7 +16,7 @@ pub(crate) struct Change {
     pub(crate) wait: Left,
     /// The revision that the answer will name.
     pub(crate) answers: Revision,
-    /// COMMIT was acknowledged with a warning and nevertheless taken for done.
+    /// COMMIT was acknowledged with a warning and nevertheless counted as done.
     pub(crate) warned: bool,
 }
 
@@ -26,7 +26,7 @@ pub(crate) enum Step {
     Idle,
     /// The revision is taken and the feed row locked.
     Open,
-    /// Visible to everybody, but not acknowledged.
+    /// Visible to all readers, but not acknowledged.
     Committed,
     Waiting,
     Returned,
@@ -63,7 +63,9 @@ pub(crate) fn actions(scenario: &Scenario, state: &State, number: usize, actions
     let change = &state.changes[number];
     match change.step {
         Step::Idle => {
-            let dead = state.database.is_dead(scenario, state.database.committed, scenario.changes[number].thing);
+            let dead = state
+                .database
+                .is_dead(scenario, state.database.committed, scenario.changes[number].thing);
             if dead && !scenario.keeps(Rule::RepeatTakesRevision) {
                 actions.push(Action::ReadDeath);
             } else if !scenario.keeps(Rule::FeedRowLock) || !feed_row_locked(state) {
@@ -101,7 +103,10 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, number: usize, action:
                 database.repeats.insert(number);
             }
             let remembers_former_epoch = !scenario.keeps(Rule::AnswerNamesItsEpoch) && database.deposed.is_some();
-            change.answers = Revision { epoch: epoch - u8::from(remembers_former_epoch), number: taken + 1 };
+            change.answers = Revision {
+                epoch: epoch - u8::from(remembers_former_epoch),
+                number: taken + 1,
+            };
             change.wait = wait(scenario, database, repeat);
             change.step = Step::Open;
         }
@@ -118,7 +123,10 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, number: usize, action:
         }
         Action::ReadDeath => {
             let Snapshot { epoch, changes, .. } = database.now(scenario);
-            change.answers = Revision { epoch, number: database.head(changes) };
+            change.answers = Revision {
+                epoch,
+                number: database.head(changes),
+            };
             change.wait = wait(scenario, database, true);
             change.step = Step::Waiting;
         }
@@ -133,13 +141,21 @@ pub(crate) fn act(scenario: &Scenario, state: &mut State, number: usize, action:
 }
 
 fn wait(scenario: &Scenario, database: &Database, repeat: bool) -> Left {
-    let wait = if scenario.keeps(Rule::WaitReadWithRevision) { database.terms.wait } else { scenario.wait };
-    let margin = if scenario.keeps(Rule::Margin) { scenario.margin } else { 0 };
+    let wait = if scenario.keeps(Rule::WaitReadWithRevision) {
+        database.terms.wait
+    } else {
+        scenario.wait
+    };
+    let margin = if scenario.keeps(Rule::Margin) {
+        scenario.margin
+    } else {
+        0
+    };
     let waits = scenario.keeps(Rule::AnswerWaits) && (!repeat || scenario.keeps(Rule::RepeatWaits));
     Left(if waits { wait + margin } else { 0 })
 }
 
-/// Says whether a transaction holds the feed row's lock.
+/// Returns whether a transaction holds the feed row's lock.
 pub(crate) fn feed_row_locked(state: &State) -> bool {
     state.changes.iter().any(|change| change.step == Step::Open)
 }

@@ -1,5 +1,5 @@
-//! Those in another workspace who go on with their work: each makes calls of one kind at a pace, on a connection of its own, and all of
-//! them share a thread of their own.
+//! Clients of another workspace: each makes calls of one kind at a fixed interval, on its own connection. They share
+//! one thread.
 
 use std::{
     mem,
@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use tokend_bench::{Failure, installation::Door};
+use tokend_bench::{BoxError, installation::Endpoint};
 use tokend_client::{Client, v1};
-use tokend_core::clock::Clock;
+use tokend_core::time::Clock;
 use tokio::{
     runtime::Builder,
     sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
@@ -18,49 +18,59 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Between the times at which calls of one kind are due.
-const PACE: Duration = Duration::from_millis(50);
-/// Tokens about which verdicts are asked, and as many that are to be revoked.
-const AT_HAND: usize = 100;
+/// The interval between calls of one kind.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// Tokens that are verified, and as many that are revoked.
+const PREPARED_TOKENS: usize = 100;
 const KINDS: [&str; 3] = ["Verify", "CreateToken", "RevokeToken"];
 
-/// Calls of one kind, of a stretch of time.
+/// The calls of one kind during a period.
 #[derive(Default)]
 pub(crate) struct Timed {
     pub(crate) name: &'static str,
-    /// How long those that succeeded took, from the moment when they were due: one that had to wait until a slow one was over was slow,
-    /// too.
+    /// How long the successful calls took, from the time when they were due: a call that had to wait for a slow one
+    /// counts as slow, too.
     pub(crate) took: Vec<Duration>,
     pub(crate) failed: usize,
 }
 
-/// They are at work until they are stopped.
+/// The clients. They make calls until they are stopped.
 pub(crate) struct Neighbours {
     measured: Measured,
     stop: CancellationToken,
-    ended: JoinHandle<Result<(), Failure>>,
+    ended: JoinHandle<Result<(), BoxError>>,
 }
 
 #[derive(Clone, Default)]
 struct Measured(Arc<Mutex<[Timed; 3]>>);
 
 impl Neighbours {
-    /// Has them begin, in this workspace.
-    pub(crate) fn start(door: &Door, clock: &Clock, workspace: &'static str) -> Self {
+    /// Starts the clients, in this workspace.
+    pub(crate) fn start(endpoint: &Endpoint, clock: &Clock, workspace: &'static str) -> Self {
         let (measured, stop) = (Measured::default(), CancellationToken::new());
-        let work = Work { clock: clock.clone(), measured: measured.clone(), stop: stop.clone(), workspace };
-        let door = door.clone();
-        let ended = spawn_blocking(move || Builder::new_current_thread().enable_all().build()?.block_on(work.all(&door)));
+        let work = Work {
+            clock: clock.clone(),
+            measured: measured.clone(),
+            stop: stop.clone(),
+            workspace,
+        };
+        let endpoint = endpoint.clone();
+        let ended = spawn_blocking(move || {
+            Builder::new_current_thread()
+                .enable_all()
+                .build()?
+                .block_on(work.all(&endpoint))
+        });
         Self { measured, stop, ended }
     }
 
-    /// What was measured since the last time.
-    pub(crate) fn taken(&self) -> [Timed; 3] {
+    /// Returns what was measured since the last call of this function.
+    pub(crate) fn take(&self) -> [Timed; 3] {
         self.measured.take()
     }
 
-    /// Has them end their calls, and no longer.
-    pub(crate) async fn stop(self) -> Result<(), Failure> {
+    /// Stops the clients after their current calls.
+    pub(crate) async fn stop(self) -> Result<(), BoxError> {
         self.stop.cancel();
         self.ended.await?
     }
@@ -76,7 +86,7 @@ impl Measured {
         taken
     }
 
-    fn note(&self, kind: usize, took: Option<Duration>) {
+    fn record(&self, kind: usize, took: Option<Duration>) {
         let timed = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner)[kind];
         match took {
             Some(took) => timed.took.push(took),
@@ -93,61 +103,81 @@ struct Work {
 }
 
 impl Work {
-    async fn all(&self, door: &Door) -> Result<(), Failure> {
-        let (verifier, maker, revoker) = (door.connect().await?, door.connect().await?, door.connect().await?);
-        let (made, to_revoke) = unbounded_channel();
-        let mut secrets = Vec::with_capacity(AT_HAND);
-        for _ in 0..AT_HAND {
-            secrets.push(create(&maker, self.workspace).await?.secret);
-            // So that who revokes need not wait for who makes.
-            made.send(create(&maker, self.workspace).await?.token.unwrap_or_default().name)?;
+    async fn all(&self, endpoint: &Endpoint) -> Result<(), BoxError> {
+        let (verifier, creator, revoker) = (
+            endpoint.connect().await?,
+            endpoint.connect().await?,
+            endpoint.connect().await?,
+        );
+        let (created, to_revoke) = unbounded_channel();
+        let mut secrets = Vec::with_capacity(PREPARED_TOKENS);
+        for _ in 0..PREPARED_TOKENS {
+            secrets.push(create(&creator, self.workspace).await?.secret);
+            // So that revocations need not wait for creations.
+            created.send(create(&creator, self.workspace).await?.token.unwrap_or_default().name)?;
         }
-        tokio::join!(self.verify(verifier, secrets), self.make(maker, made), self.revoke(revoker, to_revoke));
+        tokio::join!(
+            self.verify(verifier, secrets),
+            self.create(creator, created),
+            self.revoke(revoker, to_revoke)
+        );
         Ok(())
     }
 
     async fn verify(&self, client: Client, secrets: Vec<String>) {
         let mut secrets = secrets.iter().cycle();
-        self.at_pace(0, async || {
+        self.repeat(0, async || {
             let token = secrets.next().cloned().unwrap_or_default();
-            let request = v1::VerifyRequest { token, resource: self.workspace.to_owned(), ..Default::default() };
+            let request = v1::VerifyRequest {
+                token,
+                resource: self.workspace.to_owned(),
+                ..Default::default()
+            };
             let answer = client.token_verify().verify(request).await.ok()?.into_inner();
             (answer.decision() == v1::Decision::Allow).then_some(())
         })
         .await;
     }
 
-    async fn make(&self, client: Client, made: UnboundedSender<String>) {
-        self.at_pace(1, async || {
+    async fn create(&self, client: Client, created: UnboundedSender<String>) {
+        self.repeat(1, async || {
             let token = create(&client, self.workspace).await.ok()?.token?;
-            made.send(token.name).ok()
+            created.send(token.name).ok()
         })
         .await;
     }
 
-    async fn revoke(&self, client: Client, mut made: UnboundedReceiver<String>) {
-        self.at_pace(2, async || {
-            let name = made.recv().await?;
-            client.token_admin().revoke_token(v1::RevokeTokenRequest { name, ..Default::default() }).await.ok().map(|_| ())
+    async fn revoke(&self, client: Client, mut created: UnboundedReceiver<String>) {
+        self.repeat(2, async || {
+            let name = created.recv().await?;
+            client
+                .token_admin()
+                .revoke_token(v1::RevokeTokenRequest {
+                    name,
+                    ..Default::default()
+                })
+                .await
+                .ok()
+                .map(|_| ())
         })
         .await;
     }
 
-    /// Makes a call whenever one is due, or as soon as the one before is over.
-    async fn at_pace(&self, kind: usize, mut call: impl AsyncFnMut() -> Option<()>) {
+    /// Makes a call whenever one is due, or as soon as the previous one is done.
+    async fn repeat(&self, kind: usize, mut call: impl AsyncFnMut() -> Option<()>) {
         let start = self.clock.boot_time();
         let now = || self.clock.boot_time().saturating_since(start);
         let mut due = Duration::ZERO;
         while !self.stop.is_cancelled() {
-            due += PACE;
+            due += INTERVAL;
             let mut from = due;
             if let Some(early) = due.checked_sub(now()) {
                 sleep(early).await;
-                // How exact the timer is, is no one's fault here.
+                // The inaccuracy of the timer must not count as the duration of the call.
                 from = now();
             }
             let done = call().await;
-            self.measured.note(kind, done.map(|()| now().saturating_sub(from)));
+            self.measured.record(kind, done.map(|()| now().saturating_sub(from)));
         }
     }
 }

@@ -1,12 +1,14 @@
-//! The client's commands: one file for each noun, each command a call or two of the contract.
+//! The client's commands: one module for each kind of resource. Most commands make one call.
 //!
 //! ```text
-//! arguments -> names, parse -> request -> connection -> answer -> output -> stdout (a table or JSON)
-//! stdin ------> secret ---------^                          +----> secret -> stdout, alone
+//! arguments -> names, parse -> request -> connection -> response -> output -> stdout (a table or JSON)
+//! stdin ------> secret ---------^                            +----> secret -> stdout, alone
 //! ```
 //!
-//! What a value may be is the service's to say: here only its notation is read. A secret comes in by stdin, a file or the
-//! environment, and goes out alone on stdout; what there is to tell people goes to stderr.
+//! The service validates values; the client only parses their notation. A secret comes from stdin, a file or the
+//! environment, and is printed alone on stdout. Messages for people go to stderr.
+//!
+//! Commands that list resources share [`list`]; those that show or change one resource share [`single`].
 
 pub(crate) mod audit;
 mod caller;
@@ -19,48 +21,49 @@ mod workspace;
 
 pub(crate) mod commands;
 mod connection;
+mod list;
 mod names;
 pub(crate) mod output;
-mod paging;
 mod parse;
-mod patience;
+mod retry;
 mod secret;
+mod single;
 mod tls;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use tokend_core::clock::Clock;
+use tokend_core::time::Clock;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 
-/// What a client can ask the service.
+/// Commands of the client.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Ask whether the token on stdin may do this: exit code 0 is ALLOW, 3 is DENY
+    /// Verify the token on stdin. The exit code is 0 for ALLOW and 3 for DENY
     Verify(verify::Args),
-    /// Make, show and revoke workspace access tokens
+    /// Create, list, rotate and revoke workspace access tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Make, show, suspend and delete workspaces
+    /// Create, list, suspend and delete workspaces
     #[command(subcommand)]
     Workspace(workspace::Command),
-    /// Make and show organizations, which workspaces may belong to
+    /// Create and list organizations, which group workspaces
     #[command(subcommand)]
     Organization(organization::Command),
-    /// Show and change what workspaces and organizations demand of their tokens
+    /// Show and change the token policies of workspaces and organizations
     #[command(subcommand)]
     Policy(policy::Command),
-    /// Make, show and delete callers, and their keys
+    /// Create, list and delete callers and their keys
     #[command(subcommand)]
     Caller(caller::Command),
-    /// Show the scopes that tokens can be granted
+    /// List the scopes that can be granted
     #[command(subcommand)]
     Scopes(scopes::Command),
 }
 
-/// Carries out a command and tells its exit code.
-pub(crate) async fn run(command: Command, clock: &Clock) -> Result<ExitCode, Failure> {
+/// Runs a command and returns its exit code.
+pub(crate) async fn run(command: Command, clock: &Clock) -> Result<ExitCode, CommandError> {
     match command {
         Command::Verify(args) => verify::run(args).await,
         Command::Token(command) => token::run(command, clock).await,
@@ -84,12 +87,12 @@ mod tests {
         command: Command,
     }
 
-    fn refusal(line: &str) -> Option<ErrorKind> {
+    fn usage_error(line: &str) -> Option<ErrorKind> {
         Cli::try_parse_from(line.split(' ')).err().map(|error| error.kind())
     }
 
     #[test]
-    fn lines_that_work() {
+    fn valid_command_lines() {
         for line in [
             "tokend verify --resource workspaces/acme --scope repository --scope project",
             "tokend verify --resource workspaces/acme --scope repository project --client-address 192.0.2.7 -o json",
@@ -98,7 +101,8 @@ mod tests {
             "tokend token create --workspace acme --name ci --scope repository --no-expiry --label a=b --label c=d",
             "tokend token list --workspace workspaces/acme --page-size 5 --filter state=ACTIVE",
             "tokend token get workspaces/acme/tokens/x --address [::1]:1 --caller-key-file f",
-            "tokend token rotate x --workspace acme --overlap 0s --expire-time 2027-01-31T12:00:00Z --request-id r --no-wait",
+            "tokend token rotate x --workspace acme --overlap 0s --expire-time 2027-01-31T12:00:00Z --request-id r \
+             --no-wait",
             "tokend token rotate workspaces/acme/tokens/x",
             "tokend token list --workspace acme --expiring 30d --filter labels.team=web",
             "tokend token revoke x --workspace acme --reason leaked --no-wait",
@@ -115,9 +119,11 @@ mod tests {
             "tokend organization list --page-size 5",
             "tokend policy get acme",
             "tokend policy list -o json",
-            "tokend policy update organizations/initech --max-lifetime 90d --require-expiry --existing-tokens apply --dry-run",
+            "tokend policy update organizations/initech --max-lifetime 90d --require-expiry --existing-tokens apply \
+             --dry-run",
             "tokend policy update acme --require-expiry=no",
-            "tokend policy update acme --require-expiry=false --clear allowed-scopes --clear max-active-tokens --etag x",
+            "tokend policy update acme --require-expiry=false --clear allowed-scopes --clear max-active-tokens \
+             --etag x",
             "tokend policy update acme --allowed-scope repository --allowed-scope project --allowed-cidr 192.0.2.0/24",
             "tokend caller create gate --role workspace-admin --workspace acme --workspace globex",
             "tokend caller create gate --role admin --all-workspaces --certificate-san spiffe://a/b",
@@ -125,39 +131,90 @@ mod tests {
             "tokend caller key revoke callers/gate/keys/x",
             "tokend scopes list -o json",
         ] {
-            assert_eq!(refusal(line), None, "{line}");
+            assert_eq!(usage_error(line), None, "{line}");
         }
     }
 
     #[test]
-    fn lines_that_are_misuse() {
+    fn usage_errors() {
         for (line, kind) in [
             ("tokend verify --scope repository", ErrorKind::MissingRequiredArgument),
-            ("tokend verify --resource workspaces/acme tkdw_secret", ErrorKind::UnknownArgument),
-            ("tokend token create --workspace acme --name ci", ErrorKind::MissingRequiredArgument),
-            ("tokend token create --workspace acme --name ci --scope a --ttl 1d --no-expiry", ErrorKind::ArgumentConflict),
-            ("tokend token create --workspace acme --name ci --scope a --ttl 1mo", ErrorKind::ValueValidation),
-            ("tokend token create --workspace acme --name ci --scope a --label b", ErrorKind::ValueValidation),
+            (
+                "tokend verify --resource workspaces/acme tkdw_secret",
+                ErrorKind::UnknownArgument,
+            ),
+            (
+                "tokend token create --workspace acme --name ci",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "tokend token create --workspace acme --name ci --scope a --ttl 1d --no-expiry",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "tokend token create --workspace acme --name ci --scope a --ttl 1mo",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "tokend token create --workspace acme --name ci --scope a --label b",
+                ErrorKind::ValueValidation,
+            ),
             ("tokend token rotate x", ErrorKind::MissingRequiredArgument),
-            ("tokend token rotate workspaces/acme/tokens/x --ttl 1d --no-expiry", ErrorKind::ArgumentConflict),
+            (
+                "tokend token rotate workspaces/acme/tokens/x --ttl 1d --no-expiry",
+                ErrorKind::ArgumentConflict,
+            ),
             ("tokend token get x", ErrorKind::MissingRequiredArgument),
             ("tokend token revoke", ErrorKind::MissingRequiredArgument),
             ("tokend token revoke x y", ErrorKind::MissingRequiredArgument),
-            ("tokend token revoke --workspace acme", ErrorKind::MissingRequiredArgument),
-            ("tokend token revoke --filter state=ACTIVE", ErrorKind::MissingRequiredArgument),
-            ("tokend token revoke x --workspace acme --filter state=ACTIVE", ErrorKind::ArgumentConflict),
-            ("tokend token report-leaks --source scanner", ErrorKind::MissingRequiredArgument),
-            ("tokend token report-leaks --source scanner --url u tkdw_secret", ErrorKind::UnknownArgument),
-            ("tokend token get workspaces/acme/tokens/x --workspace globex", ErrorKind::ArgumentConflict),
+            (
+                "tokend token revoke --workspace acme",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "tokend token revoke --filter state=ACTIVE",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "tokend token revoke x --workspace acme --filter state=ACTIVE",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "tokend token report-leaks --source scanner",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "tokend token report-leaks --source scanner --url u tkdw_secret",
+                ErrorKind::UnknownArgument,
+            ),
+            (
+                "tokend token get workspaces/acme/tokens/x --workspace globex",
+                ErrorKind::ArgumentConflict,
+            ),
             ("tokend policy update acme", ErrorKind::MissingRequiredArgument),
-            ("tokend policy update acme --dry-run", ErrorKind::MissingRequiredArgument),
+            (
+                "tokend policy update acme --dry-run",
+                ErrorKind::MissingRequiredArgument,
+            ),
             ("tokend policy update acme --clear everything", ErrorKind::InvalidValue),
-            ("tokend policy update acme --require-expiry=maybe", ErrorKind::ValueValidation),
-            ("tokend caller create gate --role verifier", ErrorKind::MissingRequiredArgument),
-            ("tokend caller create gate --role verifier --all-workspaces --workspace acme", ErrorKind::ArgumentConflict),
-            ("tokend caller create gate --role root --all-workspaces", ErrorKind::InvalidValue),
+            (
+                "tokend policy update acme --require-expiry=maybe",
+                ErrorKind::ValueValidation,
+            ),
+            (
+                "tokend caller create gate --role verifier",
+                ErrorKind::MissingRequiredArgument,
+            ),
+            (
+                "tokend caller create gate --role verifier --all-workspaces --workspace acme",
+                ErrorKind::ArgumentConflict,
+            ),
+            (
+                "tokend caller create gate --role root --all-workspaces",
+                ErrorKind::InvalidValue,
+            ),
         ] {
-            assert_eq!(refusal(line), Some(kind), "{line}");
+            assert_eq!(usage_error(line), Some(kind), "{line}");
         }
     }
 }

@@ -1,39 +1,39 @@
-//! `tokend organization`: what workspaces may belong to.
+//! `tokend organization`: commands about organizations, which group workspaces.
 
 use clap::Subcommand;
 use tokend_client::{
     Client,
-    v1::{
-        CreateOrganizationRequest, CreateOrganizationResponse, GetOrganizationRequest, GetOrganizationResponse,
-        ListOrganizationsRequest, ListOrganizationsResponse, Organization,
-    },
+    v1::{CreateOrganizationRequest, GetOrganizationRequest, ListOrganizationsRequest, Organization},
 };
 
 use super::{
     connection::Connection,
-    names,
-    output::{Answer, Output, time},
-    paging::Listing,
+    list::ListArgs,
+    names::OrganizationName,
+    output::{Output, answers, time},
+    single::GetArgs,
 };
-use crate::failure::Failure;
-use crate::terminal::View;
+use crate::{
+    command_error::CommandError,
+    terminal::{Field, View},
+};
 
-/// What can be done with organizations.
+/// Commands about organizations.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make an organization. Its id is permanent
+    /// Create an organization. Its id is permanent
     Create(CreateArgs),
     /// Show an organization
-    Get(GetArgs),
+    Get(GetArgs<OrganizationName>),
     /// List the organizations
-    List(Listing),
+    List(ListArgs),
 }
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CreateArgs {
-    /// Its id: lower-case letters, digits and hyphens, a letter first
+    /// The organization's id: lower-case letters, digits and hyphens, starting with a letter
     id: String,
-    /// What people call it; the id if absent
+    /// A name for people [default: the id]
     #[arg(long, value_name = "NAME")]
     display_name: Option<String>,
     #[command(flatten)]
@@ -42,85 +42,52 @@ pub(crate) struct CreateArgs {
     connection: Connection,
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct GetArgs {
-    /// The organization: its name or its id
-    #[arg(value_parser = names::organization)]
-    name: String,
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-/// Carries out a command.
-pub(super) async fn run(command: Command) -> Result<(), Failure> {
+/// Runs a command.
+pub(super) async fn run(command: Command) -> Result<(), CommandError> {
     match command {
         Command::Create(args) => create(args).await,
-        Command::Get(args) => get(args).await,
-        Command::List(args) => list(args).await,
-    }
-}
-
-async fn create(args: CreateArgs) -> Result<(), Failure> {
-    let CreateArgs { id, display_name, output, connection } = args;
-    let done = format!("organizations/{id} is created");
-    let request = CreateOrganizationRequest { display_name: display_name.unwrap_or_else(|| id.clone()), organization_id: id };
-    let answer = connection.open().await?.workspace_admin().create_organization(request).await?;
-    output.print_done(answer.get_ref(), &done)
-}
-
-async fn get(args: GetArgs) -> Result<(), Failure> {
-    let GetArgs { name, output, connection } = args;
-    let answer = connection.open().await?.workspace_admin().get_organization(GetOrganizationRequest { name }).await?;
-    output.print(answer.get_ref())
-}
-
-async fn list(listing: Listing) -> Result<(), Failure> {
-    let list = async |client: &Client, page_size, page_token| {
-        client.workspace_admin().list_organizations(ListOrganizationsRequest { page_size, page_token }).await
-    };
-    listing.show(list).await
-}
-
-impl Answer for CreateOrganizationResponse {
-    const MESSAGE: &'static str = "tokend.v1.CreateOrganizationResponse";
-
-    fn view(&self) -> View {
-        details(self.organization.as_ref())
-    }
-}
-
-impl Answer for GetOrganizationResponse {
-    const MESSAGE: &'static str = "tokend.v1.GetOrganizationResponse";
-
-    fn view(&self) -> View {
-        details(self.organization.as_ref())
-    }
-}
-
-impl Answer for ListOrganizationsResponse {
-    const MESSAGE: &'static str = "tokend.v1.ListOrganizationsResponse";
-
-    fn view(&self) -> View {
-        let row = |organization: &Organization| {
-            vec![organization.name.clone(), organization.display_name.clone(), time(organization.create_time.as_ref(), "")]
-        };
-        View::List {
-            header: &["NAME", "DISPLAY NAME", "CREATED"],
-            rows: self.organizations.iter().map(row).collect(),
-            none: "There are no organizations.",
+        Command::Get(args) => {
+            let get = async |client: Client, name| {
+                let request = GetOrganizationRequest { name };
+                client.workspace_admin().get_organization(request).await
+            };
+            args.show(get).await
+        }
+        Command::List(args) => {
+            let list = async |client: &Client, _: &_, page_size, page_token| {
+                let request = ListOrganizationsRequest { page_size, page_token };
+                client.workspace_admin().list_organizations(request).await
+            };
+            args.run(list).await
         }
     }
 }
 
-fn details(organization: Option<&Organization>) -> View {
-    let fields = |organization: &Organization| {
-        vec![
-            ("NAME", organization.name.clone()),
-            ("DISPLAY NAME", organization.display_name.clone()),
-            ("CREATED", time(organization.create_time.as_ref(), "")),
-        ]
+async fn create(args: CreateArgs) -> Result<(), CommandError> {
+    let CreateArgs {
+        id,
+        display_name,
+        output,
+        connection,
+    } = args;
+    let done = format!("organizations/{id} is created");
+    let request = CreateOrganizationRequest {
+        display_name: display_name.unwrap_or_else(|| id.clone()),
+        organization_id: id,
     };
-    View::Details(organization.map(fields).unwrap_or_default())
+    let client = connection.open().await?;
+    let answer = client.workspace_admin().create_organization(request).await?;
+    output.print_done(answer.get_ref(), &done)
+}
+
+const FIELDS: &[Field<Organization>] = &[
+    ("NAME", |organization| organization.name.clone()),
+    ("DISPLAY NAME", |organization| organization.display_name.clone()),
+    ("CREATED", |organization| time(organization.create_time.as_ref(), "")),
+];
+
+answers! {
+    ListOrganizationsResponse(answer) => View::list(&answer.organizations, FIELDS, "There are no organizations."),
+    CreateOrganizationResponse(answer) => View::details(answer.organization.as_ref(), FIELDS),
+    GetOrganizationResponse(answer) => View::details(answer.organization.as_ref(), FIELDS),
 }

@@ -1,3 +1,5 @@
+//! Output of responses on stdout: a table for people, or the response as JSON.
+
 use clap::ValueEnum;
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
@@ -5,24 +7,38 @@ use prost_types::Timestamp;
 use serde::Serialize;
 use serde_json::Serializer;
 
-use super::paging::Page;
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 use crate::stdout::print;
 use crate::terminal::{View, note, printable_json};
 
-/// An answer that can be shown.
+/// A message of the contract that a command can print.
 pub(super) trait Answer: Message {
-    /// Its full name in the contract.
+    /// The full name of the message, such as `tokend.v1.GetTokenResponse`.
     const MESSAGE: &'static str;
 
-    /// What it looks like to people.
+    /// Returns the message as people see it.
     fn view(&self) -> View;
 }
 
-/// How to show the answer.
+/// Implements [`Answer`] for messages of the contract: `Message(value) => view`.
+macro_rules! answers {
+    ($($message:ident($value:ident) => $view:expr),+ $(,)?) => {
+        $(impl $crate::client::output::Answer for tokend_client::v1::$message {
+            const MESSAGE: &'static str = concat!("tokend.v1.", stringify!($message));
+
+            fn view(&self) -> $crate::terminal::View {
+                let $value = self;
+                $view
+            }
+        })+
+    };
+}
+pub(super) use answers;
+
+/// The output format that was chosen.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Output {
-    /// Show a table for people, or the answer as JSON under the contract's names
+    /// Print a table, or JSON with the field names of the API
     #[arg(short = 'o', long = "output", value_name = "FORMAT", default_value = "table")]
     format: Format,
 }
@@ -34,68 +50,73 @@ enum Format {
 }
 
 impl Output {
-    /// Prints an answer on stdout.
+    /// Prints a response.
     ///
     /// # Errors
     /// Stdout can't be written to.
-    pub(super) fn print<A: Answer>(self, answer: &A) -> Result<(), Failure> {
+    pub(super) fn print<A: Answer>(self, answer: &A) -> Result<(), CommandError> {
         self.print_as(&answer.view(), answer)
     }
 
-    /// Prints an answer that looks to people like `view`.
+    /// Prints a response, with another table than its own.
     ///
     /// # Errors
     /// Stdout can't be written to.
-    pub(super) fn print_as<A: Answer>(self, view: &View, answer: &A) -> Result<(), Failure> {
+    pub(super) fn print_as<A: Answer>(self, view: &View, answer: &A) -> Result<(), CommandError> {
         match self.format {
             Format::Table => print_view(view),
             Format::Json => print(&json(answer)?),
         }
     }
 
-    /// Prints the answer to a change. `done` says what was changed, such as "callers/gate is deleted", in case that the answer can't
-    /// be written.
+    /// Prints the response to a change. If that fails, the error says what has been changed: `done`, such as
+    /// "callers/gate is deleted".
     ///
     /// # Errors
     /// Stdout can't be written to.
-    pub(super) fn print_done<A: Answer>(self, answer: &A, done: &str) -> Result<(), Failure> {
-        self.print(answer).map_err(|failure| failure.after(done))
+    pub(super) fn print_done<A: Answer>(self, answer: &A, done: &str) -> Result<(), CommandError> {
+        self.print(answer).map_err(|error| error.after_change(done))
     }
 
-    /// Prints what is no message of the contract: a table, or `value` as JSON.
+    /// Prints what is not a message of the contract: a table, or `value` as JSON.
     ///
     /// # Errors
     /// Stdout can't be written to.
-    pub(crate) fn print_value<T: Serialize>(self, view: &View, value: &T) -> Result<(), Failure> {
+    pub(crate) fn print_value<T: Serialize>(self, view: &View, value: &T) -> Result<(), CommandError> {
         match self.format {
             Format::Table => print_view(view),
             Format::Json => {
-                let json = serde_json::to_string_pretty(value)
-                    .map_err(|error| Failure::Other(format!("can't show the answer as JSON: {error}")))?;
+                let json = serde_json::to_string_pretty(value).map_err(|error| not_json(error.into()))?;
                 print(&(printable_json(&json) + "\n"))
             }
         }
     }
 
-    /// Prints a list, and tells people if it goes on; in JSON it says so itself.
-    ///
-    /// # Errors
-    /// Stdout can't be written to.
-    pub(super) fn print_list<A: Answer + Page>(self, list: &A) -> Result<(), Failure> {
-        self.print(list)?;
-        if self.is_table() && !list.next_page_token().is_empty() {
-            note(&format!("There is more: --page-token {}", list.next_page_token()));
-        }
-        Ok(())
-    }
-
-    /// Whether people read it.
+    /// Returns whether the output is a table for people.
     pub(super) const fn is_table(self) -> bool {
         matches!(self.format, Format::Table)
     }
 }
 
-fn print_view(view: &View) -> Result<(), Failure> {
+/// Formats a number of tokens.
+pub(super) fn tokens_in_words(count: i64) -> String {
+    if count == 1 {
+        "1 token".to_owned()
+    } else {
+        format!("{count} tokens")
+    }
+}
+
+/// Says that only the first `shown` of `count` entries are shown. Empty if all are.
+pub(super) fn first_shown(shown: usize, count: i64) -> String {
+    if usize::try_from(count).is_ok_and(|count| count > shown) {
+        format!("; the first {shown} are shown")
+    } else {
+        String::new()
+    }
+}
+
+fn print_view(view: &View) -> Result<(), CommandError> {
     if let View::List { rows, none, .. } = view
         && rows.is_empty()
     {
@@ -104,41 +125,46 @@ fn print_view(view: &View) -> Result<(), Failure> {
     print(&view.lines())
 }
 
-/// An enum's value without the prefix that all values of that enum have.
+/// Removes the prefix that all values of an enum share.
 pub(super) fn word(value: &'static str, prefix: &str) -> String {
     value.strip_prefix(prefix).unwrap_or(value).to_owned()
 }
 
-/// A time for people: RFC 3339 in UTC, in whole seconds, or `absent` if there is none.
+/// Formats a time for people: RFC 3339 in UTC, in whole seconds, or `absent` if there is none.
 pub(crate) fn time(time: Option<&Timestamp>, absent: &str) -> String {
-    // Not as jiff's timestamp, which ends a day before the year 9999 does.
-    time.map_or_else(|| absent.to_owned(), |&Timestamp { seconds, .. }| Timestamp { seconds, nanos: 0 }.to_string())
+    // Without jiff, whose timestamps end a day before the year 9999 does.
+    time.map_or_else(
+        || absent.to_owned(),
+        |&Timestamp { seconds, .. }| Timestamp { seconds, nanos: 0 }.to_string(),
+    )
 }
 
-/// The answer in protobuf's JSON mapping, under the contract's field names, empty fields included.
-fn json<A: Answer>(answer: &A) -> Result<String, Failure> {
+/// Formats a response in protobuf's JSON mapping, with the field names of the contract, empty fields included.
+fn json<A: Answer>(answer: &A) -> Result<String, CommandError> {
     try_json(answer, false).map_err(not_json)
 }
 
-/// Likewise, in one line.
-pub(super) fn json_line<A: Answer>(answer: &A) -> Result<String, Failure> {
+/// Formats a response as JSON in one line.
+pub(super) fn json_line<A: Answer>(answer: &A) -> Result<String, CommandError> {
     try_json(answer, true).map_err(not_json)
 }
 
-/// Likewise, as a value to be part of another.
-pub(super) fn json_value<A: Answer>(answer: &A) -> Result<serde_json::Value, Failure> {
+/// Converts a response to a JSON value.
+pub(super) fn json_value<A: Answer>(answer: &A) -> Result<serde_json::Value, CommandError> {
     serde_json::from_str(&json(answer)?).map_err(|error| not_json(error.into()))
 }
 
-fn not_json(error: Box<dyn std::error::Error>) -> Failure {
-    Failure::Other(format!("can't show the answer as JSON: {error}"))
+fn not_json(error: Box<dyn std::error::Error>) -> CommandError {
+    CommandError::Other(format!("can't format the response as JSON: {error}"))
 }
 
 fn try_json<A: Answer>(answer: &A, is_line: bool) -> Result<String, Box<dyn std::error::Error>> {
     let contract = DescriptorPool::decode(tokend_proto::FILE_DESCRIPTOR_SET)?;
     let descriptor = contract.get_message_by_name(A::MESSAGE).ok_or(A::MESSAGE)?;
     let message = DynamicMessage::decode(descriptor, answer.encode_to_vec().as_slice())?;
-    let options = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(false);
+    let options = SerializeOptions::new()
+        .use_proto_field_name(true)
+        .skip_default_fields(false);
     let mut json = Vec::new();
     if is_line {
         message.serialize_with_options(&mut Serializer::new(&mut json), &options)?;
@@ -160,7 +186,7 @@ mod tests {
         serde_json::from_str(&super::json(answer).expect("JSON")).expect("JSON")
     }
 
-    /// The name in every `Answer` is checked by looking it up: one that the contract does not have would fail here.
+    /// Looking up the message fails for a name that the contract does not have.
     #[test]
     fn every_answer_is_in_the_contract() {
         fn shows<A: Answer + Default>() {
@@ -204,7 +230,11 @@ mod tests {
             create_time: Some(Timestamp { seconds: 0, nanos: 0 }),
             ..Default::default()
         };
-        let all = as_value(&v1::ListTokensResponse { tokens: vec![token], next_page_token: String::new(), total_size: 1 });
+        let all = as_value(&v1::ListTokensResponse {
+            tokens: vec![token],
+            next_page_token: String::new(),
+            total_size: 1,
+        });
         assert_eq!(all["next_page_token"], "");
         assert_eq!(all["total_size"], "1", "64 bits are text in protobuf's JSON");
         let token = &all["tokens"][0];
@@ -214,13 +244,20 @@ mod tests {
         assert_eq!(token["scopes"], json!([]));
         assert_eq!(token["labels"], json!({}));
         assert_eq!(token["revoke_reason"], "");
-        assert_eq!(token.get("expire_time"), None, "a message that is not there has no value");
+        assert_eq!(
+            token.get("expire_time"),
+            None,
+            "a message that is not there has no value"
+        );
     }
 
     #[test]
-    fn times_are_told_up_to_the_last() {
+    fn times_up_to_the_end_of_year_9999_are_shown() {
         assert_eq!(time(None, "never"), "never");
-        let last = Timestamp { seconds: 253_402_300_799, nanos: 999_999_000 };
+        let last = Timestamp {
+            seconds: 253_402_300_799,
+            nanos: 999_999_000,
+        };
         assert_eq!(time(Some(&last), ""), "9999-12-31T23:59:59Z");
     }
 }

@@ -1,19 +1,21 @@
-//! `tokend scopes`: what tokens can be granted.
+//! `tokend scopes`: commands about the scope catalogue.
 
 use clap::Subcommand;
-use tokend_client::v1::{ListScopesRequest, ListScopesResponse};
+use tokend_client::v1::{ListScopesRequest, list_scopes_response::Scope};
 
 use super::{
     connection::Connection,
-    output::{Answer, Output},
+    output::{Output, answers},
 };
-use crate::failure::Failure;
-use crate::terminal::View;
+use crate::{
+    command_error::CommandError,
+    terminal::{Field, View},
+};
 
-/// What can be done with scopes.
+/// Commands about scopes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// List the scopes, and what each implies
+    /// List the scopes that can be granted, and the scopes that each implies
     List(ListArgs),
 }
 
@@ -25,25 +27,24 @@ pub(crate) struct ListArgs {
     connection: Connection,
 }
 
-/// Carries out a command.
-pub(super) async fn run(command: Command) -> Result<(), Failure> {
+/// Runs a command.
+pub(super) async fn run(command: Command) -> Result<(), CommandError> {
     let Command::List(ListArgs { output, connection }) = command;
-    let answer = connection.open().await?.token_admin().list_scopes(ListScopesRequest {}).await?;
+    let answer = connection
+        .open()
+        .await?
+        .token_admin()
+        .list_scopes(ListScopesRequest {})
+        .await?;
     output.print(answer.get_ref())
 }
 
-impl Answer for ListScopesResponse {
-    const MESSAGE: &'static str = "tokend.v1.ListScopesResponse";
+const COLUMNS: &[Field<Scope>] = &[
+    ("NAME", |scope| scope.name.clone()),
+    ("IMPLIES", |scope| scope.implies.join(" ")),
+    ("DESCRIPTION", |scope| scope.description.clone()),
+];
 
-    fn view(&self) -> View {
-        View::List {
-            header: &["NAME", "IMPLIES", "DESCRIPTION"],
-            rows: self
-                .scopes
-                .iter()
-                .map(|scope| vec![scope.name.clone(), scope.implies.join(" "), scope.description.clone()])
-                .collect(),
-            none: "The catalogue has no scopes.",
-        }
-    }
+answers! {
+    ListScopesResponse(answer) => View::list(&answer.scopes, COLUMNS, "The catalogue has no scopes."),
 }

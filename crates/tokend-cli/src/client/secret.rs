@@ -1,50 +1,49 @@
-//! The two ways of a secret: in by stdin, out by stdout.
+//! Secrets: read from stdin, printed on stdout.
 
 use std::io::{self, BufRead, IsTerminal, Read};
 
 use tokend_core::{
     credential::{Secret, credentials_in},
-    text::is_unseen,
-    text_file,
+    text::{encoding, is_unseen},
 };
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 use crate::stdout;
 use crate::terminal::note;
 
-/// Most bytes read; many times what a credential has.
+/// The most bytes that are read: many times the length of a credential.
 const MAX_BYTES: usize = 16 * 1024;
-/// Most bytes of a line that are searched at once.
+/// The most bytes of a line that are searched at once.
 const PIECE_BYTES: usize = 1024 * 1024;
-/// Bytes at the end of such a piece that are searched again with the next one: more than a credential has in any encoding.
+/// Bytes at the end of a piece that are searched again with the next one: more than a credential has in any encoding.
 const OVERLAP_BYTES: usize = 1024;
-/// Most bytes of a line in which nothing was found that are kept.
+/// The most bytes that are kept of the start of a line.
 const MAX_START_BYTES: usize = 1024;
 
 /// Reads a secret from stdin; white space around it is ignored.
 ///
 /// # Errors
 /// Stdin can't be read, is not text, or is much longer than a credential.
-pub(super) fn from_stdin() -> Result<Secret, Failure> {
+pub(super) fn from_stdin() -> Result<Secret, CommandError> {
     if io::stdin().is_terminal() {
         note("Paste the token, then press Enter and Ctrl-D.");
     }
     read(io::stdin().lock())
 }
 
-/// A line of a text in which there may be secrets.
+/// A line of text that may contain secrets.
 #[derive(Default)]
 pub(super) struct Line {
-    /// Which line, counted from 1.
+    /// The line number, counted from 1.
     pub(super) number: u64,
-    /// The well-spelled credentials in it, in order, each once.
+    /// The well-formed credentials in it, in order, without duplicates.
     pub(super) credentials: Vec<Secret>,
-    /// The start of what stands on it, without what can't be seen around it.
+    /// The start of its text, without invisible characters around it.
     pub(super) start: String,
 }
 
-/// Reads lines from stdin, one after the other, whatever their encoding. Empty ones are counted and left out.
+/// Reads lines from stdin, in any encoding. Empty lines are counted, but not returned.
 pub(super) fn lines_from_stdin() -> impl Iterator<Item = io::Result<Line>> {
     if io::stdin().is_terminal() {
         note("Paste the text, then press Ctrl-D on an empty line.");
@@ -52,11 +51,12 @@ pub(super) fn lines_from_stdin() -> impl Iterator<Item = io::Result<Line>> {
     lines(io::stdin().lock())
 }
 
-/// Prints the secret of `name` alone on stdout. `remedy` says what to do if that fails, such as "replace it with `...`".
+/// Prints the secret of `name` alone on stdout. `remedy` says what to do if that fails, such as "replace it with
+/// `...`".
 ///
 /// # Errors
-/// There is no secret, or it could not be written; nobody has it then, so a reader that has gone is an error, too.
-pub(super) fn to_stdout(secret: &Secret, name: &str, remedy: &str) -> Result<(), Failure> {
+/// There is no secret, or it could not be written. A reader that has gone is an error, too: the secret is lost.
+pub(super) fn to_stdout(secret: &Secret, name: &str, remedy: &str) -> Result<(), CommandError> {
     let problem = match secret.expose() {
         "" => "the service sent no secret".to_owned(),
         _ => match stdout::print_secret(secret) {
@@ -64,16 +64,25 @@ pub(super) fn to_stdout(secret: &Secret, name: &str, remedy: &str) -> Result<(),
             Err(error) => format!("its secret could not be written to stdout ({error}) and is lost"),
         },
     };
-    Err(Failure::Other(format!("{name} was created, but {problem}: {remedy}")))
+    Err(CommandError::Other(format!(
+        "{name} was created, but {problem}: {remedy}"
+    )))
 }
 
 fn lines(mut source: impl BufRead) -> impl Iterator<Item = io::Result<Line>> {
     (1..)
-        .map_while(move |number| next_line(&mut source).transpose().map(|line| line.map(|line| Line { number, ..line })))
-        .filter(|line| line.as_ref().map_or(true, |line| !line.start.is_empty() || !line.credentials.is_empty()))
+        .map_while(move |number| {
+            next_line(&mut source)
+                .transpose()
+                .map(|line| line.map(|line| Line { number, ..line }))
+        })
+        .filter(|line| {
+            line.as_ref()
+                .map_or(true, |line| !line.start.is_empty() || !line.credentials.is_empty())
+        })
 }
 
-/// Reads a line in pieces, so that one without an end is no reason to run out of memory.
+/// Reads a line in pieces, so that an endless line does not exhaust the memory.
 fn next_line(source: &mut impl BufRead) -> io::Result<Option<Line>> {
     let (mut line, mut clear) = (Line::default(), Zeroizing::new(Vec::new()));
     loop {
@@ -83,11 +92,15 @@ fn next_line(source: &mut impl BufRead) -> io::Result<Option<Line>> {
         if length == 0 {
             return Ok(Some(line).filter(|_| !is_first));
         }
-        // Credentials are ASCII, and characters that can't be seen are looked through. So whatever is no UTF-8 does no harm: neither the
-        // letters of Latin-1 nor the zero bytes that UTF-16 and UTF-32 have between those of ASCII.
+        // Credentials are ASCII, and the search skips invisible characters. So text that is not UTF-8 does no harm:
+        // neither the letters of Latin-1, nor the zero bytes that UTF-16 and UTF-32 put between ASCII characters.
         let text = Zeroizing::new(String::from_utf8_lossy(&clear).into_owned());
         for credential in credentials_in(&text) {
-            if !line.credentials.iter().any(|known| known.expose() == credential.expose()) {
+            if !line
+                .credentials
+                .iter()
+                .any(|known| known.expose() == credential.expose())
+            {
                 line.credentials.push(credential);
             }
         }
@@ -102,25 +115,31 @@ fn next_line(source: &mut impl BufRead) -> io::Result<Option<Line>> {
     }
 }
 
-/// The start of a text, without what can't be seen around it.
+/// Returns the start of a text, without invisible characters around it.
 fn visible_start(text: &str) -> String {
     let visible = text.trim_matches(is_unseen);
     visible[..visible.floor_char_boundary(MAX_START_BYTES)].to_owned()
 }
 
-fn read(source: impl Read) -> Result<Secret, Failure> {
-    let unreadable = |error: &dyn std::fmt::Display| Failure::Other(format!("can't read the token from stdin: {error}"));
-    // Sized up front: a buffer that grew would leave copies of the secret behind.
+fn read(source: impl Read) -> Result<Secret, CommandError> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| CommandError::Other(format!("can't read the token from stdin: {error}"));
+    // Allocated at full size: a buffer that grows leaves copies of the secret in memory.
     let mut bytes = Zeroizing::new(Vec::with_capacity(2 * MAX_BYTES));
-    source.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(|error| unreadable(&error))?;
+    source
+        .take(MAX_BYTES as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| unreadable(&error))?;
     if bytes.len() > MAX_BYTES {
-        return Err(Failure::Other(format!("stdin holds more than {MAX_BYTES} bytes: that is no token")));
+        return Err(CommandError::Other(format!(
+            "stdin has more than {MAX_BYTES} bytes, and no token is that long"
+        )));
     }
-    let mut clear = text_file::decode(&bytes).map_err(|error| unreadable(&error))?;
+    let mut clear = encoding::decode(&bytes).map_err(|error| unreadable(&error))?;
     Ok(trimmed(std::mem::take(&mut *clear)))
 }
 
-/// In place, so that no copy is left behind.
+/// Trims in place, so that no copy stays in memory.
 fn trimmed(mut clear: String) -> Secret {
     clear.truncate(clear.trim_end().len());
     clear.drain(..clear.len() - clear.trim_start().len());
@@ -141,33 +160,56 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_or_endless_is_refused() {
+    fn binary_and_endless_input_is_rejected() {
         assert!(read(&b"\xff\xfe!"[..]).is_err());
         assert!(read(io::repeat(b'a')).is_err());
         assert!(read(vec![b'a'; MAX_BYTES].as_slice()).is_ok());
     }
 
-    /// A credential of nobody, with the checksum that belongs to it.
+    /// A credential that was never issued, with a valid checksum.
     const CREDENTIAL: &str = "tkdw_0Dn2Ie2x6yUp35V62V_GY2V3xk1hUVHEn3ARRFsjvHvXbGv8U3zLCvcAYv9eXa02ghWss";
 
-    /// Number, credentials and start of each line.
+    /// Returns the number, the count of credentials, and the start of each line.
     fn read_lines(input: &[u8]) -> Vec<(u64, usize, String)> {
         lines(input)
             .map(|line| line.expect("read"))
-            .inspect(|line| assert!(line.credentials.iter().all(|credential| credential.expose() == CREDENTIAL)))
-            .map(|Line { number, credentials, start }| (number, credentials.len(), start))
+            .inspect(|line| {
+                assert!(
+                    line.credentials
+                        .iter()
+                        .all(|credential| credential.expose() == CREDENTIAL)
+                )
+            })
+            .map(
+                |Line {
+                     number,
+                     credentials,
+                     start,
+                 }| (number, credentials.len(), start),
+            )
             .collect()
     }
 
     #[test]
-    fn lines_are_counted_and_what_is_empty_left_out() {
+    fn empty_lines_are_counted_and_left_out() {
         let long = "a".repeat(5 * MAX_START_BYTES);
-        let input = [b"tkdw_x\n\n \t\r\n  tkdw_y \r\n", long.as_bytes(), b"\n\xff\xfe\n\xef\xbb\xbf\0\ntkdw_z"].concat();
+        let input = [
+            b"tkdw_x\n\n \t\r\n  tkdw_y \r\n",
+            long.as_bytes(),
+            b"\n\xff\xfe\n\xef\xbb\xbf\0\ntkdw_z",
+        ]
+        .concat();
         let line = |number, text: &str| (number, 0, text.to_owned());
         let cut = &long[..MAX_START_BYTES];
         assert_eq!(
             read_lines(&input),
-            [line(1, "tkdw_x"), line(4, "tkdw_y"), line(5, cut), line(6, "\u{fffd}\u{fffd}"), line(8, "tkdw_z")]
+            [
+                line(1, "tkdw_x"),
+                line(4, "tkdw_y"),
+                line(5, cut),
+                line(6, "\u{fffd}\u{fffd}"),
+                line(8, "tkdw_z")
+            ]
         );
         assert!(read_lines(b"").is_empty());
     }
@@ -176,7 +218,10 @@ mod tests {
     fn a_credential_is_found_in_any_encoding() {
         let text = format!("é: \"{CREDENTIAL}\"\r\n{CREDENTIAL}");
         let utf_16 = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
-        let latin_1 = text.chars().map(|char| u8::try_from(u32::from(char)).expect("Latin-1")).collect();
+        let latin_1 = text
+            .chars()
+            .map(|char| u8::try_from(u32::from(char)).expect("Latin-1"))
+            .collect();
         let utf_32 = text.chars().flat_map(|char| u32::from(char).to_le_bytes()).collect();
         let encoded: [Vec<u8>; 7] = [
             text.clone().into_bytes(),
@@ -188,16 +233,33 @@ mod tests {
             utf_32,
         ];
         for bytes in encoded {
-            let found: Vec<_> = read_lines(&bytes).iter().map(|(number, count, _)| (*number, *count)).collect();
+            let found: Vec<_> = read_lines(&bytes)
+                .iter()
+                .map(|(number, count, _)| (*number, *count))
+                .collect();
             assert_eq!(found, [(1, 1), (2, 1)], "{bytes:?}");
         }
     }
 
     #[test]
     fn a_line_is_searched_whatever_its_length() {
-        for before in [0, 10, PIECE_BYTES - 40, PIECE_BYTES - 1, PIECE_BYTES, 3 * PIECE_BYTES - 30] {
-            let input = format!("{}{CREDENTIAL} {CREDENTIAL}{}\nnext", " ".repeat(before), "b".repeat(2 * PIECE_BYTES));
-            let found: Vec<_> = read_lines(input.as_bytes()).iter().map(|(number, count, _)| (*number, *count)).collect();
+        for before in [
+            0,
+            10,
+            PIECE_BYTES - 40,
+            PIECE_BYTES - 1,
+            PIECE_BYTES,
+            3 * PIECE_BYTES - 30,
+        ] {
+            let input = format!(
+                "{}{CREDENTIAL} {CREDENTIAL}{}\nnext",
+                " ".repeat(before),
+                "b".repeat(2 * PIECE_BYTES)
+            );
+            let found: Vec<_> = read_lines(input.as_bytes())
+                .iter()
+                .map(|(number, count, _)| (*number, *count))
+                .collect();
             assert_eq!(found, [(1, 1), (2, 0)], "{before}");
         }
     }

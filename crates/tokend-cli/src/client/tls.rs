@@ -1,4 +1,4 @@
-//! TLS to the service, as the flags and the environment say it.
+//! TLS settings of the connection.
 
 use std::{
     fs,
@@ -6,18 +6,18 @@ use std::{
 };
 
 use tokend_client::{Tls, TlsMaterialError};
-use tokend_core::text_file;
+use tokend_core::text::encoding;
 use zeroize::Zeroizing;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 
-/// Whom to trust, and who to be, over TLS.
+/// The flags for TLS.
 #[derive(Debug, clap::Args)]
 pub(super) struct TlsArgs {
     /// Trust the CAs in this file, in PEM, instead of the system's
     #[arg(long, value_name = "FILE", env = "TOKEND_CA_FILE", help_heading = "Connection")]
     ca_file: Option<PathBuf>,
-    /// Authenticate with this client certificate, in PEM, its issuers after it
+    /// Authenticate with this client certificate, in PEM, followed by its issuers
     #[arg(long, value_name = "FILE", env = "TOKEND_CLIENT_CERT", help_heading = "Connection")]
     client_cert: Option<PathBuf>,
     /// The client certificate's private key, in PEM
@@ -29,46 +29,58 @@ impl TlsArgs {
     /// Reads the files.
     ///
     /// # Errors
-    /// A file that can't be used, or a certificate without its key.
-    pub(super) fn read(&self) -> Result<Tls, Failure> {
-        let Self { ca_file, client_cert, client_key } = self;
+    /// A file can't be used, or a certificate or key is given without the other.
+    pub(super) fn read(&self) -> Result<Tls, CommandError> {
+        let Self {
+            ca_file,
+            client_cert,
+            client_key,
+        } = self;
         let mut tls = Tls::default();
         if let Some(path) = given(ca_file) {
-            tls = tls.trust_only(read(path)?.as_bytes()).map_err(|error| of(path, &error))?;
+            tls = tls
+                .trust_only(read(path)?.as_bytes())
+                .map_err(|error| of(path, &error))?;
         }
         match (given(client_cert), given(client_key)) {
             (Some(certificate), Some(path)) => {
                 let key = read(path)?;
-                let culprit = |error: TlsMaterialError| match error {
+                let blame = |error: TlsMaterialError| match error {
                     TlsMaterialError::Mismatch => {
                         let (key, certificate) = (path.display(), certificate.display());
-                        Failure::Other(format!(
+                        CommandError::Other(format!(
                             "the private key in {key} does not belong to the first certificate in {certificate}"
                         ))
                     }
                     error if error.is_about_the_key() => of(path, &error),
                     error => of(certificate, &error),
                 };
-                tls.identity(read(certificate)?.as_bytes(), key.as_bytes()).map_err(culprit)
+                tls.identity(read(certificate)?.as_bytes(), key.as_bytes())
+                    .map_err(blame)
             }
             (None, None) => Ok(tls),
-            (Some(_), None) => Err(Failure::Other("--client-cert needs --client-key, its private key".to_owned())),
-            (None, Some(_)) => Err(Failure::Other("--client-key needs --client-cert, its certificate".to_owned())),
+            (Some(_), None) => Err(CommandError::Other(
+                "--client-cert needs --client-key, its private key".to_owned(),
+            )),
+            (None, Some(_)) => Err(CommandError::Other(
+                "--client-key needs --client-cert, its certificate".to_owned(),
+            )),
         }
     }
 }
 
-/// An empty variable is as good as none.
+/// Treats an empty variable as not set.
 fn given(path: &Option<PathBuf>) -> Option<&Path> {
     path.as_deref().filter(|path| !path.as_os_str().is_empty())
 }
 
-fn read(path: &Path) -> Result<Zeroizing<String>, Failure> {
-    let unreadable = |error: &dyn std::fmt::Display| Failure::Other(format!("can't read {}: {error}", path.display()));
+fn read(path: &Path) -> Result<Zeroizing<String>, CommandError> {
+    let unreadable =
+        |error: &dyn std::fmt::Display| CommandError::Other(format!("can't read {}: {error}", path.display()));
     let bytes = Zeroizing::new(fs::read(path).map_err(|error| unreadable(&error))?);
-    text_file::decode(&bytes).map_err(|error| unreadable(&error))
+    encoding::decode(&bytes).map_err(|error| unreadable(&error))
 }
 
-fn of(path: &Path, error: &TlsMaterialError) -> Failure {
-    Failure::Other(format!("{} can't be used: {error}", path.display()))
+fn of(path: &Path, error: &TlsMaterialError) -> CommandError {
+    CommandError::Other(format!("{} can't be used: {error}", path.display()))
 }

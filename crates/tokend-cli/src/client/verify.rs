@@ -1,4 +1,4 @@
-//! `tokend verify`: may this token do this, here, now?
+//! `tokend verify`: checks what a token may do.
 
 use std::process::ExitCode;
 
@@ -6,23 +6,23 @@ use tokend_client::v1::{self, Decision, VerifyRequest, VerifyResponse};
 
 use super::{
     connection::Connection,
-    output::{Answer, Output, time, word},
+    output::{Output, answers, time, word},
     secret,
     token::labels,
 };
-use crate::failure::{DENY, Failure};
+use crate::command_error::{CommandError, DENY};
 use crate::terminal::{View, note};
 
-/// The token is read from stdin.
+/// Reads the token from stdin.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// What the request is about, such as workspaces/acme/repositories/site
+    /// The resource that the request accesses, such as workspaces/acme/repositories/site
     #[arg(long)]
     resource: String,
-    /// A scope that the request needs; all that are given must be there
+    /// A scope that the request needs; repeatable. The token must have all of them
     #[arg(long, value_name = "SCOPE", num_args = 1..)]
     scope: Vec<String>,
-    /// The client's IP address. Unknown, a token with an allow-list is denied
+    /// The IP address of the client. Without it, a token that is limited to networks is denied
     #[arg(long, value_name = "IP")]
     client_address: Option<String>,
     #[command(flatten)]
@@ -31,12 +31,18 @@ pub(crate) struct Args {
     connection: Connection,
 }
 
-/// Prints the verdict, which also is the exit code.
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let Args { resource, scope, client_address, output, connection } = args;
+/// Prints the verdict, and returns it as the exit code.
+pub(super) async fn run(args: Args) -> Result<ExitCode, CommandError> {
+    let Args {
+        resource,
+        scope,
+        client_address,
+        output,
+        connection,
+    } = args;
     let token = secret::from_stdin()?;
     if token.expose().is_empty() {
-        note("There is no token on stdin; the verdict is about an empty one.");
+        note("Stdin is empty: the verdict is about an empty token.");
     }
     let request = VerifyRequest {
         token: token.expose().to_owned(),
@@ -45,12 +51,18 @@ pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
         client_address: client_address.unwrap_or_default(),
         ..Default::default()
     };
-    let verdict = connection.open().await?.token_verify().verify(request).await?.into_inner();
+    let verdict = connection
+        .open()
+        .await?
+        .token_verify()
+        .verify(request)
+        .await?
+        .into_inner();
     output.print(&verdict)?;
     Ok(exit_code(verdict.decision()))
 }
 
-/// Anything but a clear yes is a no.
+/// Every decision but ALLOW counts as DENY.
 fn exit_code(decision: Decision) -> ExitCode {
     match decision {
         Decision::Allow => ExitCode::SUCCESS,
@@ -58,18 +70,18 @@ fn exit_code(decision: Decision) -> ExitCode {
     }
 }
 
-impl Answer for VerifyResponse {
-    const MESSAGE: &'static str = "tokend.v1.VerifyResponse";
+answers! {
+    VerifyResponse(verdict) => view(verdict),
+}
 
-    fn view(&self) -> View {
-        let mut fields = vec![("DECISION", word(self.decision().as_str_name(), "DECISION_"))];
-        if self.decision() == Decision::Deny {
-            fields.push(("REASON", word(self.deny_reason().as_str_name(), "DENY_REASON_")));
-            fields.push(("MISSING SCOPES", self.missing_scopes.join(" ")));
-        }
-        fields.extend(self.token.as_ref().map(token_fields).unwrap_or_default());
-        View::Details(fields)
+fn view(verdict: &VerifyResponse) -> View {
+    let mut fields = vec![("DECISION", word(verdict.decision().as_str_name(), "DECISION_"))];
+    if verdict.decision() == Decision::Deny {
+        fields.push(("REASON", word(verdict.deny_reason().as_str_name(), "DENY_REASON_")));
+        fields.push(("MISSING SCOPES", verdict.missing_scopes.join(" ")));
     }
+    fields.extend(verdict.token.as_ref().map(token_fields).unwrap_or_default());
+    View::Details(fields)
 }
 
 fn token_fields(token: &v1::VerifiedToken) -> Vec<(&'static str, String)> {
@@ -91,14 +103,21 @@ mod tests {
     #[test]
     fn only_allow_is_zero() {
         for (decision, code) in [(Decision::Allow, 0), (Decision::Deny, 3), (Decision::Unspecified, 3)] {
-            assert_eq!(format!("{:?}", exit_code(decision)), format!("{:?}", ExitCode::from(code)), "{decision:?}");
+            assert_eq!(
+                format!("{:?}", exit_code(decision)),
+                format!("{:?}", ExitCode::from(code)),
+                "{decision:?}"
+            );
         }
-        let of_the_future = VerifyResponse { decision: 77, ..Default::default() };
-        assert_eq!(of_the_future.decision(), Decision::Unspecified);
+        let unknown = VerifyResponse {
+            decision: 77,
+            ..Default::default()
+        };
+        assert_eq!(unknown.decision(), Decision::Unspecified);
     }
 
     #[test]
-    fn a_denial_tells_why() {
+    fn a_denial_has_its_reason() {
         let verdict = VerifyResponse {
             decision: Decision::Deny.into(),
             deny_reason: v1::DenyReason::InsufficientScope.into(),
@@ -106,7 +125,7 @@ mod tests {
             ..Default::default()
         };
         assert_eq!(
-            verdict.view().lines(),
+            view(&verdict).lines(),
             "DECISION        DENY\nREASON          INSUFFICIENT_SCOPE\nMISSING SCOPES  project runner\n"
         );
     }

@@ -1,4 +1,4 @@
-//! `tokend audit verify`: whether the audit log is whole, and what is stored is what it tells.
+//! `tokend audit verify`: checks that the audit log is complete, and that the stored rows match it.
 
 use std::{
     fs,
@@ -10,18 +10,18 @@ use std::{
 
 use tokend_core::{
     audit::{Checkpoint, MalformedCheckpoint},
-    clock::Clock,
+    time::Clock,
 };
-use tokend_server::keyring_file;
+use tokend_server::operator::keyring_file;
 use tokend_store::{AuditReport, Store};
 
 use super::{config::ConfigArgs, storage::StorageArgs};
-use crate::{failure::Failure, stdout, terminal::printable};
+use crate::{command_error::CommandError, stdout, terminal::printable};
 
-/// Statements here look at whole tables.
+/// Statements of this command scan whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What `audit verify` takes.
+/// Arguments of `tokend audit verify`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -29,58 +29,87 @@ pub(crate) struct Args {
     #[command(flatten)]
     storage: StorageArgs,
 
-    /// A file with checkpoints that were kept outside of the database (`serve --audit-checkpoint-file`, or lines of the log): shows
-    /// that the end of a chain was cut off, or an older database put back. Can be given several times
+    /// A file with checkpoints that were kept outside the database: from `serve --audit-checkpoint-file`, or log lines.
+    /// With it, a truncated log or an older copy of the database is detected. Repeatable
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
 }
 
-pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, Failure> {
-    let Args { config, storage, checkpoint } = args;
+pub(crate) async fn run(args: Args, clock: Clock) -> Result<ExitCode, CommandError> {
+    let Args {
+        config,
+        storage,
+        checkpoint,
+    } = args;
     let mut storage = storage.resolve_for_command(&mut config.read()?)?;
     storage.store.statement_timeout = STATEMENT_TIMEOUT;
     let roots = Arc::new(keyring_file::read(&storage.keyring)?);
-    let kept = checkpoint.iter().map(|path| read_checkpoints(path)).collect::<Result<Vec<_>, _>>()?.concat();
+    let kept = checkpoint
+        .iter()
+        .map(|path| read_checkpoints(path))
+        .collect::<Result<Vec<_>, _>>()?
+        .concat();
     let store = Store::open_to_read(&storage.store, roots, clock).await?;
     let report = store.verify_audit(kept).await;
     store.close().await;
-    let AuditReport { chains, records, checkpoints, rows, findings, more } = report?;
+    let AuditReport {
+        chains,
+        records,
+        checkpoints,
+        rows,
+        findings,
+        more,
+    } = report?;
 
-    let mut told = format!("{chains} chains, {records} records, {checkpoints} checkpoints and {rows} rows were compared\n");
+    let mut text =
+        format!("{chains} chains, {records} records, {checkpoints} checkpoints and {rows} rows were compared\n");
     for finding in &findings {
-        told += &format!("{}\n", printable(&finding.to_string()));
+        text += &format!("{}\n", printable(&finding.to_string()));
     }
     if more > 0 {
-        told += &format!("... and {more} more\n");
+        text += &format!("... and {more} more\n");
     }
     let problems = findings.len() as u64 + more;
     if problems == 0 {
-        told += "everything is as it was recorded\n";
+        text += "everything is as it was recorded\n";
     }
-    // Whoever reads the first lines only still learns from the exit code that something is wrong.
-    stdout::print(&told)?;
+    // A reader that has gone is not an error here: the exit code still reports the findings.
+    stdout::print(&text)?;
     match problems {
         0 => Ok(ExitCode::SUCCESS),
-        problems => Err(Failure::Other(format!("{problems} things are not as they were recorded; see above"))),
+        problems => Err(CommandError::Other(format!(
+            "{problems} differences from the audit log were found, listed above"
+        ))),
     }
 }
 
 /// Characters of `mac=` and its 64 digits.
 const MAC_LEN: usize = 68;
 
-/// The checkpoints in a file, one in a line; a line of a log may have other words before it. Lines without one are passed over, but
-/// a file without any is none.
-fn read_checkpoints(path: &Path) -> Result<Vec<Checkpoint>, Failure> {
-    let fault =
-        |problem: &dyn std::fmt::Display| Failure::Other(format!("can't read checkpoints from {}: {problem}", path.display()));
+/// Reads the checkpoints in a file, at most one per line. Log lines may have other text around them, and lines without
+/// a checkpoint are skipped. A file without any checkpoint is an error.
+fn read_checkpoints(path: &Path) -> Result<Vec<Checkpoint>, CommandError> {
+    let fault = |problem: &dyn std::fmt::Display| {
+        CommandError::Other(format!("can't read checkpoints from {}: {problem}", path.display()))
+    };
     let text = fs::read_to_string(path).map_err(|error| fault(&error))?;
     let mut checkpoints = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let Some(start) = line.find(Checkpoint::LABEL) else { continue };
-        // What a log puts behind it is not part of it.
-        let end = line[start..].find("mac=").map_or(line.len(), |mac| start + mac + MAC_LEN).min(line.len());
+        let Some(start) = line.find(Checkpoint::LABEL) else {
+            continue;
+        };
+        // A log may append other text.
+        let end = line[start..]
+            .find("mac=")
+            .map_or(line.len(), |mac| start + mac + MAC_LEN)
+            .min(line.len());
         let parsed = line.get(start..end).unwrap_or_default().parse();
-        checkpoints.push(parsed.map_err(|error: MalformedCheckpoint| fault(&format!("line {} is {error}", index + 1)))?);
+        checkpoints
+            .push(parsed.map_err(|error: MalformedCheckpoint| fault(&format!("line {} is {error}", index + 1)))?);
     }
-    if checkpoints.is_empty() { Err(fault(&"there are none in it")) } else { Ok(checkpoints) }
+    if checkpoints.is_empty() {
+        Err(fault(&"it has none"))
+    } else {
+        Ok(checkpoints)
+    }
 }

@@ -1,10 +1,10 @@
-//! Settings: flags, then `TOKEND_*` of the environment (clap takes both), then the file, then defaults.
+//! The settings file. Flags and `TOKEND_*` variables, which clap reads, override it, and it overrides defaults.
 
 use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf};
 
 use clap::builder::BoolishValueParser;
 use serde::Deserialize;
-use tokend_core::text_file;
+use tokend_core::text::encoding;
 use zeroize::Zeroizing;
 
 use super::{
@@ -12,9 +12,9 @@ use super::{
     logging::{Format, Level},
     webhook,
 };
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 
-/// The settings file, in TOML. Every key may be left out; unknown ones are errors.
+/// The settings file, in TOML. Every key is optional, and unknown keys are errors.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct File {
@@ -43,35 +43,40 @@ pub(super) struct File {
     pub(super) webhook: webhook::Table,
 }
 
-/// Where the settings file is.
+/// The flag for the settings file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArgs {
-    /// A TOML file with settings; flags and the environment go before it
+    /// A TOML file with settings. Flags and environment variables override it
     #[arg(long, value_name = "FILE", env = "TOKEND_CONFIG")]
     config: Option<PathBuf>,
 }
 
 impl ConfigArgs {
-    /// Reads the file, if one is named.
-    pub(super) fn read(&self) -> Result<File, Failure> {
-        let Some(path) = &self.config else { return Ok(File::default()) };
-        let unreadable = |error: &dyn std::fmt::Display| Failure::Other(format!("can't read {}: {error}", path.display()));
+    /// Reads the file, if one is given.
+    pub(super) fn read(&self) -> Result<File, CommandError> {
+        let Some(path) = &self.config else {
+            return Ok(File::default());
+        };
+        let unreadable =
+            |error: &dyn std::fmt::Display| CommandError::Other(format!("can't read {}: {error}", path.display()));
         let bytes = Zeroizing::new(std::fs::read(path).map_err(|error| unreadable(&error))?);
-        let text = text_file::decode(&bytes).map_err(|error| unreadable(&error))?;
-        parse(&text).map_err(|error| Failure::Other(format!("{}: {error}", path.display())))
+        let text = encoding::decode(&bytes).map_err(|error| unreadable(&error))?;
+        parse(&text).map_err(|error| CommandError::Other(format!("{}: {error}", path.display())))
     }
 }
 
-/// Reads the value of a switch: true, yes, on or 1; false, no, off or 0. A switch takes a value, so that a flag or a variable can turn
-/// off what the file turns on.
+/// Parses the value of a switch: true, yes, on or 1; false, no, off or 0. Switches take a value so that a flag or a
+/// variable can turn off what the file turns on.
 pub(super) fn switch() -> BoolishValueParser {
     BoolishValueParser::new()
 }
 
 pub(super) fn parse(text: &str) -> Result<File, String> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
-        // The whole error quotes the line, which may hold a password.
-        let line = error.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+        // The full error quotes the line, which may contain a password.
+        let line = error
+            .span()
+            .map_or(0, |span| text[..span.start].matches('\n').count() + 1);
         format!("line {line}: {}", error.message())
     })
 }
@@ -81,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_keys_are_errors_that_tell_the_line() {
+    fn unknown_keys_are_errors_with_a_line_number() {
         let error = parse("listen = \"127.0.0.1:1\"\nlistne = 1\n").expect_err("unknown key");
         assert!(error.starts_with("line 2: unknown field `listne`"), "{error}");
         assert!(parse("").is_ok());
@@ -95,7 +100,7 @@ mod tests {
 
     const EXAMPLE: &str = include_str!("../../../../deploy/tokend.toml");
 
-    /// The lines of the example file before its first table that set something, without their comment marks.
+    /// Returns the settings of the example file before its first table, uncommented.
     fn example() -> String {
         let (settings, _) = EXAMPLE.split_once("\n[").expect("it has tables");
         let lines = settings.lines().filter_map(|line| line.strip_prefix("# "));
@@ -105,9 +110,14 @@ mod tests {
 
     #[test]
     fn the_example_file_shows_every_setting() {
-        // A key that is unknown is told with all that are known.
+        // The error about an unknown key lists the known ones.
         let error = parse("no_such_setting = 1").expect_err("unknown");
-        let known: Vec<_> = error.split('`').skip(3).step_by(2).filter(|key| !["limits", "webhook"].contains(key)).collect();
+        let known: Vec<_> = error
+            .split('`')
+            .skip(3)
+            .step_by(2)
+            .filter(|key| !["limits", "webhook"].contains(key))
+            .collect();
         assert!(known.len() > 15, "{known:?}");
         parse(&example()).expect("it can be read");
         let example: toml::Table = toml::from_str(&example()).expect("TOML");
@@ -120,8 +130,13 @@ mod tests {
     fn the_service_unit_can_write_where_the_example_file_says() {
         let unit = include_str!("../../../../deploy/systemd/tokend.service");
         let directories = |setting: &str, root: &str| {
-            let line = unit.lines().find_map(|line| line.strip_prefix(setting)).unwrap_or_else(|| panic!("no {setting}"));
-            line.split(' ').map(|name| format!("{root}/{name}/")).collect::<Vec<_>>()
+            let line = unit
+                .lines()
+                .find_map(|line| line.strip_prefix(setting))
+                .unwrap_or_else(|| panic!("no {setting}"));
+            line.split(' ')
+                .map(|name| format!("{root}/{name}/"))
+                .collect::<Vec<_>>()
         };
         let writable = [
             directories("StateDirectory=", "/var/lib"),
@@ -130,10 +145,19 @@ mod tests {
         ]
         .concat();
         let example: toml::Table = toml::from_str(&example()).expect("TOML");
-        for setting in ["keyring", "database_url", "revocations_file", "audit_checkpoint_file", "ready_file"] {
+        for setting in [
+            "keyring",
+            "database_url",
+            "revocations_file",
+            "audit_checkpoint_file",
+            "ready_file",
+        ] {
             let path = example[setting].as_str().expect("a path");
             let path = path.strip_prefix("sqlite://").unwrap_or(path);
-            assert!(writable.iter().any(|directory| path.starts_with(directory)), "{setting}: {path}");
+            assert!(
+                writable.iter().any(|directory| path.starts_with(directory)),
+                "{setting}: {path}"
+            );
         }
     }
 }

@@ -1,12 +1,16 @@
-//! `tokend keyring`: the keys that mint tokens and seal rows.
+//! `tokend keyring`: manages the keys that create tokens and sign rows.
 
 use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokend_core::{clock::Clock, credential::Kid, time::Timestamp, token::Expiry};
+use tokend_core::{
+    credential::Kid,
+    time::{Clock, Timestamp},
+    token::Expiry,
+};
 use tokend_server::{
-    keyring_file,
-    keyring_life::{self, Added, InFile, KeyLifeError, KeyStatus, LEARNING_TIME, Retired},
+    operator::keyring_file,
+    operator::keyring_life::{self, Added, InFile, KeyLifeError, KeyStatus, LEARNING_TIME, Retired},
 };
 use tokend_store::Store;
 
@@ -17,28 +21,29 @@ use super::{
 };
 use crate::{
     client::output::{self, Output},
-    failure::Failure,
+    command_error::CommandError,
     stdout,
-    terminal::{View, note},
+    terminal::{Field, View, note},
 };
 
-/// Statements here look at whole tables.
+/// Statements of these commands scan whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// What can be done with keys.
+/// Commands about the key ring.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Add a key that only verifies; its id is printed on stdout. Then give the file to every server, and activate the key
+    /// Add a key that only verifies, and print its id on stdout. Next, copy the file to every server, then activate the
+    /// key
     Add(Args),
-    /// Make a key the one that signs, on all servers at once
+    /// Make a key the active one, which creates tokens, on all servers at once
     Activate(ActivateArgs),
-    /// End a key for good, once nothing alive was made with it. Seals anew what it sealed
+    /// Permanently retire an unused key and re-sign its rows
     Retire(RetireArgs),
-    /// List the keys: what each may do, and what still needs it
+    /// List the keys with their states, and the tokens and caller keys that still need them
     Status(StatusArgs),
 }
 
-/// Which database and file.
+/// The database and the key ring file.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -51,7 +56,7 @@ pub(crate) struct Args {
 pub(crate) struct ActivateArgs {
     /// The key's id
     kid: Kid,
-    /// Do it even if servers may not have had the time to learn the key
+    /// Skip the three-minute safety wait
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -74,24 +79,24 @@ pub(crate) struct StatusArgs {
     args: Args,
 }
 
-/// A key as JSON tells it.
+/// A key in the output of `status`, as JSON or a table row.
 #[derive(Debug, Serialize)]
 struct KeyView {
     kid: String,
-    /// VERIFIES, ACTIVE or RETIRED; absent if only the file has it.
+    /// VERIFIES, ACTIVE or RETIRED. Absent for a key that only the file has.
     state: Option<&'static str>,
     create_time: Option<String>,
     activate_time: Option<String>,
     retire_time: Option<String>,
-    /// OK, or what is wrong with the file.
+    /// `OK`, or what is wrong with the file.
     file: &'static str,
     live_tokens: u64,
     live_caller_keys: u64,
-    /// When the last of them ends by itself: a time, or `never`.
+    /// When the last of them expires: a time, or `never`.
     needed_until: Option<String>,
 }
 
-pub(crate) async fn run(command: Command, clock: Clock) -> Result<ExitCode, Failure> {
+pub(crate) async fn run(command: Command, clock: Clock) -> Result<ExitCode, CommandError> {
     logging::start(Level::Error, Format::Pretty);
     match command {
         Command::Add(args) => add(args, clock).await?,
@@ -102,66 +107,74 @@ pub(crate) async fn run(command: Command, clock: Clock) -> Result<ExitCode, Fail
     Ok(ExitCode::SUCCESS)
 }
 
-async fn add(args: Args, clock: Clock) -> Result<(), Failure> {
+async fn add(args: Args, clock: Clock) -> Result<(), CommandError> {
     let Storage { keyring, store, .. } = args.resolve()?;
-    // The file is judged under the lock: another command may be writing it right now.
+    // The file is checked under the lock: another command may be writing it right now.
     let store = Store::inspect(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?;
     let added = keyring_life::add(&store, &keyring).await;
     store.close().await;
     let Added { kid, was_in_file } = added?;
     if was_in_file {
-        note(&format!("Key {kid} was in the file already, from an add that was interrupted; the database knows it now."));
+        note(&format!(
+            "Key {kid} was already in the file, from an interrupted `tokend keyring add`. It is now in the database, \
+             too."
+        ));
     }
-    stdout::print(&format!("{kid}\n")).map_err(|failure| failure.after(&format!("key {kid} is added")))?;
-    note(&format!("Give {} to every server that has a copy, and back it up.", keyring.display()));
+    stdout::print(&format!("{kid}\n")).map_err(|error| error.after_change(&format!("key {kid} is added")))?;
+    note(&format!("Copy {} to every server, and back it up.", keyring.display()));
     note(&format!(
-        "Next, not before {} s from now: `tokend keyring activate {kid}` with the same options.",
+        "Next, after at least {} s: run `tokend keyring activate {kid}` with the same options.",
         LEARNING_TIME.as_secs()
     ));
     Ok(())
 }
 
-async fn activate(ActivateArgs { kid, force, args }: ActivateArgs, clock: Clock) -> Result<(), Failure> {
+async fn activate(ActivateArgs { kid, force, args }: ActivateArgs, clock: Clock) -> Result<(), CommandError> {
     let Storage { keyring, store, .. } = args.resolve()?;
-    // The file is judged under the lock: another command may be writing it right now.
+    // The file is checked under the lock: another command may be writing it right now.
     let store = Store::inspect(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?;
     let activated = keyring_life::activate(&store, &keyring, kid, force).await;
     store.close().await;
     activated?;
-    note(&format!("Key {kid} signs. Servers that have it go on; any other is not ready until it has."));
+    note(&format!(
+        "Key {kid} is active. Servers without it are not ready until they have it."
+    ));
     Ok(())
 }
 
-async fn retire(RetireArgs { kid, args }: RetireArgs, clock: Clock) -> Result<(), Failure> {
+async fn retire(RetireArgs { kid, args }: RetireArgs, clock: Clock) -> Result<(), CommandError> {
     let Storage { keyring, store, .. } = args.resolve()?;
     let store = Store::open(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?;
     let retired = keyring_life::retire(&store, &keyring, kid).await;
     store.close().await;
     let Retired { renewed, refused } = retired?;
-    note(&format!("Key {kid} is retired. {renewed} rows that it had sealed are sealed with the active key."));
+    note(&format!(
+        "Key {kid} is retired. {renewed} rows were re-signed with the active key."
+    ));
     if refused > 0 {
-        note(&format!("{refused} rows were not what tokend wrote; they stay refused, and the log names them."));
+        note(&format!(
+            "{refused} rows were not written by tokend. They stay rejected; the log names them."
+        ));
     }
-    note(&format!("Leave it in {}: records of its time are read with it.", keyring.display()));
+    note(&format!(
+        "Keep it in {}: older audit records need it.",
+        keyring.display()
+    ));
     Ok(())
 }
 
-async fn status(StatusArgs { output, args }: StatusArgs, clock: Clock) -> Result<(), Failure> {
+async fn status(StatusArgs { output, args }: StatusArgs, clock: Clock) -> Result<(), CommandError> {
     let Storage { keyring, store, .. } = args.resolve()?;
     let store = Store::inspect(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?;
     let keys = keyring_life::status(&store, &keyring).await;
     store.close().await;
     let keys: Vec<_> = keys?.iter().map(KeyView::of).collect();
-    let view = View::List {
-        header: &["KEY", "STATE", "CREATED", "ACTIVATED", "RETIRED", "FILE", "LIVE TOKENS", "LIVE CALLER KEYS", "NEEDED UNTIL"],
-        rows: keys.iter().map(KeyView::row).collect(),
-        none: "There is no key.",
-    };
+    let view = View::list(&keys, COLUMNS, "There are no keys.");
     output.print_value(&view, &keys)
 }
 
 impl Args {
-    fn resolve(self) -> Result<Storage, Failure> {
+    fn resolve(self) -> Result<Storage, CommandError> {
         let Self { config, storage } = self;
         let mut storage = storage.resolve_for_command(&mut config.read()?)?;
         storage.store.statement_timeout = STATEMENT_TIMEOUT;
@@ -171,14 +184,19 @@ impl Args {
 
 impl KeyView {
     fn of(key: &KeyStatus) -> Self {
-        let KeyStatus { kid, stored, file, live } = key;
+        let KeyStatus {
+            kid,
+            stored,
+            file,
+            live,
+        } = key;
         let stored = stored.as_ref();
         Self {
             kid: kid.to_string(),
             state: stored.map(|stored| stored.key.state.as_str()),
-            create_time: stored.map(|stored| shown(stored.create_time)),
-            activate_time: stored.and_then(|stored| stored.activate_time).map(shown),
-            retire_time: stored.and_then(|stored| stored.retire_time).map(shown),
+            create_time: stored.map(|stored| formatted(stored.create_time)),
+            activate_time: stored.and_then(|stored| stored.activate_time).map(formatted),
+            retire_time: stored.and_then(|stored| stored.retire_time).map(formatted),
             file: match file {
                 InFile::Right => "OK",
                 InFile::Unregistered => "NOT IN DATABASE (run add)",
@@ -188,35 +206,34 @@ impl KeyView {
             },
             live_tokens: live.tokens,
             live_caller_keys: live.caller_keys,
-            needed_until: live.until.map(end),
+            needed_until: live.until.map(expiry),
         }
-    }
-
-    fn row(&self) -> Vec<String> {
-        let Self { kid, state, create_time, activate_time, retire_time, file, live_tokens, live_caller_keys, needed_until } = self;
-        let text = |time: &Option<String>| time.clone().unwrap_or_default();
-        vec![
-            kid.clone(),
-            state.unwrap_or_default().to_owned(),
-            text(create_time),
-            text(activate_time),
-            text(retire_time),
-            (*file).to_owned(),
-            live_tokens.to_string(),
-            live_caller_keys.to_string(),
-            text(needed_until),
-        ]
     }
 }
 
-impl From<KeyLifeError> for Failure {
+const COLUMNS: &[Field<KeyView>] = &[
+    ("KEY", |key| key.kid.clone()),
+    ("STATE", |key| key.state.unwrap_or_default().to_owned()),
+    ("CREATED", |key| key.create_time.clone().unwrap_or_default()),
+    ("ACTIVATED", |key| key.activate_time.clone().unwrap_or_default()),
+    ("RETIRED", |key| key.retire_time.clone().unwrap_or_default()),
+    ("FILE", |key| key.file.to_owned()),
+    ("LIVE TOKENS", |key| key.live_tokens.to_string()),
+    ("LIVE CALLER KEYS", |key| key.live_caller_keys.to_string()),
+    ("NEEDED UNTIL", |key| key.needed_until.clone().unwrap_or_default()),
+];
+
+impl From<KeyLifeError> for CommandError {
     fn from(error: KeyLifeError) -> Self {
         match &error {
             KeyLifeError::StillNeeded { live, .. } => {
                 let until = match live.until {
                     None => String::new(),
-                    Some(Expiry::Never) => ", some of them without an end; revoke these first".to_owned(),
-                    Some(end @ Expiry::At(_)) => format!(", the last of them until {}; wait, or revoke them first", self::end(end)),
+                    Some(Expiry::Never) => ", some of which never expire; revoke these first".to_owned(),
+                    Some(end @ Expiry::At(_)) => format!(
+                        ", the last of which are needed until {}; wait, or revoke them first",
+                        expiry(end)
+                    ),
                 };
                 Self::Other(format!("{error}{until}"))
             }
@@ -225,11 +242,11 @@ impl From<KeyLifeError> for Failure {
     }
 }
 
-fn end(end: Expiry) -> String {
-    end.time().map_or_else(|| "never".to_owned(), shown)
+fn expiry(end: Expiry) -> String {
+    end.time().map_or_else(|| "never".to_owned(), formatted)
 }
 
-fn shown(time: Timestamp) -> String {
+fn formatted(time: Timestamp) -> String {
     let (seconds, _) = time.unix_seconds();
     output::time(Some(&prost_types::Timestamp { seconds, nanos: 0 }), "")
 }

@@ -1,5 +1,6 @@
-//! The `[limits]` table of the settings file. What each number means, and which it is if left out, is told where it is used:
-//! [`tokend_server::limits`], [`tokend_server::transport`], [`tokend_store::Settings`]; `deploy/tokend.toml` lists them for operators.
+//! The `[limits]` table of the settings file. Meanings and defaults are documented where the limits are used:
+//! [`tokend_server::limits`], [`tokend_server::transport`], [`tokend_store::StoreSettings`]. `deploy/tokend.toml` lists
+//! them for operators.
 
 use std::{
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
@@ -7,9 +8,9 @@ use std::{
 };
 
 use serde::Deserialize;
-use tokend_server::{limits::Limits, transport};
+use tokend_server::{limits::Limits, transport::TransportSettings};
 
-/// Every limit. Times are in milliseconds; nothing may be zero, which would be either no limit or no service.
+/// The limits. Times are in milliseconds. Zero is rejected: it could mean no limit or no service.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Table {
@@ -46,6 +47,8 @@ pub(super) struct Table {
     max_health_watches_per_source: Option<NonZeroUsize>,
     failed_authentications: Option<NonZeroU32>,
     failed_authentications_forgiven_per_minute: Option<NonZeroU32>,
+    // Memory.
+    max_cache_bytes: Option<NonZeroUsize>,
     // The database.
     database_connections: Option<NonZeroU32>,
     reserved_database_connections: Option<NonZeroU32>,
@@ -60,8 +63,13 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Puts what it says in place of the defaults. Ranges are checked where the numbers are used.
-    pub(super) fn apply(self, transport: &mut transport::Settings, limits: &mut Limits, store: &mut tokend_store::Settings) {
+    /// Overrides the defaults with the limits that are set. Ranges are checked where the limits are used.
+    pub(super) fn apply(
+        self,
+        transport: &mut TransportSettings,
+        limits: &mut Limits,
+        store: &mut tokend_store::StoreSettings,
+    ) {
         let Self {
             workers,
             max_connections,
@@ -94,6 +102,7 @@ impl Table {
             max_health_watches_per_source,
             failed_authentications,
             failed_authentications_forgiven_per_minute,
+            max_cache_bytes,
             database_connections,
             reserved_database_connections,
             list_database_connections,
@@ -108,10 +117,16 @@ impl Table {
         set(&mut transport.workers, workers);
         set(&mut transport.max_connections, max_connections);
         set(&mut transport.max_unauthenticated, max_unauthenticated);
-        set(&mut transport.max_unauthenticated_per_source, max_unauthenticated_per_source);
+        set(
+            &mut transport.max_unauthenticated_per_source,
+            max_unauthenticated_per_source,
+        );
         set_ms(&mut transport.preface_timeout, preface_timeout_ms);
         set_ms(&mut transport.connection_age, connection_age_ms);
-        set(&mut transport.connection_age_jitter_percent, connection_age_jitter_percent);
+        set(
+            &mut transport.connection_age_jitter_percent,
+            connection_age_jitter_percent,
+        );
         set_ms(&mut transport.connection_age_grace, connection_age_grace_ms);
         set_ms(&mut transport.drain, drain_ms);
         set_ms(&mut transport.quiet, quiet_ms);
@@ -122,8 +137,14 @@ impl Table {
         set(&mut transport.stream_window_bytes, stream_window_bytes);
         set(&mut transport.connection_window_bytes, connection_window_bytes);
         set(&mut transport.send_buffer_bytes, send_buffer_bytes);
-        set(&mut transport.max_local_error_reset_streams, max_local_error_reset_streams);
-        set(&mut transport.max_pending_accept_reset_streams, max_pending_accept_reset_streams);
+        set(
+            &mut transport.max_local_error_reset_streams,
+            max_local_error_reset_streams,
+        );
+        set(
+            &mut transport.max_pending_accept_reset_streams,
+            max_pending_accept_reset_streams,
+        );
         set_ms(&mut limits.verify_deadline, verify_deadline_ms);
         set_ms(&mut limits.admin_deadline, admin_deadline_ms);
         set_ms(&mut limits.revocation_deadline, revocation_deadline_ms);
@@ -135,7 +156,11 @@ impl Table {
         set(&mut limits.max_health_watches, max_health_watches);
         set(&mut limits.max_health_watches_per_source, max_health_watches_per_source);
         set(&mut limits.failed_authentications, failed_authentications);
-        set(&mut limits.failed_authentications_forgiven_per_minute, failed_authentications_forgiven_per_minute);
+        set(
+            &mut limits.failed_authentications_forgiven_per_minute,
+            failed_authentications_forgiven_per_minute,
+        );
+        set(&mut limits.max_cache_bytes, max_cache_bytes);
         set(&mut store.max_connections, database_connections);
         set(&mut store.reserved_connections, reserved_database_connections);
         set(&mut store.list_connections, list_database_connections);
@@ -166,17 +191,23 @@ mod tests {
 
     const EXAMPLE: &str = include_str!("../../../../deploy/tokend.toml");
 
-    fn applied(text: &str) -> (transport::Settings, Limits, tokend_store::Settings) {
-        let mut all = (transport::Settings::default(), Limits::default(), tokend_store::Settings::new("sqlite://x"));
+    fn applied(text: &str) -> (TransportSettings, Limits, tokend_store::StoreSettings) {
+        let mut all = (
+            TransportSettings::default(),
+            Limits::default(),
+            tokend_store::StoreSettings::new("sqlite://x"),
+        );
         let file = parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
         file.limits.apply(&mut all.0, &mut all.1, &mut all.2);
         all
     }
 
-    /// The lines that set something, whether or not they are commented out.
+    /// Returns the lines that set something, commented out or not.
     fn settings_of(text: &str) -> Vec<&str> {
         let lines = text.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
-        lines.filter(|line| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '))).collect()
+        lines
+            .filter(|line| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' ')))
+            .collect()
     }
 
     #[test]
@@ -184,8 +215,12 @@ mod tests {
         let defaults = format!("{:#?}{:?}", applied("").0, applied("").1);
         let store = applied("").2;
         for text in [EXAMPLE.to_owned(), settings_of(EXAMPLE).join("\n")] {
-            // The number of cores is the machine's.
-            let text = text.lines().filter(|line| !line.starts_with("workers")).collect::<Vec<_>>().join("\n");
+            // The default is the number of cores, which depends on the machine.
+            let text = text
+                .lines()
+                .filter(|line| !line.starts_with("workers"))
+                .collect::<Vec<_>>()
+                .join("\n");
             let found = applied(&text);
             assert_eq!(format!("{:#?}{:?}", found.0, found.1), defaults);
             assert!(found.2 == store, "the database's");
@@ -194,7 +229,7 @@ mod tests {
 
     #[test]
     fn the_example_file_shows_every_limit() {
-        // A key that is unknown is told with all that are known.
+        // The error about an unknown key lists the known ones.
         let error = parse("[limits]\nno_such_limit = 1").expect_err("unknown");
         let known: Vec<_> = error.split('`').skip(3).step_by(2).collect();
         assert!(known.len() > 30, "{known:?}");
@@ -205,18 +240,24 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_is_set_is_the_one_that_is_applied() {
+    fn limits_that_are_set_are_applied() {
         let (transport, limits, store) = applied(
-            "[limits]\nmax_connections = 7\nverify_deadline_ms = 1500\nmax_in_flight = 3\nreserved_database_connections = 5\n\
-             statement_timeout_ms = 250",
+            "[limits]\nmax_connections = 7\nverify_deadline_ms = 1500\nmax_in_flight = 3\n\
+             reserved_database_connections = 5\nstatement_timeout_ms = 250",
         );
         assert_eq!(transport.max_connections, 7);
-        assert_eq!((limits.verify_deadline, limits.max_in_flight), (Duration::from_millis(1_500), 3));
-        assert_eq!((store.reserved_connections, store.statement_timeout), (5, Duration::from_millis(250)));
+        assert_eq!(
+            (limits.verify_deadline, limits.max_in_flight),
+            (Duration::from_millis(1_500), 3)
+        );
+        assert_eq!(
+            (store.reserved_connections, store.statement_timeout),
+            (5, Duration::from_millis(250))
+        );
     }
 
     #[test]
-    fn zero_is_refused_with_its_line() {
+    fn zero_is_rejected_with_a_line_number() {
         let error = parse("[limits]\nmax_streams = 0").expect_err("zero");
         assert!(error.starts_with("line 2: "), "{error}");
     }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::{Layer, filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-/// How much to log.
+/// The lowest severity to log.
 #[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Level {
@@ -16,20 +16,20 @@ pub(crate) enum Level {
     Trace,
 }
 
-/// How a line of the log looks.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// For people
     Pretty,
-    /// For machines: a JSON object a line
+    /// For machines: one JSON object per line
     Json,
 }
 
 /// Starts the log.
 ///
-/// The level is that of tokend's own crates. Libraries stay at INFO or above whatever it is: they handle headers and statements as
-/// clients sent them, and nobody promises that their finer lines keep secrets.
+/// The level applies to tokend's own crates. Libraries never log below INFO: they handle headers and statements as
+/// clients sent them, and their debug output may contain secrets.
 pub(super) fn start(level: Level, format: Format) {
     let level = level.filter();
     let targets = Targets::new()
@@ -38,11 +38,15 @@ pub(super) fn start(level: Level, format: Format) {
         .with_target("sqlx", LevelFilter::WARN);
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let lines = match format {
-        Format::Pretty => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+        Format::Pretty => lines
+            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+            .boxed(),
         Format::Json => lines.json().boxed(),
     };
-    // A second start in one process keeps the first log.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+    // If logging was already started in this process, nothing changes.
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .try_init();
 }
 
 impl Level {

@@ -1,11 +1,11 @@
-//! `tokend export-revocations` and `tokend restore`: how a restored backup learns what ended since.
+//! `tokend export-revocations` and `tokend restore`: re-apply revocations to a database restored from a backup.
 
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
-use tokend_core::clock::Clock;
+use tokend_core::time::Clock;
 use tokend_server::{
-    keyring_file,
-    restore::{self, RestoreError, Restored},
+    operator::keyring_file,
+    operator::restore::{self, RestoreError, Restored},
 };
 use tokend_store::Store;
 
@@ -14,14 +14,14 @@ use super::{
     logging::{self, Format, Level},
     storage::{Storage, StorageArgs},
 };
-use crate::{failure::Failure, stdout, terminal::note};
+use crate::{command_error::CommandError, stdout, terminal::note};
 
-/// Statements here may look at whole tables.
+/// Statements of these commands may scan whole tables.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(300);
-/// Lines that are read at once.
+/// Lines that are read with one statement.
 const LINES_AT_ONCE: u64 = 1_000;
 
-/// What `export-revocations` takes.
+/// Arguments of `tokend export-revocations`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ExportArgs {
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub(crate) struct ExportArgs {
     storage: StorageArgs,
 }
 
-/// What `restore` takes.
+/// Arguments of `tokend restore`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct RestoreArgs {
     #[command(flatten)]
@@ -38,17 +38,17 @@ pub(crate) struct RestoreArgs {
     #[command(flatten)]
     storage: StorageArgs,
 
-    /// The file that `serve --revocations-file` kept, or the output of `export-revocations`
+    /// The file that `serve --revocations-file` wrote, or the output of `export-revocations`
     #[arg(long, value_name = "FILE")]
     revocations: Option<PathBuf>,
 
-    /// Revoke every token that is alive in the backup: for when there is no export
+    /// Revoke every unexpired token in the backup, for when there is no such file
     #[arg(long, conflicts_with = "revocations")]
     revoke_all: bool,
 }
 
-/// Writes everything that ever ended to stdout, a line each.
-pub(crate) async fn export(ExportArgs { config, storage }: ExportArgs, clock: Clock) -> Result<ExitCode, Failure> {
+/// Prints all revocations, one per line.
+pub(crate) async fn export(ExportArgs { config, storage }: ExportArgs, clock: Clock) -> Result<ExitCode, CommandError> {
     logging::start(Level::Error, Format::Pretty);
     let store = open(config, storage, clock).await?;
     let exported = write_lines(&store).await;
@@ -56,33 +56,47 @@ pub(crate) async fn export(ExportArgs { config, storage }: ExportArgs, clock: Cl
     exported.map(|()| ExitCode::SUCCESS)
 }
 
-async fn write_lines(store: &Store) -> Result<(), Failure> {
+async fn write_lines(store: &Store) -> Result<(), CommandError> {
     let mut position = 0;
     loop {
-        let endings = store.endings_after(position, LINES_AT_ONCE).await?;
+        let endings = store.revocations_after(position, LINES_AT_ONCE).await?;
         let Some(last) = endings.last() else { return Ok(()) };
         position = last.place.position;
         let lines: String = endings.iter().flat_map(|ending| [ending.line.as_str(), "\n"]).collect();
-        // A part of it must not be taken for all of it.
+        // An incomplete export must not be mistaken for a complete one.
         stdout::print_whole(&lines)?;
     }
 }
 
-/// Ends again, in a restored database, what ended since the backup.
-pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode, Failure> {
-    let RestoreArgs { config, storage, revocations, revoke_all } = args;
+/// Re-applies revocations to a restored database.
+pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode, CommandError> {
+    let RestoreArgs {
+        config,
+        storage,
+        revocations,
+        revoke_all,
+    } = args;
     logging::start(Level::Error, Format::Pretty);
-    let Storage { keyring, store: settings, .. } = patient(storage.resolve_for_command(&mut config.read()?)?);
+    let Storage {
+        keyring,
+        store: settings,
+        ..
+    } = with_long_timeout(storage.resolve_for_command(&mut config.read()?)?);
     let roots = Arc::new(keyring_file::read(&keyring)?);
-    // Before anything opens the database, which takes the log in.
+    // Before anything opens the database, which merges the log into it.
     let log = tokend_store::leftover_log(&settings)?;
     if tokend_store::is_in_use(&settings).await? {
-        return Err(Failure::Other("other processes use the database; stop every server first, and try again".to_owned()));
+        return Err(CommandError::Other(
+            "other processes use the database; stop every server first, and a connection pooler that keeps their \
+             connections open, then run `tokend restore` again"
+                .to_owned(),
+        ));
     }
     if let Some(log) = log {
         note(&format!(
-            "{} was there, and SQLite takes it for a part of the database. If it was left over by the database that the backup replaced, \
-             the result is neither of the two: delete it and the -shm file, put the backup in place again, and repeat this.",
+            "{} exists, and SQLite treats it as part of the database. If it belongs to the database that the backup \
+             replaced, the result is a mix of both: delete it and the -shm file, restore the backup again, and repeat \
+             this command.",
             log.display()
         ));
     }
@@ -96,31 +110,48 @@ pub(crate) async fn restore(args: RestoreArgs, clock: Clock) -> Result<ExitCode,
         },
     };
     store.close().await;
-    let Restored { workspaces, policies, tokens, callers, caller_keys, refused } = restored?;
+    let Restored {
+        workspaces,
+        policies,
+        tokens,
+        callers,
+        caller_keys,
+        refused,
+    } = restored?;
     note(&format!(
-        "Ended again: {workspaces} workspaces, {tokens} tokens, {callers} callers, {caller_keys} caller keys; {policies} policies set again. A new epoch has begun."
+        "Re-applied the end of {workspaces} workspaces, {tokens} tokens, {callers} callers, {caller_keys} caller \
+         keys, and \
+         restored {policies} policies. A new epoch has begun."
     ));
     if refused > 0 {
-        note(&format!("{refused} rows were not what tokend wrote; they stay refused, and the log names them."));
+        note(&format!(
+            "{refused} rows were not written by tokend. They stay rejected; the log names them."
+        ));
     }
     if revoke_all {
-        note("Callers are as they were in the backup: look at `tokend caller list`, and delete those that had been deleted since.");
-        note("So are workspaces: look at `tokend workspace list`, and suspend or delete those that had been.");
+        note(
+            "Callers are as they were in the backup. Check `tokend caller list`, and delete those that had been \
+             deleted since.",
+        );
+        note(
+            "Workspaces are, too. Check `tokend workspace list`, and suspend or delete those that had been suspended \
+             or deleted since.",
+        );
     }
     note("Next: start the servers.");
     Ok(ExitCode::SUCCESS)
 }
 
-async fn open(config: ConfigArgs, storage: StorageArgs, clock: Clock) -> Result<Store, Failure> {
-    let Storage { keyring, store, .. } = patient(storage.resolve_for_command(&mut config.read()?)?);
-    // Nothing is changed, so that a standby will do.
+async fn open(config: ConfigArgs, storage: StorageArgs, clock: Clock) -> Result<Store, CommandError> {
+    let Storage { keyring, store, .. } = with_long_timeout(storage.resolve_for_command(&mut config.read()?)?);
+    // Nothing is written, so a standby is enough.
     let store = Store::open_to_read(&store, Arc::new(keyring_file::read(&keyring)?), clock).await?;
-    // What a database exports that was restored half-way would pass for everything that was ever revoked.
+    // The export of a half-restored database would be mistaken for a complete one.
     store.check_feed().await?;
     Ok(store)
 }
 
-fn patient(mut storage: Storage) -> Storage {
+fn with_long_timeout(mut storage: Storage) -> Storage {
     storage.store.statement_timeout = STATEMENT_TIMEOUT;
     storage
 }

@@ -1,30 +1,31 @@
-//! The webhook, as the flags, the environment and the `[webhook]` table of the settings file say it.
+//! The webhook settings.
 
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use tokend_server::webhook::Settings;
+use tokend_server::background::webhook::WebhookSettings;
 
-use crate::failure::Failure;
+use crate::command_error::CommandError;
 
-/// Where the webhook's receiver is, and what it knows us by.
+/// The flags for the webhook.
 #[derive(Debug, Default, clap::Args)]
 pub(super) struct WebhookArgs {
-    /// Tell this receiver (https://...) what becomes of tokens, as signed messages after the Standard Webhooks specification. Every
-    /// server on a database must have the same
+    /// Send events about tokens and caller keys to this URL (https://...), as signed messages by the Standard Webhooks
+    /// specification. All servers on a database must have the same URL
     #[arg(long, value_name = "URL", env = "TOKEND_WEBHOOK_URL", hide_env_values = true)]
     webhook_url: Option<String>,
 
-    /// The file of the secrets that messages are signed with: one `whsec_...` a line, two while it changes. It is read anew
+    /// A file with the secret that signs messages: one `whsec_...` per line, two while it is being replaced. It is
+    /// re-read when it changes
     #[arg(long, value_name = "FILE", env = "TOKEND_WEBHOOK_SECRET_FILE")]
     webhook_secret_file: Option<PathBuf>,
 
-    /// The CAs that the receiver's certificate may be of, in PEM [default: the system's]
+    /// Trust these CAs for the receiver's certificate, in PEM [default: the system's]
     #[arg(long, value_name = "FILE", env = "TOKEND_WEBHOOK_CA_FILE")]
     webhook_ca_file: Option<PathBuf>,
 }
 
-/// The table of the settings file.
+/// The `[webhook]` table of the settings file.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Table {
@@ -34,30 +35,45 @@ pub(super) struct Table {
 }
 
 impl WebhookArgs {
-    /// The webhook, if there is to be one.
+    /// Returns the webhook settings, if a webhook is configured.
     ///
     /// # Errors
-    /// One half without the other.
-    pub(super) fn resolve(self, file: Table) -> Result<Option<Settings>, Failure> {
-        let Self { webhook_url, webhook_secret_file, webhook_ca_file } = self;
-        let Table { url, secret_file, ca_file } = file;
+    /// A setting that needs another one is set without it.
+    pub(super) fn resolve(self, file: Table) -> Result<Option<WebhookSettings>, CommandError> {
+        let Self {
+            webhook_url,
+            webhook_secret_file,
+            webhook_ca_file,
+        } = self;
+        let Table {
+            url,
+            secret_file,
+            ca_file,
+        } = file;
         let ca_file = webhook_ca_file.or(ca_file);
         match (webhook_url.or(url), webhook_secret_file.or(secret_file)) {
-            (Some(url), Some(secret_file)) => Ok(Some(Settings { url, secret_file, ca_file })),
-            (Some(_), None) => {
-                Err(half("--webhook-url needs --webhook-secret-file: the receiver knows messages by their signature alone"))
-            }
-            (None, Some(_)) => Err(half("--webhook-secret-file needs --webhook-url: there is nobody to sign messages for")),
-            (None, None) if ca_file.is_some() => Err(half(
-                "--webhook-ca-file needs --webhook-url and --webhook-secret-file: there is no receiver whose certificate it could prove",
+            (Some(url), Some(secret_file)) => Ok(Some(WebhookSettings {
+                url,
+                secret_file,
+                ca_file,
+            })),
+            (Some(_), None) => Err(incomplete(
+                "--webhook-url needs --webhook-secret-file: the receiver recognizes messages by their signature",
+            )),
+            (None, Some(_)) => Err(incomplete(
+                "--webhook-secret-file needs --webhook-url, the receiver of the messages",
+            )),
+            (None, None) if ca_file.is_some() => Err(incomplete(
+                "--webhook-ca-file needs --webhook-url and --webhook-secret-file: it applies to the certificate of \
+                 the receiver",
             )),
             (None, None) => Ok(None),
         }
     }
 }
 
-fn half(sentence: &str) -> Failure {
-    Failure::Other(sentence.to_owned())
+fn incomplete(message: &str) -> CommandError {
+    CommandError::Other(message.to_owned())
 }
 
 #[cfg(test)]
@@ -67,7 +83,7 @@ mod tests {
 
     const EXAMPLE: &str = include_str!("../../../../deploy/tokend.toml");
 
-    fn resolved(flags: [Option<&str>; 3], file: &str) -> Result<Option<Settings>, Failure> {
+    fn resolved(flags: [Option<&str>; 3], file: &str) -> Result<Option<WebhookSettings>, CommandError> {
         let [url, secret, ca] = flags;
         let args = WebhookArgs {
             webhook_url: url.map(str::to_owned),
@@ -78,17 +94,30 @@ mod tests {
     }
 
     #[test]
-    fn flags_go_before_the_file() {
+    fn flags_override_the_file() {
         let file = "[webhook]\nurl = 'https://b'\nsecret_file = 'c'\nca_file = 'd'";
-        let Settings { url, secret_file, ca_file } =
-            resolved([Some("https://a"), None, None], file).expect("it is whole").expect("a webhook");
-        assert_eq!((url.as_str(), secret_file, ca_file), ("https://a", "c".into(), Some("d".into())));
+        let WebhookSettings {
+            url,
+            secret_file,
+            ca_file,
+        } = resolved([Some("https://a"), None, None], file)
+            .expect("it is whole")
+            .expect("a webhook");
+        assert_eq!(
+            (url.as_str(), secret_file, ca_file),
+            ("https://a", "c".into(), Some("d".into()))
+        );
         assert!(resolved([None; 3], "").expect("nothing is whole").is_none());
     }
 
     #[test]
-    fn a_half_is_no_webhook() {
-        for half in [[Some("a"), None, None], [None, Some("a"), None], [None, None, Some("a")], [Some("a"), None, Some("b")]] {
+    fn incomplete_settings_are_errors() {
+        for half in [
+            [Some("a"), None, None],
+            [None, Some("a"), None],
+            [None, None, Some("a")],
+            [Some("a"), None, Some("b")],
+        ] {
             assert!(resolved(half, "").is_err(), "{half:?}");
         }
     }
@@ -96,16 +125,27 @@ mod tests {
     #[test]
     fn unknown_keys_are_errors() {
         let error = parse("[webhook]\nsecret = 'hush'").expect_err("no key of that name");
-        assert!(error.starts_with("line 2: unknown field `secret`") && !error.contains("hush"), "{error}");
+        assert!(
+            error.starts_with("line 2: unknown field `secret`") && !error.contains("hush"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_example_file_has_none_and_shows_every_key() {
         assert!(resolved([None; 3], EXAMPLE).expect("well-formed").is_none());
         let (_, shown) = EXAMPLE.split_once("[webhook]\n").expect("the table");
-        let shown: Vec<_> = shown.lines().filter_map(|line| line.strip_prefix("# ")).filter(|line| line.contains(" = ")).collect();
+        let shown: Vec<_> = shown
+            .lines()
+            .filter_map(|line| line.strip_prefix("# "))
+            .filter(|line| line.contains(" = "))
+            .collect();
         let text = format!("[webhook]\n{}", shown.join("\n"));
-        let Settings { url, secret_file: _, ca_file } = resolved([None; 3], &text).expect("it is whole").expect("a webhook");
+        let WebhookSettings {
+            url,
+            secret_file: _,
+            ca_file,
+        } = resolved([None; 3], &text).expect("it is whole").expect("a webhook");
         assert!(url.starts_with("https://") && ca_file.is_some());
     }
 }

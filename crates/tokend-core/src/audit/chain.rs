@@ -8,20 +8,20 @@ use crate::{
     time::Timestamp,
 };
 
-/// One chain of records. Chains are locked in their order: the installation's first.
+/// A chain of records. Chains are locked in the order of this type: the installation's first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Chain {
-    /// What belongs to no workspace, and every refused call.
+    /// Events that belong to no workspace, and every refused call.
     Installation,
-    /// What was done in a workspace.
+    /// Events of one workspace.
     Workspace(WorkspaceId),
 }
 
 impl Chain {
-    /// The installation's chain, in the database and in the contract. No workspace's id.
+    /// The key of the installation's chain in the database and in the contract. It is not a valid workspace id.
     pub const INSTALLATION: &'static str = "-";
 
-    /// Its key in the database: `-`, or the workspace's id.
+    /// Returns the key in the database: `-`, or the workspace's id.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -30,7 +30,7 @@ impl Chain {
         }
     }
 
-    /// The chain of that key.
+    /// Returns the chain with that key.
     #[must_use]
     pub fn from_key(key: &str) -> Option<Self> {
         match key {
@@ -39,7 +39,7 @@ impl Chain {
         }
     }
 
-    /// The chain of the parent that a list asks for: `-`, or a workspace's name.
+    /// Parses the `parent` of a request: `-`, or a workspace's resource name.
     ///
     /// # Errors
     /// [`MalformedName`] for anything else.
@@ -50,7 +50,7 @@ impl Chain {
         }
     }
 
-    /// The parent that a list of it asks for.
+    /// Returns the `parent` by which the contract names the chain.
     #[must_use]
     pub fn parent(&self) -> String {
         match self {
@@ -66,31 +66,33 @@ impl fmt::Display for Chain {
     }
 }
 
-/// Where a chain begins and ends. Stored with a MAC over all of it, under the audit subkey of `kid`.
+/// The head of a chain: where it begins and ends. It is stored with a MAC over all its fields, under the audit subkey
+/// of `kid`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Which chain.
+    /// The chain.
     pub chain: Chain,
-    /// The sequence number of the last record; 0 before the first.
+    /// The sequence number of the last record; 0 if there is none.
     pub sequence: u64,
     /// The hash of the last record.
     pub hash: ChainHash,
-    /// Records up to this one are no longer kept; 0 if all are.
+    /// The sequence number of the last record that was deleted; 0 if all records are kept.
     pub base_sequence: u64,
     /// The hash of that record.
     pub base_hash: ChainHash,
-    /// When the chain was begun. Rows that are older need not have a record.
+    /// When the chain was started. Rows that are older may lack a record.
     pub begin_time: Timestamp,
-    /// Of the installation's chain: how many chains were ever begun, itself included. 0 in the others.
+    /// In the installation's chain: the number of chains that were ever started, including this one. 0 in other chains.
     pub chains: u64,
-    /// Of the installation's chain: whether the feed's head was ever sealed. One that has no seal although this says so has lost it.
+    /// In the installation's chain: whether the feed's head was ever sealed. If so, a feed's head without a seal is an
+    /// error.
     pub is_feed_sealed: bool,
-    /// The key whose audit subkey made the MAC.
+    /// The key whose audit subkey computed the MAC.
     pub kid: Kid,
 }
 
 impl Head {
-    /// A chain without records.
+    /// Returns the head of a new chain without records.
     #[must_use]
     pub fn new(chain: Chain, begin_time: Timestamp, ring: &KeyRing) -> Self {
         let chains = u64::from(chain == Chain::Installation);
@@ -108,14 +110,19 @@ impl Head {
         }
     }
 
-    /// The head after `record`.
+    /// Returns the head after `record` was appended.
     #[must_use]
     pub fn after(self, record: &Record) -> Self {
-        Self { sequence: record.place.sequence, hash: record.hash, kid: record.kid, ..self }
+        Self {
+            sequence: record.place.sequence,
+            hash: record.hash,
+            kid: record.kid,
+            ..self
+        }
     }
 
-    /// The head of the chain that is kept only after `checkpoint`, which must be one of its own. `None` for one that lies outside
-    /// of what is kept.
+    /// Returns the head after the records up to `checkpoint` were deleted. `None` if the checkpoint is of another chain
+    /// or outside the records that are kept.
     #[must_use]
     pub fn cut_at(self, checkpoint: &Checkpoint, ring: &KeyRing) -> Option<Self> {
         let lies_within = (self.base_sequence + 1..=self.sequence).contains(&checkpoint.sequence);
@@ -127,11 +134,21 @@ impl Head {
         })
     }
 
-    /// The MAC to store. `None` if the ring lacks its key.
+    /// Computes the MAC to store. `None` if the ring lacks the key.
     #[must_use]
     pub fn mac(&self, ring: &KeyRing) -> Option<ChainHash> {
         let mut input = ring.audit_input(self.kid, "audit_chains", 1)?;
-        let Self { chain, sequence, hash, base_sequence, base_hash, begin_time, chains, is_feed_sealed, kid: _ } = self;
+        let Self {
+            chain,
+            sequence,
+            hash,
+            base_sequence,
+            base_hash,
+            begin_time,
+            chains,
+            is_feed_sealed,
+            kid: _,
+        } = self;
         input.text(chain.as_str());
         input.count(*sequence);
         input.bytes(hash.as_bytes());
@@ -139,7 +156,7 @@ impl Head {
         input.bytes(base_hash.as_bytes());
         input.time(*begin_time);
         input.count(*chains);
-        // Heads from before the feed was sealed stay valid.
+        // Heads that were written before the feed was sealed stay valid.
         if *is_feed_sealed {
             input.text("the feed is sealed");
         }

@@ -3,48 +3,59 @@ use std::{fmt, str::FromStr};
 use super::{Chain, ChainHash, Head};
 use crate::{credential::Kid, keyring::KeyRing, time::Timestamp};
 
-/// What a chain was at some moment. Kept outside of the database, it shows when the chain's end was cut off, or when an older copy
-/// of the database was put back.
+/// The state of a chain at one moment. A checkpoint is kept outside the database. It reveals that the end of a chain
+/// was cut off, or that an older copy of the database was restored.
 ///
-/// As text, one line: `tokend-checkpoint v1 chain=- sequence=12 time=1764115200000000 hash=(64 hex digits) kid=0 mac=(64 hex
-/// digits)`, the time in microseconds since 1970 UTC.
+/// Its text form is one line, with the time in microseconds since the Unix epoch: `tokend-checkpoint v1 chain=-
+/// sequence=12 time=1764115200000000 hash=(64 hex digits) kid=0 mac=(64 hex digits)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// Which chain.
+    /// The chain.
     pub chain: Chain,
-    /// Its last record.
+    /// The sequence number of its last record.
     pub sequence: u64,
-    /// That record's hash.
+    /// The hash of that record.
     pub hash: ChainHash,
-    /// When it was made: database time.
+    /// The database time at which the checkpoint was made.
     pub time: Timestamp,
-    /// The key whose audit subkey made the MAC.
+    /// The key whose audit subkey computed the MAC.
     pub kid: Kid,
-    /// Over all of the above.
+    /// The MAC over all fields above.
     pub mac: ChainHash,
 }
 
-/// Text that is no checkpoint.
+/// The text is not a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a line of the form {} chain=.. sequence=.. time=.. hash=.. kid=.. mac=..", Checkpoint::LABEL)]
+#[error(
+    "not a line of the form {} chain=.. sequence=.. time=.. hash=.. kid=.. mac=..",
+    Checkpoint::LABEL
+)]
 pub struct MalformedCheckpoint;
 
 impl Checkpoint {
-    /// What its text begins with.
+    /// The beginning of the text form.
     pub const LABEL: &str = "tokend-checkpoint v1";
 
-    /// What the chain of `head` is at `time`.
+    /// Makes a checkpoint of the chain with this `head` at `time`.
     #[must_use]
     pub fn of(head: &Head, time: Timestamp, ring: &KeyRing) -> Self {
-        let Head { chain, sequence, hash, .. } = head;
-        let mut checkpoint =
-            Self { chain: chain.clone(), sequence: *sequence, hash: *hash, time, kid: ring.active_kid(), mac: ChainHash::NOTHING };
-        // The active key is always there.
+        let Head {
+            chain, sequence, hash, ..
+        } = head;
+        let mut checkpoint = Self {
+            chain: chain.clone(),
+            sequence: *sequence,
+            hash: *hash,
+            time,
+            kid: ring.active_kid(),
+            mac: ChainHash::NOTHING,
+        };
+        // The ring always has its active key.
         checkpoint.mac = checkpoint.computed_mac(ring).unwrap_or(ChainHash::NOTHING);
         checkpoint
     }
 
-    /// Whether this installation made it. False for a key that the ring lacks, too.
+    /// Returns whether this installation made the checkpoint. False if the ring lacks the key.
     #[must_use]
     pub fn is_intact(&self, ring: &KeyRing) -> bool {
         self.computed_mac(ring) == Some(self.mac)
@@ -52,7 +63,14 @@ impl Checkpoint {
 
     fn computed_mac(&self, ring: &KeyRing) -> Option<ChainHash> {
         let mut input = ring.audit_input(self.kid, "audit_checkpoints", 1)?;
-        let Self { chain, sequence, hash, time, kid: _, mac: _ } = self;
+        let Self {
+            chain,
+            sequence,
+            hash,
+            time,
+            kid: _,
+            mac: _,
+        } = self;
         input.text(chain.as_str());
         input.count(*sequence);
         input.bytes(hash.as_bytes());
@@ -63,9 +81,20 @@ impl Checkpoint {
 
 impl fmt::Display for Checkpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { chain, sequence, hash, time, kid, mac } = self;
+        let Self {
+            chain,
+            sequence,
+            hash,
+            time,
+            kid,
+            mac,
+        } = self;
         let time = time.unix_micros();
-        write!(f, "{} chain={chain} sequence={sequence} time={time} hash={hash} kid={kid} mac={mac}", Self::LABEL)
+        write!(
+            f,
+            "{} chain={chain} sequence={sequence} time={time} hash={hash} kid={kid} mac={mac}",
+            Self::LABEL
+        )
     }
 }
 
@@ -73,11 +102,17 @@ impl FromStr for Checkpoint {
     type Err = MalformedCheckpoint;
 
     fn from_str(line: &str) -> Result<Self, MalformedCheckpoint> {
-        let rest = line.trim_end().strip_prefix(Self::LABEL).and_then(|rest| rest.strip_prefix(' ')).ok_or(MalformedCheckpoint)?;
+        let rest = line
+            .trim_end()
+            .strip_prefix(Self::LABEL)
+            .and_then(|rest| rest.strip_prefix(' '))
+            .ok_or(MalformedCheckpoint)?;
         let mut words = rest.split(' ');
         let mut value = |name: &str| {
             let word = words.next().ok_or(MalformedCheckpoint)?;
-            word.strip_prefix(name).and_then(|word| word.strip_prefix('=')).ok_or(MalformedCheckpoint)
+            word.strip_prefix(name)
+                .and_then(|word| word.strip_prefix('='))
+                .ok_or(MalformedCheckpoint)
         };
         let chain = Chain::from_key(value("chain")?).ok_or(MalformedCheckpoint)?;
         let sequence = value("sequence")?.parse().map_err(|_| MalformedCheckpoint)?;
@@ -89,6 +124,13 @@ impl FromStr for Checkpoint {
         if words.next().is_some() {
             return Err(MalformedCheckpoint);
         }
-        Ok(Self { chain, sequence, hash, time, kid, mac })
+        Ok(Self {
+            chain,
+            sequence,
+            hash,
+            time,
+            kid,
+            mac,
+        })
     }
 }

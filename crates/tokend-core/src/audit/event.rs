@@ -6,63 +6,65 @@ use crate::{
     name::{CallerId, CallerKeyName, OrganizationId, TokenName, WorkspaceId},
 };
 
-/// Something that happened, as a use case says it. Never holds a secret: what a client pasted into a reason is cut when it is recorded.
+/// An event, as a use case reports it. It contains no secret: when the event is recorded, secrets that a client pasted
+/// into the reason are removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// The chain that it belongs to.
+    /// The chain that the event belongs to.
     pub chain: Chain,
-    /// What happened.
+    /// The type of the event.
     pub kind: EventType,
-    /// Who did it.
+    /// Who caused the event.
     pub origin: Origin,
-    /// To what: a resource name, or empty.
+    /// The resource name that the event is about; may be empty.
     pub resource: String,
-    /// What came of it.
+    /// Whether the change was made or the call refused.
     pub outcome: Outcome,
-    /// Why: of a refusal the name of its `ErrorReason`, of a revocation what the caller gave; else empty.
+    /// Why. For a refused call the name of its `ErrorReason`, for a revocation the reason that the caller gave,
+    /// otherwise empty.
     pub reason: String,
-    /// What else there is to know, for people; may be empty.
+    /// More information for people; may be empty.
     pub detail: String,
-    /// What became of the stored row that the resource names.
+    /// What happened to the stored row of the resource.
     pub row: RowAfter,
 }
 
-/// Who did something, and from where.
+/// Who caused an event, and from where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
-    /// The caller that authenticated. None for an operator at the machine, and for what tokend does by itself.
+    /// The authenticated caller. `None` for an operator at the command line and for tokend's background jobs.
     pub caller: Option<CallerId>,
-    /// On whose behalf the caller says to act: asserted, not checked.
+    /// The end user that the caller says it acts for. Not verified.
     pub actor: Option<Actor>,
     /// The address that the connection came from.
     pub address: Option<IpAddr>,
 }
 
-/// What became of a stored row.
+/// What happened to a stored row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RowAfter {
-    /// The event is about no row.
+    /// The event is not about a row.
     None,
-    /// The row is now this one.
+    /// The row has this digest after the event.
     Is(RowDigest),
-    /// The row is gone.
+    /// The row was deleted.
     Gone,
 }
 
-/// The end user on whose behalf a caller says to act: 1 to 128 printable ASCII characters, no credential among them.
+/// The end user that a caller says it acts for: 1 to 128 printable ASCII characters, without a credential.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Actor(String);
 
-/// Text that is no actor.
+/// The text is not a valid actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to {max} printable ASCII characters, and no token or key", max = Actor::MAX_LEN)]
 pub struct MalformedActor;
 
 impl Actor {
-    /// Most characters.
+    /// The most characters.
     pub const MAX_LEN: usize = 128;
 
-    /// The actor as text.
+    /// Returns the actor as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -87,17 +89,18 @@ impl fmt::Display for Actor {
     }
 }
 
-/// As much of a name that a client sent as is a resource name: what a refused call asked for. What is ill-formed may be anything, a
-/// secret put in the wrong place too, and is left out.
+/// Returns the part of a client's text that is a valid resource name: the name itself, or that of its parent. Used to
+/// record what a refused call was about. Malformed text is dropped, since it may be a misplaced secret.
 #[must_use]
-pub fn known_part_of_name(text: &str) -> &str {
+pub fn known_name_prefix(text: &str) -> &str {
     if text.parse::<TokenName>().is_ok() || text.parse::<CallerKeyName>().is_ok() {
         return text;
     }
     let end = text.match_indices('/').nth(1).map_or(text.len(), |(second, _)| second);
     let parent = &text[..end];
-    let is_name =
-        WorkspaceId::from_name(parent).is_ok() || CallerId::from_name(parent).is_ok() || OrganizationId::from_name(parent).is_ok();
+    let is_name = WorkspaceId::from_name(parent).is_ok()
+        || CallerId::from_name(parent).is_ok()
+        || OrganizationId::from_name(parent).is_ok();
     if is_name { parent } else { "" }
 }
 
@@ -108,10 +111,21 @@ mod tests {
     #[test]
     fn an_actor_is_short_and_printable() {
         for good in ["a", "ada@example.org", "cn=Ada Lovelace,ou=~!", &"x".repeat(128)] {
-            assert_eq!(good.parse::<Actor>().map(|actor| actor.to_string()).as_deref(), Ok(good));
+            assert_eq!(
+                good.parse::<Actor>().map(|actor| actor.to_string()).as_deref(),
+                Ok(good)
+            );
         }
         let token = format!("tkdw_{}_{}", "0".repeat(18), "s".repeat(50));
-        for bad in ["", "a\n", "ä", "\u{7f}", &"x".repeat(129), &token, &format!("ada {token}")] {
+        for bad in [
+            "",
+            "a\n",
+            "ä",
+            "\u{7f}",
+            &"x".repeat(129),
+            &token,
+            &format!("ada {token}"),
+        ] {
             assert_eq!(bad.parse::<Actor>(), Err(MalformedActor), "{bad}");
         }
     }
@@ -119,7 +133,10 @@ mod tests {
     #[test]
     fn of_a_name_only_what_is_one_is_kept() {
         for (text, known) in [
-            ("workspaces/acme/tokens/00000000001000002", "workspaces/acme/tokens/00000000001000002"),
+            (
+                "workspaces/acme/tokens/00000000001000002",
+                "workspaces/acme/tokens/00000000001000002",
+            ),
             ("callers/ci/keys/00000000001000002", "callers/ci/keys/00000000001000002"),
             ("workspaces/acme/tokens/hunter2", "workspaces/acme"),
             ("workspaces/acme/", "workspaces/acme"),
@@ -131,7 +148,7 @@ mod tests {
             ("//", ""),
             ("", ""),
         ] {
-            assert_eq!(known_part_of_name(text), known, "{text}");
+            assert_eq!(known_name_prefix(text), known, "{text}");
         }
     }
 }

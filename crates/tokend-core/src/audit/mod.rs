@@ -1,34 +1,30 @@
-//! The audit log: who did what, to what, from where, in chains that nobody can edit unnoticed.
+//! The audit log: who did what, to what and from where, in chains of records in which every later edit is detected.
 //!
-//! Each workspace has a chain of its own, and the installation one (`-`) for what belongs to no workspace: callers, their keys, the
-//! making of workspaces, refused calls. Flow: an [`Event`] is what a use case says happened; appended, it becomes a [`Record`]: it
-//! gets a sequence number without gaps, the hash of the record before it, and a keyed BLAKE3 hash over everything, that one
-//! included. The chain's [`Head`] says where it ends, and carries a MAC, so that the last records can't be cut off either. A
-//! [`Checkpoint`] says the same of an earlier moment and leaves the database, so that an older copy of it can't be put back.
+//! Each workspace has a chain. The installation's chain (`-`) holds what belongs to no workspace: callers and their
+//! keys, the creation of workspaces, and refused calls.
 //!
-//! The keys are the audit subkeys of the [key ring](crate::keyring). Every record names the one it was made with, which outlives
-//! that key's use for signing. After B. Schneier and J. Kelsey, "Secure Audit Logs to Support Computer Forensics" (1999), without
-//! their evolving keys: who has the ring can write any chain.
+//! A use case reports an [`Event`]. Appended to its chain it becomes a [`Record`], with a sequence number without gaps,
+//! the hash of the previous record, and a keyed BLAKE3 hash over all of that. The chain's [`Head`] says where the chain
+//! ends and carries a MAC, so that cutting off the last records is detected. A [`Checkpoint`] holds the state at one
+//! moment and is kept outside the database, so that restoring an older copy is detected. [`ChainVerifier`] checks a
+//! whole chain and reports the first [`ChainError`].
 //!
-//! - [`Event`], [`Origin`], [`EventType`], [`Outcome`]: what is said.
-//! - [`Record`], [`Head`]: what is stored.
-//! - [`Checkpoint`]: what leaves.
-//! - [`Walk`], [`Break`]: whether it is whole.
+//! The hashes use the audit subkeys of the [key ring](crate::keyring). Every record names its key, and the subkey stays
+//! in use for verification after the key is retired. The design follows B. Schneier and J. Kelsey, "Secure Audit Logs
+//! to Support Computer Forensics" (1999), without their evolving keys: whoever has the key ring can write any chain.
 
 mod chain;
 mod checkpoint;
 mod event;
+mod event_type;
 mod hash;
-mod key;
 mod record;
-mod walk;
-mod words;
+mod verifier;
 
 pub use chain::{Chain, Head};
 pub use checkpoint::{Checkpoint, MalformedCheckpoint};
-pub use event::{Actor, Event, MalformedActor, Origin, RowAfter, known_part_of_name};
-pub use hash::{ChainHash, MalformedHash};
-pub use key::RowDigest;
+pub use event::{Actor, Event, MalformedActor, Origin, RowAfter, known_name_prefix};
+pub use event_type::{EventType, Outcome};
+pub use hash::{ChainHash, MalformedHash, RowDigest};
 pub use record::{Place, Record};
-pub use walk::{Break, Walk};
-pub use words::{EventType, Outcome};
+pub use verifier::{ChainError, ChainVerifier};

@@ -5,57 +5,66 @@ use crate::{
     time::Timestamp,
 };
 
-/// An event in its place in the chain, as it is stored. Text as it stands in the database, so that an edited record can be read and
-/// shown to be edited.
+/// An event at its position in a chain, as it is stored. Fields are kept as the text in the database, so that an edited
+/// record can be read and reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Where it stands.
+    /// The position of the record.
     pub place: Place,
-    /// When, in microseconds since 1970 UTC: database time.
+    /// The database time, in microseconds since the Unix epoch.
     pub time_micros: i64,
-    /// What happened: an [`EventType`](super::EventType)'s word.
+    /// The name of the [`EventType`](super::EventType).
     pub kind: String,
-    /// The caller's resource name. Empty: an operator at the machine, or tokend by itself.
+    /// The caller's resource name. Empty for an operator at the command line and for background jobs.
     pub caller: String,
-    /// The asserted actor. Empty: none.
+    /// The asserted actor; empty if there is none.
     pub actor: String,
-    /// The address that it came from. Empty: none.
+    /// The address of the client; empty if there is none.
     pub address: String,
-    /// To what. Empty: nothing that has a name.
+    /// The resource name that the event is about; may be empty.
     pub resource: String,
-    /// What came of it: an [`Outcome`](super::Outcome)'s word.
+    /// The name of the [`Outcome`](super::Outcome).
     pub outcome: String,
-    /// Why.
+    /// The reason; may be empty.
     pub reason: String,
-    /// What else.
+    /// More information; may be empty.
     pub detail: String,
-    /// What became of the row: empty for none, one zero byte for gone, or a digest.
+    /// What happened to the row: empty if the event is about none, one zero byte if it was deleted, else its digest.
     pub row: Vec<u8>,
-    /// The key whose audit subkey made the hash.
+    /// The key whose audit subkey computed the hash.
     pub kid: Kid,
-    /// The hash of the record before it.
+    /// The hash of the previous record.
     pub previous_hash: ChainHash,
-    /// Over all of the above.
+    /// The hash over all fields above.
     pub hash: ChainHash,
 }
 
-/// A place in a chain.
+/// The position of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
-    /// The chain's key.
+    /// The key of the chain.
     pub chain: String,
-    /// From 1, without gaps.
+    /// The sequence number, from 1 without gaps.
     pub sequence: u64,
 }
 
-/// How a row that is gone is stored.
+/// The stored form of [`RowAfter::Gone`].
 const GONE: [u8; 1] = [0];
 
 impl Record {
-    /// The next record of a chain.
+    /// Creates the next record of a chain.
     #[must_use]
     pub fn append(head: &Head, event: Event, time: Timestamp, ring: &KeyRing) -> Self {
-        let Event { chain: _, kind, origin, resource, outcome, reason, detail, row } = event;
+        let Event {
+            chain: _,
+            kind,
+            origin,
+            resource,
+            outcome,
+            reason,
+            detail,
+            row,
+        } = event;
         let Origin { caller, actor, address } = origin;
         let row = match row {
             RowAfter::None => Vec::new(),
@@ -63,7 +72,10 @@ impl Record {
             RowAfter::Is(digest) => digest.to_bytes().to_vec(),
         };
         let mut record = Self {
-            place: Place { chain: head.chain.as_str().to_owned(), sequence: head.sequence + 1 },
+            place: Place {
+                chain: head.chain.as_str().to_owned(),
+                sequence: head.sequence + 1,
+            },
             time_micros: time.unix_micros(),
             kind: kind.as_str().to_owned(),
             caller: caller.map(|caller| caller.name()).unwrap_or_default(),
@@ -78,18 +90,19 @@ impl Record {
             previous_hash: head.hash,
             hash: ChainHash::NOTHING,
         };
-        // The active key is always there.
+        // The ring always has its active key.
         record.hash = record.computed_hash(ring).unwrap_or(ChainHash::NOTHING);
         record
     }
 
-    /// Whether it is as it was appended. Whether it stands where it was appended is for a [`Walk`](super::Walk) to tell.
+    /// Returns whether the record is as it was appended. Whether it is at the right position is checked by a
+    /// [`ChainVerifier`](super::ChainVerifier).
     #[must_use]
     pub fn is_intact(&self, ring: &KeyRing) -> bool {
         self.computed_hash(ring) == Some(self.hash)
     }
 
-    /// What became of the row; `None` for bytes that say nothing.
+    /// Returns what happened to the row; `None` if the bytes are malformed.
     #[must_use]
     pub fn row_after(&self) -> Option<RowAfter> {
         match self.row.as_slice() {
@@ -99,13 +112,13 @@ impl Record {
         }
     }
 
-    /// The chain, if it is one.
+    /// Returns the chain; `None` if its key is malformed.
     #[must_use]
     pub fn chain(&self) -> Option<Chain> {
         Chain::from_key(&self.place.chain)
     }
 
-    /// `None` if the ring lacks its key.
+    /// Computes the hash. `None` if the ring lacks the key.
     fn computed_hash(&self, ring: &KeyRing) -> Option<ChainHash> {
         let mut input = ring.audit_input(self.kid, "audit_events", 1)?;
         let Self {

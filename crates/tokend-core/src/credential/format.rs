@@ -1,4 +1,4 @@
-//! The one spelling of a credential:
+//! The format of a credential. Each credential has exactly one spelling:
 //!
 //! ```text
 //! tkd w _ 0 3vFq...17 _ hW2...33 k9d...11 Qm1..6
@@ -20,18 +20,19 @@ use crate::{
     credential::{CredentialId, Kid, Kind, Prefix, Secret, SecretBytes},
 };
 
-/// Bytes of the tag.
+/// The size of the tag, in bytes.
 pub(crate) const TAG_BYTES: usize = 8;
 
-/// Characters of kid and id.
+/// The characters of kid and id.
 pub(super) const HEAD_LEN: usize = 1 + CredentialId::DIGITS;
 const SECRET_LEN: usize = 3 * DIGITS_64;
-/// Characters of secret, tag and checksum.
+/// The characters of secret, tag and checksum.
 pub(super) const TAIL_LEN: usize = SECRET_LEN + DIGITS_64 + DIGITS_32;
-/// Kind letter, `_`, kid and id, `_`, and the tail.
+/// The kind letter, `_`, kid and id, `_`, and the tail.
 const LEN_WITHOUT_PREFIX: usize = 2 + HEAD_LEN + 1 + TAIL_LEN;
 
-/// Well spelled, with a right checksum; whether it is ours only the key ring can tell.
+/// A text in the format of a credential with the right checksum. Whether this installation minted it, only the key ring
+/// can decide.
 pub struct Unverified<'a> {
     prefix: Prefix,
     pub(crate) signed: &'a [u8],
@@ -43,38 +44,54 @@ pub struct Unverified<'a> {
 }
 
 impl fmt::Debug for Unverified<'_> {
-    /// Without `signed` and the tag: they spell the secret out.
+    /// Omits `signed` and the tag, since they contain the secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { prefix, signed: _, tag: _, kind, kid, id, secret } = self;
+        let Self {
+            prefix,
+            signed: _,
+            tag: _,
+            kind,
+            kid,
+            id,
+            secret,
+        } = self;
         let mut shown = f.debug_struct("Unverified");
-        shown.field("prefix", prefix).field("kind", kind).field("kid", kid).field("id", id).field("secret", secret);
+        shown
+            .field("prefix", prefix)
+            .field("kind", kind)
+            .field("kid", kid)
+            .field("id", id)
+            .field("secret", secret);
         shown.finish_non_exhaustive()
     }
 }
 
-/// Why a text is no credential. For people who ask what a string is; never told by Verify.
+/// Why a text is not a credential. For people who ask what a string is; Verify never says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The length, the prefix, the separators, the kind letter or a digit are not those of a credential.
+    /// The length, the prefix, the separators, the kind letter or a digit is wrong.
     #[error("not the shape of a tokend credential")]
     Shape,
-    /// The shape fits but the CRC32 does not: most likely a typing or copying error.
+    /// The shape is right but the CRC32 is not, most likely because of a typing or copying error.
     #[error("the checksum is wrong: a character was lost or changed")]
     Checksum,
 }
 
 impl<'a> Unverified<'a> {
-    /// Takes a presented text apart. Reads no more than the longest credential's length and allocates nothing.
+    /// Parses a presented text. Reads at most the length of the longest credential and allocates nothing.
     ///
     /// # Errors
-    /// [`Malformed`] for anything but the one canonical spelling.
+    /// [`Malformed`] for anything but the one canonical encoding.
     pub fn parse(presented: &'a str) -> Result<Self, Malformed> {
         let bytes = presented.as_bytes();
         let prefix_len = bytes.len().checked_sub(LEN_WITHOUT_PREFIX).ok_or(Malformed::Shape)?;
         if !(Prefix::MIN_LEN..=Prefix::MAX_LEN).contains(&prefix_len) {
             return Err(Malformed::Shape);
         }
-        let prefix = presented.get(..prefix_len).and_then(|prefix| prefix.parse().ok()).ok_or(Malformed::Shape)?;
+        let prefix = presented
+            .get(..prefix_len)
+            .and_then(|prefix| prefix.parse().ok())
+            .ok_or(Malformed::Shape)?;
         let kind = Kind::from_letter(bytes[prefix_len]).ok_or(Malformed::Shape)?;
         let (head_start, tail_start) = (prefix_len + 2, prefix_len + 2 + HEAD_LEN + 1);
         if bytes[head_start - 1] != b'_' || bytes[tail_start - 1] != b'_' {
@@ -91,45 +108,54 @@ impl<'a> Unverified<'a> {
         }
         let kid = Kid::from_digit(bytes[head_start]).ok_or(Malformed::Shape)?;
         let id = CredentialId::from_digits(&bytes[head_start + 1..tail_start - 1]).ok_or(Malformed::Shape)?;
-        // The checksum is no security: anyone can compute it. It lets scanners and people discard typing errors offline.
+        // The checksum is not for security, since anyone can compute it. It lets scanners and people detect typing
+        // errors offline.
         if crc32fast::hash(&bytes[..tag_end]) != crc {
             return Err(Malformed::Checksum);
         }
-        Ok(Self { prefix, signed: &bytes[..secret_end], tag: tag.to_be_bytes(), kind, kid, id, secret })
+        Ok(Self {
+            prefix,
+            signed: &bytes[..secret_end],
+            tag: tag.to_be_bytes(),
+            kind,
+            kid,
+            id,
+            secret,
+        })
     }
 
-    /// The prefix of the installation that the text claims to come from.
+    /// Returns the prefix of the installation that the text claims to come from.
     #[must_use]
     pub const fn prefix(&self) -> &Prefix {
         &self.prefix
     }
 
-    /// What the credential claims to be for.
+    /// Returns the kind that the text claims.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The key that it claims to be minted with.
+    /// Returns the key that the text claims to be minted with.
     #[must_use]
     pub const fn kid(&self) -> Kid {
         self.kid
     }
 
-    /// The public id that it claims.
+    /// Returns the public id that the text claims.
     #[must_use]
     pub const fn id(&self) -> CredentialId {
         self.id
     }
 }
 
-/// What people recognize a secret by: its first characters, none of them secret.
+/// Returns the first characters of a credential, by which people recognize it. None of them is secret.
 #[must_use]
 pub fn hint(prefix: &Prefix, kind: Kind, kid: Kid, id: CredentialId) -> String {
     format!("{prefix}{}_{kid}{:.3}...", kind.letter(), id.to_string())
 }
 
-/// What goes into a credential before the tag and the checksum.
+/// The parts of a credential before the tag and the checksum.
 pub(crate) struct SignedParts<'a> {
     pub(crate) prefix: &'a Prefix,
     pub(crate) kind: Kind,
@@ -138,9 +164,9 @@ pub(crate) struct SignedParts<'a> {
     pub(crate) secret: &'a SecretBytes,
 }
 
-/// Spells a credential out; `tag` computes the tag over what stands before it.
+/// Encodes a credential. `tag` computes the tag over everything before it.
 pub(crate) fn spell(parts: &SignedParts<'_>, tag: impl FnOnce(&[u8]) -> [u8; TAG_BYTES]) -> Secret {
-    // Sized up front: a string that grew would leave copies of the secret behind.
+    // The capacity is set up front: a growing string would leave copies of the secret behind.
     let mut text = String::with_capacity(Prefix::MAX_LEN + LEN_WITHOUT_PREFIX);
     let mut digits = Zeroizing::new([0; DIGITS_64]);
     text.push_str(parts.prefix.as_str());

@@ -4,28 +4,29 @@ use rand::TryCryptoRng;
 
 use crate::base62::{self, DIGITS_32, DIGITS_64};
 
-/// A credential's public id: 96 random bits, spelled as 17 base62 digits. Safe to log; the last segment of its resource name.
+/// The public id of a credential: 96 random bits, written as 17 base62 digits. It is safe to log, and is the last
+/// segment of the resource name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CredentialId([u8; Self::BYTES]);
 
-/// Text that is not 17 base62 digits of two limbs in range.
+/// The text is not 17 base62 digits, or exceeds the range of its limbs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("an id is 17 letters or digits as this service gave them out")]
+#[error("an id is 17 letters or digits, as tokend generates them")]
 pub struct MalformedId;
 
 impl CredentialId {
-    /// Bytes in the database.
+    /// The size in the database, in bytes.
     pub const BYTES: usize = 12;
-    /// Digits in text.
+    /// The number of digits in text form.
     pub const DIGITS: usize = DIGITS_64 + DIGITS_32;
 
-    /// The id made of these bytes.
+    /// Creates an id from bytes.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes to store.
+    /// Returns the bytes to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
@@ -57,7 +58,10 @@ impl CredentialId {
 
     fn limbs(&self) -> (u64, u32) {
         let [a, b, c, d, e, f, g, h, i, j, k, l] = self.0;
-        (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u32::from_be_bytes([i, j, k, l]))
+        (
+            u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+            u32::from_be_bytes([i, j, k, l]),
+        )
     }
 }
 
@@ -99,9 +103,15 @@ mod tests {
 
     #[test]
     fn other_spellings_are_malformed() {
-        for bad in
-            ["", "0", "0000000000000000", "000000000000000000", "zzzzzzzzzzz000000", "00000000000zzzzzz", "0000000000000000-"]
-        {
+        for bad in [
+            "",
+            "0",
+            "0000000000000000",
+            "000000000000000000",
+            "zzzzzzzzzzz000000",
+            "00000000000zzzzzz",
+            "0000000000000000-",
+        ] {
             assert_eq!(bad.parse::<CredentialId>(), Err(MalformedId), "{bad}");
         }
     }

@@ -2,33 +2,33 @@ use std::{fmt, str::FromStr};
 
 use crate::base62;
 
-/// Names a key in the ring: one base62 digit, carried by every credential.
+/// The id of a key in the ring: one base62 digit, contained in every credential.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kid(u8);
 
-/// Text that is not one letter or digit.
+/// The text is not one letter or digit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a key id is one letter or digit")]
 pub struct MalformedKid;
 
 impl Kid {
-    /// The key that a new ring starts with.
+    /// The first key of a new ring.
     pub(crate) const FIRST: Self = Self(0);
-    /// How many there are.
+    /// The number of key ids.
     pub(crate) const COUNT: u8 = 62;
 
-    /// Every one, in the order in which keys are given them.
+    /// Returns every id, in the order in which keys get them.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
         (0..Self::COUNT).map(Self)
     }
 
-    /// The key whose digit in credentials is `digit`.
+    /// Returns the key with that digit in credentials.
     #[must_use]
     pub fn from_digit(digit: u8) -> Option<Self> {
         base62::value(digit).map(Self)
     }
 
-    /// The digit in credentials, and the byte in the database.
+    /// Returns the digit in credentials, which is also the byte in the database.
     #[must_use]
     pub fn digit(self) -> u8 {
         base62::digit(self.0)

@@ -1,18 +1,17 @@
-//! Credentials: workspace access tokens and caller keys, which share one format and one machinery.
+//! Credentials: workspace access tokens and caller keys, which share one format and one implementation.
 //!
-//! A credential goes through types that can't be confused, so that no check can be skipped by accident:
+//! Each step of checking a credential returns a type of its own, so that no step can be skipped by accident:
 //!
 //! ```text
 //! &str --parse--> Unverified --KeyRing::authenticate--> Authentic --KeyRing::recognize(row)--> Recognized<row>
-//!      spelling,             prefix, key, tag:                     digest equals the stored one:
+//!      format,               prefix, key, tag:                     digest equals the stored one:
 //!      checksum              we minted this string                 this row, and the holder knows its secret
 //! ```
 //!
-//! The module `search` finds credentials inside other text, and keeps secrets out of it.
+//! The module `search` finds credentials inside other text, and removes secrets from it.
 //!
-//! Only a [`Recognized`] token can be asked for a [verdict](crate::verdict).
+//! Only for a [`Recognized`] token is there a [verdict](crate::verdict).
 
-mod digest;
 mod format;
 mod id;
 mod kid;
@@ -20,29 +19,28 @@ mod prefix;
 mod search;
 mod secret;
 
-pub use digest::SecretDigest;
 pub use format::{Malformed, Unverified, hint};
 pub use id::{CredentialId, MalformedId};
 pub use kid::{Kid, MalformedKid};
 pub use prefix::{MalformedPrefix, Prefix};
-pub use search::{HoldsSecret, credentials_in, refuse_secrets, without_secrets};
-pub use secret::Secret;
+pub use search::{ContainsSecret, credentials_in, refuse_secrets, without_secrets};
+pub use secret::{Secret, SecretDigest};
 
 pub(crate) use format::{SignedParts, TAG_BYTES, spell};
 pub(crate) use search::public_len;
 pub(crate) use secret::SecretBytes;
 
-/// What a credential is for: the letter after the installation's prefix.
+/// The kind of a credential: the letter after the installation's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// `w`: a workspace access token, presented by customers' scripts and tools.
     WorkspaceToken,
-    /// `c`: a caller key, by which another backend authenticates to tokend.
+    /// `c`: a caller key, with which a backend authenticates to tokend.
     CallerKey,
 }
 
 impl Kind {
-    /// The letter that stands for this kind.
+    /// Returns the letter of the kind.
     #[must_use]
     pub const fn letter(self) -> char {
         match self {
@@ -59,7 +57,7 @@ impl Kind {
         }
     }
 
-    /// Separates the digests of the two kinds, so that neither can stand in for the other.
+    /// Separates the digests of the two kinds, so that one is never valid as the other.
     pub(crate) const fn domain(self) -> &'static [u8] {
         match self {
             Self::WorkspaceToken => b"workspace token",
@@ -68,28 +66,40 @@ impl Kind {
     }
 }
 
-/// A stored row that a credential stands for.
+/// A stored row that belongs to a credential.
 pub trait Credential {
-    /// The kind of credential whose rows these are.
+    /// The kind of credential that these rows belong to.
     const KIND: Kind;
-    /// The public id by which the row is found.
+    /// Returns the public id by which the row is found.
     fn id(&self) -> CredentialId;
-    /// What is stored of the secret.
+    /// Returns the stored digest of the secret.
     fn digest(&self) -> &SecretDigest;
 }
 
-/// A credential just made: the secret to show once, and what to store.
+impl<T: Credential> Credential for std::sync::Arc<T> {
+    const KIND: Kind = T::KIND;
+
+    fn id(&self) -> CredentialId {
+        (**self).id()
+    }
+
+    fn digest(&self) -> &SecretDigest {
+        (**self).digest()
+    }
+}
+
+/// A new credential: the secret to show once, and what to store.
 #[derive(Debug)]
 pub struct Minted {
     /// The public id.
     pub id: CredentialId,
-    /// The whole credential as its holder will present it.
+    /// The whole credential, as its holder will present it.
     pub secret: Secret,
-    /// What is stored instead.
+    /// The digest to store.
     pub digest: SecretDigest,
 }
 
-/// A credential that this installation minted. Whether it was stored, or still stands, is another question.
+/// A credential that this installation minted. Whether it is stored and still valid has not been checked.
 #[derive(Debug)]
 pub struct Authentic {
     pub(crate) kind: Kind,
@@ -99,25 +109,25 @@ pub struct Authentic {
 }
 
 impl Authentic {
-    /// What the credential is for.
+    /// Returns the kind of the credential.
     #[must_use]
     pub const fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// The public id to look the row up by.
+    /// Returns the public id to look the row up by.
     #[must_use]
     pub const fn id(&self) -> CredentialId {
         self.id
     }
 }
 
-/// A row whose secret the presenter has shown to know. Made by [`KeyRing::recognize`](crate::keyring::KeyRing::recognize) alone.
+/// A row whose secret the presenter knows. Created only by [`KeyRing::recognize`](crate::keyring::KeyRing::recognize).
 #[derive(Debug)]
 pub struct Recognized<T>(pub(crate) T);
 
 impl<T> Recognized<T> {
-    /// The row itself.
+    /// Returns the row.
     pub fn into_inner(self) -> T {
         self.0
     }
@@ -131,19 +141,19 @@ impl<T> std::ops::Deref for Recognized<T> {
     }
 }
 
-/// The one answer for whatever is not a credential of ours: malformed, forged, unknown, or a wrong secret. It carries no more,
-/// so that nothing more can leak.
+/// The single answer for everything that is not a credential of this installation: malformed, forged, unknown, or with
+/// a wrong secret. It contains nothing else, so that nothing else can leak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a credential of this installation")]
 pub struct Unrecognized;
 
-/// Why text is not taken for a credential that this installation minted.
+/// Why a text is not accepted as a credential of this installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotAuthentic {
-    /// It is none.
+pub enum AuthenticationError {
+    /// This installation did not mint it.
     #[error("not a credential of this installation")]
     Unrecognized,
-    /// It may be one: the installation uses this key, and its root is not at hand here. No answer about it can be given.
-    #[error("key {0} is not at hand")]
-    KeyLacked(Kid),
+    /// The installation uses the key but its root is missing here, so that the credential can't be checked.
+    #[error("key {0} is missing from the key ring")]
+    MissingKey(Kid),
 }

@@ -3,21 +3,23 @@ use std::fmt;
 use rand::TryCryptoRng;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
+use super::Kid;
+
 /// A whole credential in clear, as its holder presents it.
 ///
-/// It has no `Display`, `Clone` or serialization, its `Debug` is redacted, and it is wiped when dropped: it can reach an answer
-/// only through [`Secret::expose`], a word to search for in a review.
+/// It has no `Display`, `Clone` or serialization, its `Debug` is redacted, and it is wiped on drop. It reaches an
+/// answer only through [`Secret::expose`], which a reviewer can search for.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Takes charge of a credential in clear.
+    /// Wraps a credential in clear.
     #[must_use]
     pub const fn new(clear: String) -> Self {
         Self(clear)
     }
 
-    /// The credential in clear.
+    /// Returns the credential in clear.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
@@ -30,7 +32,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The 192 random bits of a credential that nobody can guess.
+/// The 192 secret random bits of a credential.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(crate) struct SecretBytes(pub(super) [u8; Self::BYTES]);
 
@@ -54,17 +56,58 @@ impl fmt::Debug for SecretBytes {
     }
 }
 
+/// What is stored of a secret: `keyed BLAKE3(kind | id | secret)` and the key that computed it. The secret can't be
+/// recovered from it.
+///
+/// Compared through [`blake3::Hash`], in constant time. A slow password hash is not needed, since 192 random bits can't
+/// be guessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretDigest {
+    kid: Kid,
+    hash: blake3::Hash,
+}
+
+impl SecretDigest {
+    /// The size of the hash in the database, in bytes.
+    pub const BYTES: usize = blake3::OUT_LEN;
+
+    pub(crate) const fn new(kid: Kid, hash: blake3::Hash) -> Self {
+        Self { kid, hash }
+    }
+
+    /// Wraps a stored digest.
+    #[must_use]
+    pub const fn from_stored(kid: Kid, hash: [u8; Self::BYTES]) -> Self {
+        Self {
+            kid,
+            hash: blake3::Hash::from_bytes(hash),
+        }
+    }
+
+    /// Returns the key that computed the digest.
+    #[must_use]
+    pub const fn kid(&self) -> Kid {
+        self.kid
+    }
+
+    /// Returns the bytes to store.
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
+        self.hash.as_bytes()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn debug_tells_nothing() {
+    fn debug_is_redacted() {
         assert_eq!(format!("{:?}", Secret::new("tkdw_hush".to_owned())), "Secret(redacted)");
         assert_eq!(format!("{:?}", SecretBytes([7; 24])), "SecretBytes(redacted)");
     }
 
-    /// The wiping that runs on drop, looked at while the memory is still ours.
+    /// Runs the wiping of drop while the memory can still be inspected.
     #[test]
     fn wiping_leaves_nothing() {
         let mut secret = Secret::new("tkdw_hush".to_owned());
@@ -75,7 +118,7 @@ mod tests {
         assert_eq!(bytes.as_bytes(), &[0; 24]);
     }
 
-    /// Fails to compile when a secret stops being wiped on drop.
+    /// Fails to compile if a secret is no longer wiped on drop.
     #[test]
     fn secrets_are_wiped_on_drop() {
         const fn wiped_on_drop<T: ZeroizeOnDrop>() {}
@@ -83,7 +126,7 @@ mod tests {
         wiped_on_drop::<SecretBytes>();
     }
 
-    /// `Clone`, `Display` and the like would give the method below a second candidate and end the build.
+    /// A `Clone`, `Display` or the like would make the call of `lacks` below ambiguous, and the build would fail.
     #[test]
     fn secrets_can_be_neither_cloned_nor_printed() {
         trait Without<Marker> {

@@ -19,50 +19,50 @@ use crate::{
     time::Timestamp,
 };
 
-/// One comparison of a filter of the audit log. It compares text: that of a record, which may be an edited one.
+/// One comparison in a filter of the audit log. It compares the text of the stored record, which may have been edited.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventRestriction {
-    /// `caller = "callers/ci"`: whether a field is exactly this; empty where there is nothing.
+    /// `caller = "callers/ci"`: the field equals the text; an empty text matches an empty field.
     Text(EventField, Sign, String),
-    /// `type:token`: whether it is of a type about such a thing.
+    /// `type:token`: the event is about this kind of thing.
     TypeAbout(String),
-    /// `resource:workspaces/acme/tokens/x`: whether it happened to this or something below.
+    /// `resource:workspaces/acme/tokens/x`: the event is about this resource or one below it.
     Under(String),
-    /// `address:192.0.2.0/24`: whether it came from an address in this network.
+    /// `address:192.0.2.0/24`: the event came from an address in this network.
     Within(IpNet),
-    /// `reason:github`: whether this stands somewhere in the reason.
+    /// `reason:github`: the reason contains the text.
     ReasonHas(String),
     /// `time >= 2027-01-31T12:00:00Z`.
     Time(Order, Timestamp),
 }
 
-/// A field of an event that is text.
+/// A text field of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EventField {
-    /// What happened.
+    /// The type of the event.
     Type,
-    /// Which caller did it.
+    /// The caller.
     Caller,
-    /// On whose behalf.
+    /// The asserted actor.
     Actor,
-    /// From where.
+    /// The client's address.
     Address,
-    /// To what.
+    /// The resource.
     Resource,
-    /// What came of it.
+    /// The outcome.
     Outcome,
-    /// Why.
+    /// The reason.
     Reason,
 }
 
-/// What a filter can ask for.
+/// A field that a filter can compare.
 pub(super) enum Field {
     Text(EventField),
     Time,
 }
 
 impl EventFilter {
-    /// Only events of tokens; of these, those that `filter` is true of.
+    /// Restricts a filter to events about tokens.
     #[must_use]
     pub fn of_tokens(filter: Option<Self>) -> Self {
         let tokens = Expression::One(EventRestriction::TypeAbout("token".to_owned()));
@@ -73,23 +73,27 @@ impl EventFilter {
         }
     }
 
-    /// Whether it is true of `record`.
+    /// Returns whether the filter matches `record`.
     #[must_use]
     pub fn matches(&self, record: &Record) -> bool {
         let Filter(expression) = self;
-        expression.is_true(&|restriction| restriction.is_true_of(record))
+        expression.matches(&|restriction| restriction.matches(record))
     }
 }
 
 impl EventRestriction {
-    fn is_true_of(&self, record: &Record) -> bool {
+    fn matches(&self, record: &Record) -> bool {
         match self {
             Self::Text(field, sign, text) => sign.agrees(field.of(record) == text),
             Self::TypeAbout(subject) => subject_of(&record.kind) == Some(subject),
-            Self::Under(name) => {
-                record.resource.strip_prefix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            }
-            Self::Within(network) => record.address.parse().is_ok_and(|address: IpAddr| network.contains(&address)),
+            Self::Under(name) => record
+                .resource
+                .strip_prefix(name.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Within(network) => record
+                .address
+                .parse()
+                .is_ok_and(|address: IpAddr| network.contains(&address)),
             Self::ReasonHas(text) => record.reason.contains(text),
             Self::Time(order, time) => order.agrees(record.time_micros.cmp(&time.unix_micros())),
         }
@@ -122,7 +126,7 @@ impl EventField {
     }
 }
 
-/// What an event of this type is about: the word before the dot.
+/// Returns what events of this type are about: the part before the dot.
 fn subject_of(kind: &str) -> Option<&str> {
     kind.split_once('.').map(|(subject, _)| subject)
 }
@@ -136,7 +140,9 @@ impl<'a> Fields<'a> for Field {
         match texts.into_iter().find(|field| field.name() == name) {
             Some(field) => Ok(Self::Text(field)),
             None if name == "time" => Ok(Self::Time),
-            None => Err(Wrong::Field("type, caller, actor, address, resource, outcome, reason, time or an opening parenthesis")),
+            None => Err(Wrong::Field(
+                "type, caller, actor, address, resource, outcome, reason, time or an opening parenthesis",
+            )),
         }
     }
 
@@ -167,48 +173,61 @@ impl<'a> Fields<'a> for Field {
             }
             (EventField::Resource, Operator::Has) => Ok(EventRestriction::Under(resource(text)?)),
             (EventField::Reason, Operator::Has) => Ok(EventRestriction::ReasonHas(reason(text)?)),
-            // Quoted, since a word is not empty: there is none of it.
-            (EventField::Caller | EventField::Actor | EventField::Address | EventField::Resource | EventField::Reason, _)
-                if text.is_empty() =>
-            {
-                Ok(EventRestriction::Text(field, sign, String::new()))
-            }
+            // An empty value can only be written in quotes. It matches an empty field.
+            (
+                EventField::Caller
+                | EventField::Actor
+                | EventField::Address
+                | EventField::Resource
+                | EventField::Reason,
+                _,
+            ) if text.is_empty() => Ok(EventRestriction::Text(field, sign, String::new())),
             (field, _) => Ok(EventRestriction::Text(field, sign, exact(field, text)?)),
         }
     }
 }
 
-/// The value as records have it.
+/// Validates a value and returns it as records contain it.
 fn exact(field: EventField, text: &str) -> Result<String, Wrong> {
     match field {
-        EventField::Type => EventType::from_word(text).map(|kind| kind.as_str().to_owned()).ok_or_else(|| {
-            let known: Vec<_> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
-            Wrong::Value(format!("one of {}", known.join(", ")))
-        }),
+        EventField::Type => EventType::from_word(text)
+            .map(|kind| kind.as_str().to_owned())
+            .ok_or_else(|| {
+                let known: Vec<_> = EventType::ALL.iter().map(|kind| kind.as_str()).collect();
+                Wrong::Value(format!("one of {}", known.join(", ")))
+            }),
         EventField::Caller => checked("a caller", CallerId::from_name(text)).map(|caller| caller.name()),
         EventField::Actor => checked("an actor", text.parse::<Actor>()).map(|actor| actor.to_string()),
         EventField::Address => {
-            let address = text.parse::<IpAddr>().map_err(|_| Wrong::Value("an IP address, or a network after :".to_owned()))?;
+            let address = text
+                .parse::<IpAddr>()
+                .map_err(|_| Wrong::Value("an IP address, or a network after :".to_owned()))?;
             Ok(address.to_canonical().to_string())
         }
         EventField::Resource => resource(text),
         EventField::Outcome => {
             let outcome = Outcome::from_word(text.strip_prefix("OUTCOME_").unwrap_or(text));
-            outcome.map(|outcome| outcome.as_str().to_owned()).ok_or_else(|| Wrong::Value("DONE or REFUSED".to_owned()))
+            outcome
+                .map(|outcome| outcome.as_str().to_owned())
+                .ok_or_else(|| Wrong::Value("DONE or REFUSED".to_owned()))
         }
         EventField::Reason => reason(text),
     }
 }
 
 fn about(text: &str) -> bool {
-    EventType::ALL.iter().any(|kind| subject_of(kind.as_str()) == Some(text))
+    EventType::ALL
+        .iter()
+        .any(|kind| subject_of(kind.as_str()) == Some(text))
 }
 
 fn resource(text: &str) -> Result<String, Wrong> {
-    match is_path(text) {
-        true => Ok(text.to_owned()),
-        false => Err(Wrong::Value("a resource name, such as workspaces/acme/tokens/x or callers/ci".to_owned())),
+    if !is_path(text) {
+        return Err(Wrong::Value(
+            "a resource name, such as workspaces/acme/tokens/x or callers/ci".to_owned(),
+        ));
     }
+    Ok(text.to_owned())
 }
 
 fn reason(text: &str) -> Result<String, Wrong> {

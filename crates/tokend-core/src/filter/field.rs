@@ -7,11 +7,11 @@ use super::{
 };
 use crate::{labels::Labels, name::CallerId, resource::Resource, token::TokenState};
 
-/// What a filter can ask for.
+/// A field that a filter can compare.
 pub(super) enum Field<'a> {
     State,
     Scopes,
-    /// The label of this key.
+    /// The label with this key.
     Label(&'a str),
     Creator,
     CreateTime,
@@ -21,7 +21,7 @@ pub(super) enum Field<'a> {
     Resource,
 }
 
-/// A value that stands for whatever there may be.
+/// Matches any value.
 const ANY: &str = "*";
 /// The time of what never happens.
 const NEVER: &str = "never";
@@ -43,8 +43,8 @@ impl<'a> Fields<'a> for Field<'a> {
                 Some(key) if label(key, "").is_ok() => Ok(Self::Label(key)),
                 Some(_) => Err(Wrong::Field("labels. and the key of a label")),
                 None => Err(Wrong::Field(
-                    "state, scopes, labels.KEY, creator, create_time, expire_time, last_used_time, unused, resource or an opening \
-                     parenthesis",
+                    "state, scopes, labels.KEY, creator, create_time, expire_time, last_used_time, unused, resource \
+                     or an opening parenthesis",
                 )),
             },
         }
@@ -66,11 +66,17 @@ impl<'a> Fields<'a> for Field<'a> {
 
     fn restriction(&self, operator: Operator, value: &Value<'_>) -> Result<Restriction, Wrong> {
         let text = &*value.text;
-        // The operator stands first: it is told first, too.
+        // The operator is validated first, so that errors are reported in the order of the text.
         match self {
             Self::State => Ok(Restriction::State(self.sign(operator)?, state(text)?)),
-            Self::Scopes => Ok(Restriction::Scope(self.sign(operator)?, checked("a scope", text.parse())?)),
-            Self::Creator => Ok(Restriction::Creator(self.sign(operator)?, checked("a caller", CallerId::from_name(text))?)),
+            Self::Scopes => Ok(Restriction::Scope(
+                self.sign(operator)?,
+                checked("a scope", text.parse())?,
+            )),
+            Self::Creator => Ok(Restriction::Creator(
+                self.sign(operator)?,
+                checked("a caller", CallerId::from_name(text))?,
+            )),
             Self::CreateTime => Ok(Restriction::CreateTime(self.order(operator)?, time(text)?)),
             Self::ExpireTime => match (operator, text) {
                 (Operator::Has, ANY) => Ok(Restriction::NeverExpires(Sign::IsNot)),
@@ -92,18 +98,28 @@ impl<'a> Fields<'a> for Field<'a> {
             Self::Resource => {
                 let sign = self.sign(operator)?;
                 let resource = checked("a resource", Resource::new(text.to_owned()))?;
-                Ok(if operator == Operator::Has { Restriction::Under(resource) } else { Restriction::Resource(sign, resource) })
+                Ok(if operator == Operator::Has {
+                    Restriction::Under(resource)
+                } else {
+                    Restriction::Resource(sign, resource)
+                })
             }
             Self::Label(key) => {
                 let (key, sign) = ((*key).to_owned(), self.sign(operator)?);
                 if !value.is_quoted && text.contains(ANY) {
                     return match (operator, text) {
                         (Operator::Has, ANY) => Ok(Restriction::HasLabel(key)),
-                        _ => Err(Wrong::Value("a value without *, or in quotes: there are no wildcards".to_owned())),
+                        _ => Err(Wrong::Value(
+                            "a value without *, or in quotes: there are no wildcards".to_owned(),
+                        )),
                     };
                 }
                 checked("a label", label(&key, text))?;
-                Ok(Restriction::Label { key, sign, value: text.to_owned() })
+                Ok(Restriction::Label {
+                    key,
+                    sign,
+                    value: text.to_owned(),
+                })
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the filters of all lists share: how their comparisons are read.
+//! What the filters of all lists have in common: how their comparisons are parsed.
 
 use std::fmt::Display;
 
@@ -8,30 +8,32 @@ use super::{
 };
 use crate::time::Timestamp;
 
-/// What the filter of one kind of list can ask for, and how that is said.
+/// The fields of one kind of list, and their parsing and error messages.
 pub(super) trait Fields<'a>: Sized {
-    /// What a field, an operator and a value say together.
+    /// A parsed comparison.
     type Restriction;
 
-    /// The field of that name.
+    /// Returns the field with that name.
     fn named(name: &'a str) -> Result<Self, Wrong>;
 
-    /// What may follow, for people.
+    /// Returns the operators that may follow the field, for an error message.
     fn operators(&self) -> &'static str;
 
-    /// What it says together with an operator and a value.
+    /// Parses the comparison of the field with a value.
     fn restriction(&self, operator: Operator, value: &Value<'_>) -> Result<Self::Restriction, Wrong>;
 
-    /// What compares values that have no order. `:` on a single value is `=`.
+    /// Parses an operator for values without an order. `:` on a single value means `=`.
     fn sign(&self, operator: Operator) -> Result<Sign, Wrong> {
         match operator {
             Operator::Equal | Operator::Has => Ok(Sign::Is),
             Operator::NotEqual => Ok(Sign::IsNot),
-            Operator::Less | Operator::AtMost | Operator::Greater | Operator::AtLeast => Err(Wrong::Operator(self.operators())),
+            Operator::Less | Operator::AtMost | Operator::Greater | Operator::AtLeast => {
+                Err(Wrong::Operator(self.operators()))
+            }
         }
     }
 
-    /// What compares values that have one.
+    /// Parses an operator for ordered values.
     fn order(&self, operator: Operator) -> Result<Order, Wrong> {
         match operator {
             Operator::Equal => Ok(Order::Equal),
@@ -45,7 +47,7 @@ pub(super) trait Fields<'a>: Sized {
     }
 }
 
-/// Which part of a restriction does not fit, and what would.
+/// The part of a comparison that is wrong, and what was expected.
 pub(super) enum Wrong {
     Field(&'static str),
     Operator(&'static str),
@@ -56,7 +58,7 @@ pub(super) fn time(text: &str) -> Result<Timestamp, Wrong> {
     checked("a time", text.parse())
 }
 
-/// What is expected is `what`, and the error tells what it must be like.
+/// Converts an error into a message that names what was expected and why the value is not that.
 pub(super) fn checked<T, E: Display>(what: &str, value: Result<T, E>) -> Result<T, Wrong> {
     value.map_err(|error| Wrong::Value(format!("{what}, which {error}")))
 }

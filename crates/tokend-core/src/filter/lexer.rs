@@ -1,20 +1,20 @@
 use std::borrow::Cow;
 
 use super::FilterError;
-use crate::quote::quoted;
+use crate::text::quoted;
 
-/// What ends a word, white space aside.
+/// The characters that end a word, besides white space.
 const PUNCTUATION: &[char] = &['(', ')', '<', '>', '=', '!', ',', '"', '\''];
 
-/// Takes a filter's text apart, one piece at a time. What a piece is depends on what may stand there: a value may hold colons and
-/// dots, as times, scopes and resources do.
+/// Splits a filter into pieces, one at a time. What counts as a piece depends on what may come next: values contain
+/// colons and dots, as times, scopes and resources do.
 pub(super) struct Lexer<'a> {
     text: &'a str,
-    /// The byte that comes next.
+    /// The offset of the next byte.
     at: usize,
 }
 
-/// What stands between a field and its value.
+/// The operator between a field and its value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operator {
     Equal,
@@ -26,14 +26,14 @@ pub(super) enum Operator {
     Has,
 }
 
-/// A value as it was written.
+/// A value in its original spelling.
 pub(super) struct Value<'a> {
     pub(super) text: Cow<'a, str>,
     pub(super) is_quoted: bool,
 }
 
 impl Operator {
-    /// Longer ones first, since their starts are others.
+    /// Longer operators first, since shorter ones are prefixes of some.
     const SPELLED: [(&'static str, Self); 7] = [
         ("!=", Self::NotEqual),
         ("<=", Self::AtMost),
@@ -50,7 +50,7 @@ impl<'a> Lexer<'a> {
         Self { text, at: 0 }
     }
 
-    /// The byte at which the next piece starts.
+    /// Returns the offset at which the next piece starts.
     pub(super) fn next_at(&mut self) -> usize {
         let rest = self.rest();
         self.at += rest.len() - rest.trim_ascii_start().len();
@@ -61,7 +61,7 @@ impl<'a> Lexer<'a> {
         self.next_at() == self.text.len()
     }
 
-    /// Takes this punctuation mark, if it comes next.
+    /// Consumes this punctuation mark if it comes next.
     pub(super) fn take(&mut self, mark: &str) -> bool {
         self.next_at();
         let comes = self.rest().starts_with(mark);
@@ -71,7 +71,7 @@ impl<'a> Lexer<'a> {
         comes
     }
 
-    /// Takes this keyword, if it comes next.
+    /// Consumes this keyword if it comes next.
     pub(super) fn take_keyword(&mut self, keyword: &str) -> bool {
         let start = self.next_at();
         let comes = self.word(":") == keyword;
@@ -81,29 +81,35 @@ impl<'a> Lexer<'a> {
         comes
     }
 
-    /// Takes a field's name; empty if none comes next.
+    /// Consumes a field's name; empty if none comes next.
     pub(super) fn name(&mut self) -> &'a str {
         self.next_at();
         self.word(":")
     }
 
     pub(super) fn operator(&mut self) -> Option<Operator> {
-        Operator::SPELLED.into_iter().find(|(spelled, _)| self.take(spelled)).map(|(_, operator)| operator)
+        Operator::SPELLED
+            .into_iter()
+            .find(|(spelled, _)| self.take(spelled))
+            .map(|(_, operator)| operator)
     }
 
-    /// Takes a value; nothing if none comes next.
+    /// Consumes a value; `None` if none comes next.
     pub(super) fn value(&mut self) -> Result<Option<Value<'a>>, FilterError> {
         self.next_at();
         match self.rest().chars().next() {
             Some(quote @ ('"' | '\'')) => self.text_in(quote).map(Some),
             _ => match self.word("") {
                 "" => Ok(None),
-                word => Ok(Some(Value { text: Cow::Borrowed(word), is_quoted: false })),
+                word => Ok(Some(Value {
+                    text: Cow::Borrowed(word),
+                    is_quoted: false,
+                })),
             },
         }
     }
 
-    /// That something else stands at this byte than what should.
+    /// Creates the error that something other than `expected` was found at this offset.
     pub(super) fn unexpected(&self, at: usize, expected: impl Into<String>) -> FilterError {
         let mut there = Self { text: self.text, at };
         let found = match there.rest().chars().next() {
@@ -112,10 +118,14 @@ impl<'a> Lexer<'a> {
             Some(mark) if mark == ':' || PUNCTUATION.contains(&mark) => quoted(mark.encode_utf8(&mut [0; 4])),
             Some(_) => quoted(there.word("")),
         };
-        FilterError::Unexpected { position: self.position(at), expected: expected.into(), found }
+        FilterError::Unexpected {
+            position: self.position(at),
+            expected: expected.into(),
+            found,
+        }
     }
 
-    /// The character, counted from 1, that starts at this byte.
+    /// Converts an offset to a character position, counted from 1.
     pub(super) fn position(&self, at: usize) -> usize {
         self.text[..at].chars().count() + 1
     }
@@ -124,7 +134,7 @@ impl<'a> Lexer<'a> {
         &self.text[self.at..]
     }
 
-    /// Takes what comes up to white space, punctuation or one of the characters of `also`.
+    /// Consumes everything up to white space, punctuation or one of the characters in `also`.
     fn word(&mut self, also: &str) -> &'a str {
         let rest = self.rest();
         let ends = |char: char| char.is_ascii_whitespace() || PUNCTUATION.contains(&char) || also.contains(char);
@@ -146,7 +156,10 @@ impl<'a> Lexer<'a> {
                 }
                 _ if char == quote => {
                     self.at = at + quote.len_utf8();
-                    return Ok(Value { text: Cow::Owned(text), is_quoted: true });
+                    return Ok(Value {
+                        text: Cow::Owned(text),
+                        is_quoted: true,
+                    });
                 }
                 _ => text.push(char),
             }

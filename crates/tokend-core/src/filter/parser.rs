@@ -26,15 +26,23 @@ fn parse<'a, F: Fields<'a>>(text: &'a str) -> Result<Filter<F::Restriction>, Fil
     if text.len() > TokenFilter::MAX_LEN {
         return Err(FilterError::TooLong(text.len()));
     }
-    let mut parser = Parser::<F> { lexer: Lexer::new(text), restrictions: 0, fields: PhantomData };
+    let mut parser = Parser::<F> {
+        lexer: Lexer::new(text),
+        restrictions: 0,
+        fields: PhantomData,
+    };
     let expression = parser.expression(0)?;
-    if parser.lexer.is_at_end() { Ok(Filter(expression)) } else { Err(parser.expected("AND, OR or the end")) }
+    if parser.lexer.is_at_end() {
+        Ok(Filter(expression))
+    } else {
+        Err(parser.expected("AND, OR or the end"))
+    }
 }
 
-/// Recursive descent, a function for each rule of the grammar. `depth` is how many parentheses are open.
+/// A recursive-descent parser with a method for each rule of the grammar. `depth` is the number of open parentheses.
 struct Parser<'a, F> {
     lexer: Lexer<'a>,
-    /// How many there were so far.
+    /// The number of comparisons so far.
     restrictions: usize,
     fields: PhantomData<F>,
 }
@@ -71,22 +79,38 @@ impl<'a, F: Fields<'a>> Parser<'a, F> {
             return self.restriction();
         }
         if depth == TokenFilter::MAX_DEPTH {
-            return Err(FilterError::TooDeep { position: self.lexer.position(at) });
+            return Err(FilterError::TooDeep {
+                position: self.lexer.position(at),
+            });
         }
         let inner = self.expression(depth + 1)?;
-        if self.lexer.take(")") { Ok(inner) } else { Err(self.expected("AND, OR or )")) }
+        if self.lexer.take(")") {
+            Ok(inner)
+        } else {
+            Err(self.expected("AND, OR or )"))
+        }
     }
 
     fn restriction(&mut self) -> Result<Expression<F::Restriction>, FilterError> {
         let field_at = self.lexer.next_at();
         let field = F::named(self.lexer.name()).map_err(|wrong| self.wrong(wrong, field_at, field_at))?;
         let operator_at = self.lexer.next_at();
-        let operator = self.lexer.operator().ok_or_else(|| self.lexer.unexpected(operator_at, field.operators()))?;
+        let operator = self
+            .lexer
+            .operator()
+            .ok_or_else(|| self.lexer.unexpected(operator_at, field.operators()))?;
         let value_at = self.lexer.next_at();
-        let value = self.lexer.value()?.ok_or_else(|| self.lexer.unexpected(value_at, "a value, if need be in quotes"))?;
-        let restriction = field.restriction(operator, &value).map_err(|wrong| self.wrong(wrong, operator_at, value_at))?;
+        let value = self
+            .lexer
+            .value()?
+            .ok_or_else(|| self.lexer.unexpected(value_at, "a value, if need be in quotes"))?;
+        let restriction = field
+            .restriction(operator, &value)
+            .map_err(|wrong| self.wrong(wrong, operator_at, value_at))?;
         if self.restrictions == TokenFilter::MAX_RESTRICTIONS {
-            return Err(FilterError::TooMany { position: self.lexer.position(field_at) });
+            return Err(FilterError::TooMany {
+                position: self.lexer.position(field_at),
+            });
         }
         self.restrictions += 1;
         Ok(Expression::One(restriction))

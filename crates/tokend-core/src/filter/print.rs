@@ -1,4 +1,4 @@
-//! The one spelling of a filter that is printed, whichever of them was read.
+//! Prints filters, in one canonical spelling.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl<R: fmt::Display> fmt::Display for Expression<R> {
             f.write_str(if index > 0 { keyword } else { "" })?;
             match part {
                 Self::One(restriction) => restriction.fmt(f)?,
-                // Also where OR binds tighter anyway: few readers know that it does.
+                // Parentheses are printed even where OR binds tighter, since few readers know that it does.
                 Self::All(_) | Self::Any(_) => write!(f, "({part})")?,
             }
         }
@@ -71,7 +71,7 @@ impl fmt::Display for Order {
     }
 }
 
-/// A value between quotes, as the lexer reads it.
+/// A value in quotes, as the lexer reads it.
 pub(super) struct Quoted<'a>(pub(super) &'a str);
 
 impl fmt::Display for Quoted<'_> {

@@ -8,57 +8,57 @@ use crate::{
     token::{Expiry, Token, TokenState},
 };
 
-/// One comparison of a filter.
+/// One comparison in a filter of tokens.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Restriction {
-    /// `state = ACTIVE`: what people are told of its state.
+    /// `state = ACTIVE`: the token's state.
     State(Sign, TokenState),
-    /// `scopes:repository`: whether it was granted that scope itself, whatever its scopes imply.
+    /// `scopes:repository`: the token was granted this scope itself. Implied scopes do not count.
     Scope(Sign, ScopeName),
     /// `labels.team = web`.
     Label {
         /// The label's key.
         key: String,
-        /// Whether its value is this one, or is another or missing.
+        /// Whether the value must be equal, or must be different or missing.
         sign: Sign,
         /// The value.
         value: String,
     },
-    /// `labels.team:*`: whether it has a label of that key.
+    /// `labels.team:*`: the token has a label with this key.
     HasLabel(String),
     /// `creator = callers/ci`.
     Creator(Sign, CallerId),
     /// `create_time > 2027-01-31T12:00:00Z`.
     CreateTime(Order, Timestamp),
-    /// `expire_time < 2027-01-31T12:00:00Z`: of a token that never ends true only for `!=`.
+    /// `expire_time < 2027-01-31T12:00:00Z`. A token that never expires matches only `!=`.
     ExpireTime(Order, Timestamp),
     /// `expire_time = never`.
     NeverExpires(Sign),
-    /// `last_used_time < 2027-01-31T12:00:00Z`: of a token that was never used true only for `!=`.
+    /// `last_used_time < 2027-01-31T12:00:00Z`. A token that was never used matches only `!=`.
     LastUsedTime(Order, Timestamp),
-    /// `unused = true`: whether it was never used.
+    /// `unused = true`: the token was never used.
     Unused(Sign),
-    /// `resource = workspaces/acme/projects/web`: whether it is bound to exactly this.
+    /// `resource = workspaces/acme/projects/web`: the token is bound to exactly this resource.
     Resource(Sign, Resource),
-    /// `resource:workspaces/acme/projects/web`: whether it is bound to this or something below.
+    /// `resource:workspaces/acme/projects/web`: the token is bound to this resource or one below it.
     Under(Resource),
 }
 
-/// Whether something is to be so or not.
+/// Whether a comparison is `=` or `!=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sign {
-    /// It is to be so: `=`.
+    /// `=`.
     Is,
-    /// It is not: `!=`, the opposite of `=` for every token.
+    /// `!=`, the negation of `=`.
     IsNot,
 }
 
-/// How a time stands to another.
+/// How two times are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// `=`
     Equal,
-    /// `!=`, the opposite of `=` for every token.
+    /// `!=`, the negation of `=`.
     NotEqual,
     /// `<`
     Less,
@@ -71,8 +71,15 @@ pub enum Order {
 }
 
 impl Restriction {
-    /// Whether it is true of `token`, which is in this state, ends then, and was used last then, if ever.
-    pub(super) fn is_true_of(&self, token: &Token, state: TokenState, expiry: Expiry, last_used: Option<Timestamp>) -> bool {
+    /// Returns whether the comparison matches `token`, given its state, its effective expiry, and when it was last
+    /// used.
+    pub(super) fn matches(
+        &self,
+        token: &Token,
+        state: TokenState,
+        expiry: Expiry,
+        last_used: Option<Timestamp>,
+    ) -> bool {
         match self {
             Self::State(sign, wanted) => sign.agrees(state == *wanted),
             Self::Scope(sign, scope) => sign.agrees(token.scopes.granted().contains(scope)),
@@ -97,7 +104,7 @@ impl Restriction {
 }
 
 impl Sign {
-    /// Whether something that is or is not so, is as it is to be.
+    /// Returns whether a value that is equal (`is_so`) or not matches.
     pub(super) const fn agrees(self, is_so: bool) -> bool {
         match self {
             Self::Is => is_so,
@@ -107,7 +114,7 @@ impl Sign {
 }
 
 impl Order {
-    /// Whether two times that stand so to each other are as they are to be.
+    /// Returns whether a value that compares to the given one as `ordering` matches.
     pub(super) const fn agrees(self, ordering: Ordering) -> bool {
         match self {
             Self::Equal => ordering.is_eq(),

@@ -1,7 +1,7 @@
-//! The text form of the root keys, kept in a file of mode 0600 or a mounted secret.
+//! The text form of the root keys, kept in a file with mode 0600 or in a mounted secret.
 //!
-//! Version 2 says of each key whether it is retired and leaves the rest of its state to the database. Version 1, in which the file
-//! said which key is active, is still read.
+//! In version 2 the file says which keys are retired; the rest of their state is in the database. Version 1, in which
+//! the file also says which key is active, can still be read.
 
 use std::{fmt::Write, sync::Arc};
 
@@ -12,37 +12,37 @@ use super::{Key, RootKeys, roots::Root};
 use crate::credential::{Kid, Prefix};
 
 const VERSION: u32 = 2;
-/// The oldest that is read.
+/// The oldest version that can be read.
 const OLDEST: u32 = 1;
 
-/// Why a text is no key ring. Never quotes the text: it holds keys.
+/// Why a text is not a key ring. Never quotes the text, since it contains keys.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum KeyRingFileError {
-    /// Not TOML, or not the fields of a key ring.
+    /// The text is not TOML, or has other fields.
     #[error("it is not a tokend key ring file (a field is missing, unknown or of the wrong type)")]
     NotAKeyRing,
-    /// Written by a later version of tokend.
+    /// A later version of tokend wrote the file.
     #[error("its version is {0}, this tokend reads versions {OLDEST} to {VERSION}")]
     Version(u32),
     /// The prefix is malformed.
     #[error("its prefix is not 3 to 12 lower-case letters or digits")]
     Prefix,
-    /// The id of a key, told by its place in the file from 1, is not one letter or digit, or stands twice. Not quoted: what
-    /// stands in its place may be a root.
+    /// The id of the key at this position, counted from 1, is malformed or used twice. It is not quoted, since it may
+    /// be a misplaced root.
     #[error("key number {0}: the kid must be one letter or digit that no other key has")]
     Kid(usize),
     /// A key's root is not 64 hexadecimal digits.
     #[error("key {0}: the root must be 64 hexadecimal digits")]
     Root(Kid),
-    /// Version 1: not exactly one key is active.
+    /// In version 1: not exactly one key is active.
     #[error("{0} of its keys are active; exactly one must be")]
     Active(usize),
-    /// Version 2: there is no key, or none that is not retired.
+    /// In version 2: there is no key, or every key is retired.
     #[error("it has no key that is not retired")]
     NoKey,
 }
 
-/// Read first: what a later version of tokend added must not hide that it is later.
+/// The version is read first, so that fields which a later version added do not hide that the file is newer.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
@@ -57,12 +57,12 @@ struct RingText<K> {
     keys: Vec<K>,
 }
 
-/// A key of either version. The one flag is `active` in version 1 and `retired` in version 2; absent is false.
+/// A key in either version. The flag is `active` in version 1 and `retired` in version 2; a missing flag is false.
 trait KeyText: for<'de> Deserialize<'de> {
     fn parts(&self) -> (&str, &str, bool);
 }
 
-/// Declares a version's key: the same but for its flag's name. Its root is wiped on drop.
+/// Declares the key of one version. The versions differ in the name of the flag. The root is wiped on drop.
 macro_rules! key_text {
     ($name:ident, $flag:ident) => {
         #[derive(Deserialize)]
@@ -92,25 +92,38 @@ key_text!(KeyTextV1, active);
 key_text!(KeyTextV2, retired);
 
 impl RootKeys {
-    /// Reads the text form.
+    /// Parses the text form.
     ///
     /// # Errors
-    /// [`KeyRingFileError`], which says what to mend and quotes no key.
+    /// [`KeyRingFileError`], which says what to fix and quotes no key.
     pub fn from_toml(text: &str) -> Result<Self, KeyRingFileError> {
         let Versioned { version } = toml::from_str(text).map_err(|_| KeyRingFileError::NotAKeyRing)?;
         match version {
             1 => {
                 let (prefix, mut keys) = parse::<KeyTextV1>(text)?;
-                let active: Vec<_> = keys.iter().enumerate().filter(|(_, (_, active))| *active).map(|(index, _)| index).collect();
-                let [active] = active[..] else { return Err(KeyRingFileError::Active(active.len())) };
-                // What signs in a new installation comes first.
+                let active: Vec<_> = keys
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, (_, active))| *active)
+                    .map(|(index, _)| index)
+                    .collect();
+                let [active] = active[..] else {
+                    return Err(KeyRingFileError::Active(active.len()));
+                };
+                // The key that signs in a new installation comes first.
                 keys[..=active].rotate_right(1);
-                let keys = keys.into_iter().map(|(key, _)| Root { key, is_retired: false }).collect();
+                let keys = keys
+                    .into_iter()
+                    .map(|(key, _)| Root { key, is_retired: false })
+                    .collect();
                 Ok(Self { prefix, keys })
             }
             VERSION => {
                 let (prefix, keys) = parse::<KeyTextV2>(text)?;
-                let keys: Vec<_> = keys.into_iter().map(|(key, is_retired)| Root { key, is_retired }).collect();
+                let keys: Vec<_> = keys
+                    .into_iter()
+                    .map(|(key, is_retired)| Root { key, is_retired })
+                    .collect();
                 if keys.iter().all(|root| root.is_retired) {
                     return Err(KeyRingFileError::NoKey);
                 }
@@ -120,24 +133,29 @@ impl RootKeys {
         }
     }
 
-    /// Writes the text form: keys in clear, for a file that nobody else may read.
+    /// Returns the text form. It contains the keys in clear: the file must be readable by its owner only.
     #[must_use]
     pub fn to_toml(&self) -> Zeroizing<String> {
         const HEAD: &str = "# tokend key ring: keep it secret (mode 0600), back it up apart from the database.\n";
-        // Sized up front: a string that grew would leave copies of the keys behind.
+        // The capacity is set up front: a growing string would leave copies of the keys behind.
         let mut text = Zeroizing::new(String::with_capacity(HEAD.len() + 64 + 160 * self.keys.len()));
         text.push_str(HEAD);
         // Writing to a String can't fail.
         let _ = write!(text, "version = {VERSION}\nprefix = \"{}\"\n", self.prefix);
         for Root { key, is_retired } in &self.keys {
             let root = Zeroizing::new(blake3::Hash::from_bytes(*key.root()).to_hex().to_string());
-            let _ = write!(text, "\n[[keys]]\nkid = \"{}\"\nroot = \"{}\"\nretired = {is_retired}\n", key.kid(), *root);
+            let _ = write!(
+                text,
+                "\n[[keys]]\nkid = \"{}\"\nroot = \"{}\"\nretired = {is_retired}\n",
+                key.kid(),
+                *root
+            );
         }
         text
     }
 }
 
-/// A key, and its flag of whichever version.
+/// A key and its version-specific flag.
 type Flagged = (Arc<Key>, bool);
 
 fn parse<K: KeyText>(text: &str) -> Result<(Prefix, Vec<Flagged>), KeyRingFileError> {

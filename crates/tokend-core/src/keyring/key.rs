@@ -8,28 +8,28 @@ use crate::{
     row_mac::{MacInput, Sealed},
 };
 
-/// Tells one key from another without telling the key: 128 bits derived from its root and the installation's prefix.
+/// Identifies a key without revealing it: 128 bits derived from its root and the installation's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint([u8; Self::BYTES]);
 
 impl Fingerprint {
-    /// Bytes in the database.
+    /// The size in the database, in bytes.
     pub const BYTES: usize = 16;
 
-    /// A fingerprint read back from storage.
+    /// Wraps a stored fingerprint.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes to store.
+    /// Returns the bytes to store.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0
     }
 }
 
-/// One root and the subkeys that it gives. Wiped on drop; `Debug` shows the id alone.
+/// A root and the subkeys derived from it. Wiped on drop; `Debug` shows only the id.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub(super) struct Key {
     #[zeroize(skip)]
@@ -40,7 +40,7 @@ pub(super) struct Key {
     row: [u8; blake3::KEY_LEN],
     page: [u8; blake3::KEY_LEN],
     audit: [u8; blake3::KEY_LEN],
-    ending: [u8; blake3::KEY_LEN],
+    revocations: [u8; blake3::KEY_LEN],
 }
 
 impl Key {
@@ -52,7 +52,8 @@ impl Key {
         Ok(Self::from_root(kid, &root))
     }
 
-    /// Derives the subkeys. The contexts are part of the format: changing one orphans every credential and row.
+    /// Derives the subkeys. The context strings are part of the format: changing one invalidates every credential and
+    /// row.
     pub(super) fn from_root(kid: Kid, root: &[u8; Self::ROOT_BYTES]) -> Self {
         Self {
             kid,
@@ -62,7 +63,7 @@ impl Key {
             row: blake3::derive_key("tokend 2026-11-24 row MAC v1", root),
             page: blake3::derive_key("tokend 2026-11-24 page token v1", root),
             audit: blake3::derive_key("tokend 2026-11-24 audit log v1", root),
-            ending: blake3::derive_key("tokend 2026-11-24 export of endings v1", root),
+            revocations: blake3::derive_key("tokend 2026-11-24 export of endings v1", root),
         }
     }
 
@@ -74,8 +75,8 @@ impl Key {
         &self.page
     }
 
-    pub(super) const fn ending(&self) -> &[u8; blake3::KEY_LEN] {
-        &self.ending
+    pub(super) const fn revocations(&self) -> &[u8; blake3::KEY_LEN] {
+        &self.revocations
     }
 
     pub(super) const fn audit(&self) -> &[u8; blake3::KEY_LEN] {
@@ -94,7 +95,7 @@ impl Key {
         Fingerprint(bytes)
     }
 
-    /// 64 bits are enough to refuse forgeries cheaply: behind them the digest decides.
+    /// Computes the tag of a credential. 64 bits are enough to reject forgeries cheaply; the digest decides afterwards.
     pub(super) fn tag(&self, signed: &[u8]) -> [u8; TAG_BYTES] {
         let hash = blake3::keyed_hash(&self.tag, signed);
         let mut tag = [0; TAG_BYTES];
@@ -106,14 +107,14 @@ impl Key {
         const LONGEST_DOMAIN: usize = 32;
         let domain = kind.domain();
         let mut input = Zeroizing::new([0; LONGEST_DOMAIN + CredentialId::BYTES + SecretBytes::BYTES]);
-        // Zero bytes fill the domain up, so that every part has its place.
+        // The domain is padded with zero bytes, so that every part has a fixed position.
         input[..domain.len()].copy_from_slice(domain);
         input[LONGEST_DOMAIN..LONGEST_DOMAIN + CredentialId::BYTES].copy_from_slice(id.as_bytes());
         input[LONGEST_DOMAIN + CredentialId::BYTES..].copy_from_slice(secret.as_bytes());
         blake3::keyed_hash(&self.digest, &*input)
     }
 
-    /// The hash over the columns of `layout`, and whether the row says no more than those do.
+    /// Computes the hash over the columns of `layout`, and whether all newer columns hold their defaults.
     pub(super) fn row_mac<T: Sealed>(&self, row: &T, layout: u8) -> (blake3::Hash, bool) {
         let mut input = MacInput::new(&self.row, T::TABLE, layout);
         row.write_sealed_columns(&mut input);

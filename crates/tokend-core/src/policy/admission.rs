@@ -1,7 +1,7 @@
-//! Whether a token may be made under the policies of now, and what they add to it.
+//! Admission: whether the policies allow a token to be created, and what they fill in.
 //!
-//! All rules are looked at, so that whoever is refused learns of every one that is broken. Nothing is narrowed silently: what was asked
-//! for is made as it is, or refused. Policies fill in only what was left open: an end, and the networks.
+//! All rules are checked, so that the error names every rule that is broken. Nothing is narrowed silently: a token is
+//! created as requested, or not at all. Policies fill in only what the request left open: the expiry and the networks.
 
 use std::{fmt::Display, num::NonZeroU32};
 
@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::{
     Rules,
-    strictest::{Allowed, Strictest, closed},
+    strictest::{Allowed, Strictest, with_implied},
 };
 use crate::{
     address::{AllowedAddresses, Networks},
@@ -18,95 +18,100 @@ use crate::{
     token::Expiry,
 };
 
-/// The policies that bind what is made in one workspace. Where there is none, rules that demand nothing.
+/// The policies that bind the tokens of one workspace. A missing policy is represented by rules that require nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct Policies<'a> {
-    /// Its organization's.
+    /// The rules of the workspace's organization.
     pub organization: &'a Rules,
-    /// Its own.
+    /// The rules of the workspace itself.
     pub workspace: &'a Rules,
-    /// What scopes imply.
+    /// The catalog of scopes.
     pub catalog: &'a ScopeCatalog,
 }
 
-/// What is asked of a token that is about to be made.
+/// The properties of a token that is to be created.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
-    /// When it is to end, if that was chosen.
+pub struct RequestedToken<'a> {
+    /// The chosen expiry, if one was chosen.
     pub expiry: Option<Expiry>,
-    /// What it is to permit.
+    /// The scopes to grant.
     pub scopes: &'a GrantedScopes,
-    /// Where it is to be used from; [`AllowedAddresses::Any`] if nothing was said of it.
+    /// The networks that it may be used from; [`AllowedAddresses::Any`] if none were chosen.
     pub allowed_addresses: &'a AllowedAddresses,
 }
 
-/// What policies leave to be made.
+/// The properties of a token that the policies allow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admitted {
-    /// When it ends: as it was chosen, or else by default.
+pub struct AdmittedToken {
+    /// The chosen expiry, or the default of the policies.
     pub expiry: Expiry,
-    /// Where it may be used from: as it was asked for, or else from where the policies say.
+    /// The chosen networks, or those of the policies.
     pub allowed_addresses: AllowedAddresses,
 }
 
-/// Why a token is not made.
+/// Why the policies do not allow a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NotAdmitted {
-    /// Its end was not chosen, and no policy has a default.
+pub enum AdmissionError {
+    /// No expiry was chosen, and no policy has a default.
     NoExpiry,
-    /// It breaks these rules, each of which stands there once; at least one.
+    /// The token violates rules: at least one, each listed once.
     Violations(Vec<Violation>),
 }
 
-/// A rule that is broken.
+/// A rule that a token violates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
-    /// Which.
+    /// The rule.
     pub rule: Rule,
-    /// Of whose policy.
-    pub of: Source,
-    /// What is wrong and what to do, for people; bounded in length.
+    /// The policy that the rule belongs to.
+    pub source: Source,
+    /// What is wrong and what to do about it, for people. Bounded in length.
     pub remedy: String,
 }
 
-/// The rules that a token can break.
+/// The rules that a token can violate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Rule {
-    /// It has an end.
+    /// The token must expire.
     RequireExpiry,
-    /// Its end lies near enough.
+    /// The token's lifetime must not exceed a maximum.
     MaxLifetime,
-    /// It permits nothing else.
+    /// The token's scopes must be allowed.
     AllowedScopes,
-    /// It is used from nowhere else.
+    /// The token's networks must be allowed.
     AllowedCidrs,
 }
 
-/// Whose policy a rule is of.
+/// The policy that a rule comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The organization's alone.
+    /// Only the organization's policy.
     Organization,
-    /// The workspace's alone.
+    /// Only the workspace's policy.
     Workspace,
-    /// That of each. Or of neither by itself: the two leave nothing.
+    /// Both policies: each has the rule, or only the two together are violated because they have nothing in common.
     Both,
 }
 
-/// How many tokens may work at once.
+/// How many active tokens a workspace may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cap {
-    /// Most.
-    pub most: NonZeroU32,
-    /// Whose policy says so.
-    pub of: Source,
+    /// The maximum.
+    pub max: NonZeroU32,
+    /// The policy that sets it.
+    pub source: Source,
 }
 
 impl Rule {
-    /// Every rule, in the order in which they are told.
-    pub const ALL: [Self; 4] = [Self::RequireExpiry, Self::MaxLifetime, Self::AllowedScopes, Self::AllowedCidrs];
+    /// Every rule, in the order in which violations are listed.
+    pub const ALL: [Self; 4] = [
+        Self::RequireExpiry,
+        Self::MaxLifetime,
+        Self::AllowedScopes,
+        Self::AllowedCidrs,
+    ];
 
-    /// The rule's field in the contract.
+    /// Returns the name of the rule's field in `TokenPolicy`.
     #[must_use]
     pub const fn field(self) -> &'static str {
         match self {
@@ -119,42 +124,66 @@ impl Rule {
 }
 
 impl Policies<'_> {
-    /// Both as one.
+    /// Returns both policies combined.
     #[must_use]
     pub fn strictest(&self) -> Strictest {
         Strictest::of(self.organization, self.workspace, self.catalog)
     }
 
-    /// Whether a token may be made at `now`, and with what end and networks.
+    /// Returns the token to create if the policies allow it at `now`, with its expiry and networks filled in.
     ///
-    /// What counts is what it permits in the end: a scope is allowed if a policy names it or names one that implies it, and then so is
-    /// what it implies itself. A token's networks lie within the policies', as sets of addresses.
+    /// Scopes are compared after implication: a scope is allowed if a policy names it or a scope that implies it, and
+    /// everything that the token's own scopes imply must be allowed too. The token's networks must lie within the
+    /// policies' networks, compared as sets of addresses.
     ///
     /// # Errors
-    /// [`NotAdmitted`].
-    pub fn admit(&self, asked: &Asked<'_>, now: Timestamp) -> Result<Admitted, NotAdmitted> {
+    /// [`AdmissionError`].
+    pub fn admit(&self, asked: &RequestedToken<'_>, now: Timestamp) -> Result<AdmittedToken, AdmissionError> {
         let strictest = self.strictest();
         let by_default = || strictest.default_lifetime.map(|lifetime| Expiry::At(lifetime.end(now)));
-        let expiry = asked.expiry.or_else(by_default).ok_or(NotAdmitted::NoExpiry)?;
-        let token = Candidate { expiry, scopes: asked.scopes, allowed_addresses: asked.allowed_addresses, now };
+        let expiry = asked.expiry.or_else(by_default).ok_or(AdmissionError::NoExpiry)?;
+        let token = Candidate {
+            expiry,
+            scopes: asked.scopes,
+            allowed_addresses: asked.allowed_addresses,
+            now,
+        };
         let violations = Rule::ALL.into_iter().filter_map(|rule| {
-            let remedy = token.breaks(rule, &strictest, self.catalog)?;
-            let breaks = |rules| token.breaks(rule, &Strictest::of(rules, &Rules::default(), self.catalog), self.catalog).is_some();
-            Some(Violation { rule, of: Source::of(breaks(self.organization), breaks(self.workspace)), remedy })
+            let remedy = token.violation(rule, &strictest, self.catalog)?;
+            let breaks = |rules| {
+                token
+                    .violation(
+                        rule,
+                        &Strictest::of(rules, &Rules::default(), self.catalog),
+                        self.catalog,
+                    )
+                    .is_some()
+            };
+            Some(Violation {
+                rule,
+                source: Source::of(breaks(self.organization), breaks(self.workspace)),
+                remedy,
+            })
         });
         let violations: Vec<_> = violations.collect();
         match addresses_under(asked.allowed_addresses, &strictest) {
-            Some(allowed_addresses) if violations.is_empty() => Ok(Admitted { expiry, allowed_addresses }),
-            _ => Err(NotAdmitted::Violations(violations)),
+            Some(allowed_addresses) if violations.is_empty() => Ok(AdmittedToken {
+                expiry,
+                allowed_addresses,
+            }),
+            _ => Err(AdmissionError::Violations(violations)),
         }
     }
 
-    /// How many tokens of the workspace may work at once, if that is limited.
+    /// Returns how many active tokens the workspace may have, if that is limited.
     #[must_use]
     pub fn cap(&self) -> Option<Cap> {
-        let most = self.strictest().max_active_tokens?;
-        let says = |rules: &Rules| rules.max_active_tokens == Some(most);
-        Some(Cap { most, of: Source::of(says(self.organization), says(self.workspace)) })
+        let max = self.strictest().max_active_tokens?;
+        let says = |rules: &Rules| rules.max_active_tokens == Some(max);
+        Some(Cap {
+            max,
+            source: Source::of(says(self.organization), says(self.workspace)),
+        })
     }
 }
 
@@ -168,7 +197,7 @@ impl Source {
     }
 }
 
-/// A token as it would be made, but for its networks if it has none of its own.
+/// The requested token with its expiry filled in.
 struct Candidate<'a> {
     expiry: Expiry,
     scopes: &'a GrantedScopes,
@@ -177,12 +206,12 @@ struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// What is wrong with it by this rule, and what to do.
-    fn breaks(&self, rule: Rule, by: &Strictest, catalog: &ScopeCatalog) -> Option<String> {
+    /// Returns what is wrong with the token under `rule`, and what to do about it. `None` if it complies.
+    fn violation(&self, rule: Rule, by: &Strictest, catalog: &ScopeCatalog) -> Option<String> {
         match rule {
             Rule::RequireExpiry => {
                 let is_broken = by.require_expiry && self.expiry == Expiry::Never;
-                is_broken.then(|| "a token must have an end: choose ttl or expire_time".to_owned())
+                is_broken.then(|| "a token must expire: set ttl or expire_time".to_owned())
             }
             Rule::MaxLifetime => self.outlives(by),
             Rule::AllowedScopes => self.exceeds_scopes(by, catalog),
@@ -196,52 +225,73 @@ impl Candidate<'_> {
         if lifetime.is_some_and(|lifetime| lifetime <= longest) {
             return None;
         }
-        let asked = lifetime.map_or_else(|| "without an end".to_owned(), |lifetime| format!("{lifetime:?}"));
-        Some(format!("a token may live for {longest:?} at most, not {asked}: choose a ttl or an expire_time within that"))
+        let asked = lifetime.map_or_else(|| "unlimited".to_owned(), |lifetime| format!("{lifetime:?}"));
+        Some(format!(
+            "a token's lifetime must be at most {longest:?}, not {asked}: set ttl or expire_time within that"
+        ))
     }
 
     fn exceeds_scopes(&self, by: &Strictest, catalog: &ScopeCatalog) -> Option<String> {
         let Allowed::Only(names) = &by.scopes else { return None };
-        let allowed = closed(names, catalog);
-        // First those that were asked for, then what they implied when the token was made, which an old catalogue may have known more of.
+        let allowed = with_implied(names, catalog);
+        // Granted scopes first, then those that they implied when the token was created, which may be more than they
+        // imply today.
         let (granted, effective) = (self.scopes.granted(), self.scopes.effective());
-        let permitted = granted.iter().chain(effective.iter().filter(|name| !granted.contains(name)));
+        let permitted = granted
+            .iter()
+            .chain(effective.iter().filter(|name| !granted.contains(name)));
         let excess: Vec<_> = permitted.filter(|name| !allowed.contains(*name)).collect();
         if excess.is_empty() {
             return None;
         }
-        let excess = told(excess);
+        let excess = first_few(excess);
         Some(if names.is_empty() {
-            "no scope is allowed by both policies: one of them has to change first".to_owned()
+            "the two policies have no scope in common: change one of them first".to_owned()
         } else {
-            format!("a token may not permit {excess}: choose among {} and what they imply", told(names))
+            format!(
+                "a token may not have the scopes {excess}: choose among {} and the scopes that they imply",
+                first_few(names)
+            )
         })
     }
 
     fn exceeds_networks(&self, by: &Strictest) -> Option<String> {
-        let Allowed::Only(allowed) = &by.networks else { return None };
+        let Allowed::Only(allowed) = &by.networks else {
+            return None;
+        };
         if allowed.is_empty() {
-            return Some("no network is allowed by both policies: one of them has to change first".to_owned());
+            return Some("the two policies have no network in common: change one of them first".to_owned());
         }
         match self.allowed_addresses {
             AllowedAddresses::Any if addresses_under(&AllowedAddresses::Any, by).is_none() => {
                 let (count, most) = (allowed.len(), Networks::MAX);
                 Some(format!(
-                    "the policies leave {count} networks, and a token has {most} at most: choose allowed_cidrs among them"
+                    "the policies allow {count} networks, but a token can have at most {most}: set allowed_cidrs to \
+                     some of them"
                 ))
             }
             AllowedAddresses::Any => None,
             AllowedAddresses::Only(networks) => {
-                let excess: Vec<_> = networks.as_slice().iter().filter(|network| !is_covered(network, allowed)).collect();
-                let remedy = || format!("a token may not be used from {}: choose networks within {}", told(&excess), told(allowed));
+                let excess: Vec<_> = networks
+                    .as_slice()
+                    .iter()
+                    .filter(|network| !is_covered(network, allowed))
+                    .collect();
+                let remedy = || {
+                    format!(
+                        "a token may not be used from {}: set allowed_cidrs within {}",
+                        first_few(&excess),
+                        first_few(allowed)
+                    )
+                };
                 (!excess.is_empty()).then(remedy)
             }
         }
     }
 }
 
-/// Where a token may be used from that asked for `own`: its own networks, which [`Candidate::breaks`] judges, or else those of the
-/// policies. `None` if a token can't have as few or as many as they are.
+/// Returns the token's own networks, or else those of the policies. `None` if those are empty or more than a token can
+/// have. Whether the own networks are allowed is checked in [`Candidate::violation`].
 fn addresses_under(own: &AllowedAddresses, by: &Strictest) -> Option<AllowedAddresses> {
     match (own, &by.networks) {
         (AllowedAddresses::Only(_), _) | (AllowedAddresses::Any, Allowed::Any) => Some(own.clone()),
@@ -249,13 +299,15 @@ fn addresses_under(own: &AllowedAddresses, by: &Strictest) -> Option<AllowedAddr
     }
 }
 
-/// Whether all addresses of `network` are in the networks of `list`, perhaps in several of them.
+/// Returns whether the networks in `list`, taken together, contain all addresses of `network`.
 fn is_covered(network: &IpNet, list: &[IpNet]) -> bool {
-    IpNet::aggregate(&list.to_vec()).iter().any(|whole| whole.contains(network))
+    IpNet::aggregate(&list.to_vec())
+        .iter()
+        .any(|whole| whole.contains(network))
 }
 
-/// A list for people, cut after a few.
-fn told<T: Display>(all: impl IntoIterator<Item = T>) -> String {
+/// Joins the first few entries for an error message, and counts the rest.
+fn first_few<T: Display>(all: impl IntoIterator<Item = T>) -> String {
     const SHOWN: usize = 5;
     let all: Vec<_> = all.into_iter().map(|one| one.to_string()).collect();
     match all.len().checked_sub(SHOWN) {

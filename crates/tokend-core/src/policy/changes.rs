@@ -1,29 +1,45 @@
-//! What an edit of a policy changed, for the record and for people.
+//! The difference between two versions of a policy, for the audit log.
 
 use std::{fmt::Display, time::Duration};
 
 use super::{AllowedScopes, ExistingTokens, Lifetime, Policy, Rules};
 use crate::address::AllowedAddresses;
 
-/// Most entries of a list that are told.
-const TOLD: usize = 16;
-/// What stands for a rule that is not set.
+/// How many entries of a list are shown.
+const MAX_LISTED: usize = 16;
+/// Stands for a rule that is not set.
 const NONE: &str = "none";
 
 impl Policy {
-    /// Each rule that is another one in `after`, by its field in the contract: what it said, and what it says. Tells so if none is.
+    /// Describes each rule that differs in `after`: the field in the contract, the old and the new value. Says so if
+    /// nothing differs.
     #[must_use]
     pub fn changes(&self, after: &Self) -> String {
-        let before = told(self);
-        let changed = before.into_iter().zip(told(after)).filter(|(before, after)| before != after);
-        let changes: Vec<_> = changed.map(|((field, before), (_, after))| format!("{field}: {before} -> {after}")).collect();
-        if changes.is_empty() { "set once more, unchanged".to_owned() } else { changes.join("; ") }
+        let before = rules_of(self);
+        let changed = before
+            .into_iter()
+            .zip(rules_of(after))
+            .filter(|(before, after)| before != after);
+        let changes: Vec<_> = changed
+            .map(|((field, before), (_, after))| format!("{field}: {before} -> {after}"))
+            .collect();
+        if changes.is_empty() {
+            "no rule changed".to_owned()
+        } else {
+            changes.join("; ")
+        }
     }
 }
 
-fn told(policy: &Policy) -> [(&'static str, String); 7] {
-    let Rules { require_expiry, max_lifetime, default_lifetime, allowed_scopes, allowed_addresses, max_active_tokens } =
-        policy.rules();
+fn rules_of(policy: &Policy) -> [(&'static str, String); 7] {
+    let Rules {
+        require_expiry,
+        max_lifetime,
+        default_lifetime,
+        allowed_scopes,
+        allowed_addresses,
+        max_active_tokens,
+    } = policy.rules();
     [
         ("require_expiry", require_expiry.to_string()),
         ("max_lifetime", optional(max_lifetime.map(seconds))),
@@ -63,10 +79,14 @@ fn seconds(lifetime: Lifetime) -> String {
 }
 
 fn list<T: Display>(entries: impl ExactSizeIterator<Item = T>) -> String {
-    let more = entries.len().saturating_sub(TOLD);
-    let told: Vec<_> = entries.take(TOLD).map(|entry| entry.to_string()).collect();
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", told.join(" "))
+    let more = entries.len().saturating_sub(MAX_LISTED);
+    let shown: Vec<_> = entries.take(MAX_LISTED).map(|entry| entry.to_string()).collect();
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    format!("{}{more}", shown.join(" "))
 }
 
 #[cfg(test)]
@@ -77,26 +97,48 @@ mod tests {
     use crate::policy::ScopeNames;
 
     #[test]
-    fn what_changed_is_told_and_nothing_else() {
+    fn only_what_changed_is_described() {
         let max_lifetime = Lifetime::new(Duration::from_millis(1_500)).ok();
-        let applied = Policy::new(Rules { max_lifetime, require_expiry: true, ..Rules::default() }, ExistingTokens::Apply);
+        let applied = Policy::new(
+            Rules {
+                max_lifetime,
+                require_expiry: true,
+                ..Rules::default()
+            },
+            ExistingTokens::Apply,
+        );
         let applied = applied.expect("it fits together");
         assert_eq!(
             Policy::default().changes(&applied),
             "require_expiry: false -> true; max_lifetime: none -> 1.5 s; existing_tokens: KEEP -> APPLY"
         );
-        let capped = Rules { max_active_tokens: NonZeroU32::new(7), ..applied.rules().clone() };
+        let capped = Rules {
+            max_active_tokens: NonZeroU32::new(7),
+            ..applied.rules().clone()
+        };
         let capped = Policy::new(capped, ExistingTokens::Apply).expect("it fits together");
         assert_eq!(capped.changes(&applied), "max_active_tokens: 7 -> none");
-        assert_eq!(applied.changes(&applied), "set once more, unchanged");
+        assert_eq!(applied.changes(&applied), "no rule changed");
     }
 
     #[test]
     fn long_lists_are_cut() {
-        let names = (10..30).map(|n| format!("s{n}").parse().expect("a scope's name")).collect();
+        let names = (10..30)
+            .map(|n| format!("s{n}").parse().expect("a scope's name"))
+            .collect();
         let allowed_scopes = AllowedScopes::Only(ScopeNames::new(names).expect("not empty"));
-        let policy = Policy::new(Rules { allowed_scopes, ..Rules::default() }, ExistingTokens::Keep).expect("it fits together");
-        let told = Policy::default().changes(&policy);
-        assert!(told.starts_with("allowed_scopes: none -> s10 s11") && told.ends_with("s25 and 4 more"), "{told}");
+        let policy = Policy::new(
+            Rules {
+                allowed_scopes,
+                ..Rules::default()
+            },
+            ExistingTokens::Keep,
+        )
+        .expect("it fits together");
+        let changes = Policy::default().changes(&policy);
+        assert!(
+            changes.starts_with("allowed_scopes: none -> s10 s11") && changes.ends_with("s25 and 4 more"),
+            "{changes}"
+        );
     }
 }

@@ -1,7 +1,7 @@
-//! Token policies: what an organization or a workspace demands of its tokens.
+//! Token policies: what an organization or a workspace requires of its tokens.
 //!
-//! Each may set one, and both bind. [`Rules`] bind what is made or rotated from then on, and never make a token unrevocable. Only
-//! [`ExistingTokens::Apply`] reaches back to tokens that there are, by [`Deadlines`].
+//! Each of them may set a policy, and both apply. [`Rules`] apply to tokens that are created or rotated from then on,
+//! and never prevent a revocation. Only [`ExistingTokens::Apply`] affects existing tokens, by [`Deadlines`].
 
 mod admission;
 mod changes;
@@ -13,7 +13,7 @@ mod state;
 mod strictest;
 mod text;
 
-pub use admission::{Admitted, Asked, Cap, NotAdmitted, Policies, Rule, Source, Violation};
+pub use admission::{AdmissionError, AdmittedToken, Cap, Policies, RequestedToken, Rule, Source, Violation};
 pub use deadlines::{Deadline, Deadlines, MalformedDeadlines, Shortened};
 pub use lifetime::{Lifetime, LifetimeOutOfRange};
 pub use name::PolicyName;

@@ -2,17 +2,17 @@ use std::{fmt, str::FromStr};
 
 use crate::name::{MalformedName, OrganizationId, WorkspaceId};
 
-/// A policy's resource name: `organizations/{organization}/tokenPolicy` or `workspaces/{workspace}/tokenPolicy`.
+/// The resource name of a policy: `organizations/{organization}/tokenPolicy` or `workspaces/{workspace}/tokenPolicy`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicyName {
-    /// That of an organization, which binds all of its workspaces.
+    /// The policy of an organization, which binds all its workspaces.
     Organization(OrganizationId),
-    /// That of one workspace.
+    /// The policy of one workspace.
     Workspace(WorkspaceId),
 }
 
 impl PolicyName {
-    /// The resource name of whose policy it is.
+    /// Returns the resource name of the organization or workspace.
     #[must_use]
     pub fn owner(&self) -> String {
         match self {
@@ -26,14 +26,17 @@ impl FromStr for PolicyName {
     type Err = MalformedName;
 
     fn from_str(name: &str) -> Result<Self, MalformedName> {
-        let malformed = MalformedName::Form("workspaces/{workspace}/tokenPolicy or organizations/{organization}/tokenPolicy");
+        let malformed =
+            MalformedName::Form("workspaces/{workspace}/tokenPolicy or organizations/{organization}/tokenPolicy");
         let owner = name.strip_suffix("/tokenPolicy").ok_or(malformed)?;
         match (OrganizationId::from_name(owner), WorkspaceId::from_name(owner)) {
             (Ok(id), _) => Ok(Self::Organization(id)),
             (_, Ok(id)) => Ok(Self::Workspace(id)),
-            (Err(MalformedName::ChosenId { .. }), _) | (_, Err(MalformedName::ChosenId { .. })) => Err(MalformedName::ChosenId {
-                form: "workspaces/{workspace}/tokenPolicy or organizations/{organization}/tokenPolicy",
-            }),
+            (Err(MalformedName::ChosenId { .. }), _) | (_, Err(MalformedName::ChosenId { .. })) => {
+                Err(MalformedName::ChosenId {
+                    form: "workspaces/{workspace}/tokenPolicy or organizations/{organization}/tokenPolicy",
+                })
+            }
             _ => Err(malformed),
         }
     }

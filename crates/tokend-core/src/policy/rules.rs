@@ -6,70 +6,71 @@ use crate::{
     scope::{ScopeName, ScopeSet},
 };
 
-/// What tokens that are made or rotated have to be like. A rule that is not set demands nothing.
+/// What a policy requires of tokens that are created or rotated. A rule that is not set requires nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Whether each must have an end.
+    /// Whether every token must expire.
     pub require_expiry: bool,
-    /// How far its end may lie from its making. Forbids tokens that never end, too.
+    /// The longest time from creation to expiry. If set, every token must expire.
     pub max_lifetime: Option<Lifetime>,
-    /// How long it lives if nothing is said of its end.
+    /// The lifetime of a token whose expiry was not chosen.
     pub default_lifetime: Option<Lifetime>,
-    /// What it may permit.
+    /// The scopes that a token may have.
     pub allowed_scopes: AllowedScopes,
-    /// Where it may be used from.
+    /// The networks that a token may be used from.
     pub allowed_addresses: AllowedAddresses,
-    /// How many of one workspace may work at once. One that is being replaced does not count.
+    /// The most active tokens that a workspace may have. A token that is being replaced does not count.
     pub max_active_tokens: Option<NonZeroU32>,
 }
 
-/// Which scopes tokens may have. An empty list never means "everything": that is said in words.
+/// The scopes that tokens may have. An empty list never means "all": that is a variant of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowedScopes {
-    /// Any.
+    /// All scopes.
     Any,
-    /// These only. Never empty.
+    /// Only these scopes. Never empty.
     Only(ScopeNames),
 }
 
-/// At least one scope, each once, and not more than a catalogue can have. Names, since a later catalogue may lack one of them.
+/// At least one scope and at most as many as a catalog can have, without duplicates. Names instead of bits, since a
+/// later catalog may lack one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ScopeNames(BTreeSet<ScopeName>);
 
-/// What becomes of tokens that are older than the policy.
+/// What a policy does to tokens that are older than it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum ExistingTokens {
-    /// They keep the ends that they have.
+    /// They keep their expiry.
     #[default]
     Keep,
-    /// They live no longer than `max_lifetime` from when the policy was set.
+    /// They expire no later than `max_lifetime` after the policy was set.
     Apply,
 }
 
-/// A policy as somebody sets it. Its parts fit together.
+/// A policy with rules that do not contradict each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     rules: Rules,
     existing_tokens: ExistingTokens,
 }
 
-/// Rules that do not fit together.
+/// Two rules that contradict each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PolicyConflict {
-    /// Every token that nobody chose an end for would be refused.
-    #[error("the default lifetime is longer than the longest one")]
+    /// The default lifetime exceeds the maximum, so every token without a chosen expiry would be rejected.
+    #[error("default_lifetime is longer than max_lifetime")]
     DefaultAboveMax,
-    /// There is no lifetime to apply.
-    #[error("existing tokens can't be bound without a longest lifetime")]
+    /// The policy is to apply to existing tokens but has no `max_lifetime`.
+    #[error("existing_tokens can't be APPLY without max_lifetime")]
     ApplyWithoutMax,
 }
 
 impl Rules {
-    /// Most tokens that can be set as the most: the count of them is taken with each token that is made.
+    /// The largest value of `max_active_tokens`. Active tokens are counted each time one is created.
     pub const MAX_ACTIVE_TOKENS: u32 = 1_000_000;
 }
 
-/// Demands nothing.
+/// Rules that require nothing.
 impl Default for Rules {
     fn default() -> Self {
         Self {
@@ -84,16 +85,16 @@ impl Default for Rules {
 }
 
 impl ScopeNames {
-    /// Most scopes.
+    /// The most scopes in a list.
     pub const MAX: usize = ScopeSet::CAPACITY;
 
-    /// Takes names; `None` unless there are 1 to [`ScopeNames::MAX`].
+    /// Creates a list; `None` unless it has 1 to [`ScopeNames::MAX`] names.
     #[must_use]
     pub fn new(names: BTreeSet<ScopeName>) -> Option<Self> {
         (1..=Self::MAX).contains(&names.len()).then_some(Self(names))
     }
 
-    /// The names.
+    /// Returns the names.
     #[must_use]
     pub const fn as_set(&self) -> &BTreeSet<ScopeName> {
         &self.0
@@ -101,12 +102,16 @@ impl ScopeNames {
 }
 
 impl Policy {
-    /// Puts a policy together.
+    /// Creates a policy.
     ///
     /// # Errors
     /// [`PolicyConflict`].
     pub fn new(rules: Rules, existing_tokens: ExistingTokens) -> Result<Self, PolicyConflict> {
-        let Rules { max_lifetime, default_lifetime, .. } = rules;
+        let Rules {
+            max_lifetime,
+            default_lifetime,
+            ..
+        } = rules;
         match (max_lifetime, default_lifetime, existing_tokens) {
             (Some(max), Some(default), _) if default > max => Err(PolicyConflict::DefaultAboveMax),
             (None, _, ExistingTokens::Apply) => Err(PolicyConflict::ApplyWithoutMax),
@@ -114,22 +119,24 @@ impl Policy {
         }
     }
 
-    /// What it demands of tokens that are made or rotated.
+    /// Returns what the policy requires of tokens that are created or rotated.
     #[must_use]
     pub const fn rules(&self) -> &Rules {
         &self.rules
     }
 
-    /// What becomes of tokens that are older than it.
+    /// Returns what the policy does to tokens that are older than it.
     #[must_use]
     pub const fn existing_tokens(&self) -> ExistingTokens {
         self.existing_tokens
     }
 
-    /// How long tokens that are older than it may go on living, if it says so.
+    /// Returns the lifetime that the policy applies to tokens that are older than it, if it does.
     #[must_use]
     pub fn applied_lifetime(&self) -> Option<Lifetime> {
-        self.rules.max_lifetime.filter(|_| self.existing_tokens == ExistingTokens::Apply)
+        self.rules
+            .max_lifetime
+            .filter(|_| self.existing_tokens == ExistingTokens::Apply)
     }
 }
 
@@ -139,7 +146,11 @@ mod tests {
 
     fn lifetimes(max: Option<u64>, default: Option<u64>) -> Rules {
         let lifetime = |micros: u64| Lifetime::from_micros(micros).expect("in range");
-        Rules { max_lifetime: max.map(lifetime), default_lifetime: default.map(lifetime), ..Rules::default() }
+        Rules {
+            max_lifetime: max.map(lifetime),
+            default_lifetime: default.map(lifetime),
+            ..Rules::default()
+        }
     }
 
     #[test]
@@ -153,16 +164,27 @@ mod tests {
 
     #[test]
     fn only_a_longest_lifetime_is_applied() {
-        let applied = |max, existing| Policy::new(lifetimes(max, None), existing).map(|policy| policy.applied_lifetime());
-        assert_eq!(applied(None, ExistingTokens::Apply), Err(PolicyConflict::ApplyWithoutMax));
-        assert_eq!(applied(Some(2), ExistingTokens::Apply), Ok(Some(Lifetime::from_micros(2).expect("in range"))));
+        let applied =
+            |max, existing| Policy::new(lifetimes(max, None), existing).map(|policy| policy.applied_lifetime());
+        assert_eq!(
+            applied(None, ExistingTokens::Apply),
+            Err(PolicyConflict::ApplyWithoutMax)
+        );
+        assert_eq!(
+            applied(Some(2), ExistingTokens::Apply),
+            Ok(Some(Lifetime::from_micros(2).expect("in range")))
+        );
         assert_eq!(applied(Some(2), ExistingTokens::Keep), Ok(None));
         assert_eq!(applied(None, ExistingTokens::Keep), Ok(None));
     }
 
     #[test]
     fn a_list_of_scopes_is_never_empty() {
-        let many = |count: usize| (0..count).map(|n| format!("s{n}").parse().expect("a scope's name")).collect();
+        let many = |count: usize| {
+            (0..count)
+                .map(|n| format!("s{n}").parse().expect("a scope's name"))
+                .collect()
+        };
         assert!(ScopeNames::new(many(0)).is_none());
         assert_eq!(ScopeNames::new(many(256)).map(|names| names.as_set().len()), Some(256));
         assert!(ScopeNames::new(many(257)).is_none());

@@ -1,4 +1,4 @@
-//! What two policies leave together: what the strictest allows, both allow, and the other way round.
+//! The combination of two policies: a token complies with it if and only if it complies with both.
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
@@ -10,34 +10,34 @@ use crate::{
     scope::{ScopeCatalog, ScopeName, ScopeSet},
 };
 
-/// The rules of two policies as one.
+/// The rules of two policies combined.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Strictest {
-    /// Whether each token must have an end: one of the two says so.
+    /// Whether every token must expire: true if either policy says so.
     pub require_expiry: bool,
-    /// How far its end may lie from its making: the shorter of the two.
+    /// The longest time from creation to expiry: the shorter of the two.
     pub max_lifetime: Option<Lifetime>,
-    /// How long it lives if nothing is said of its end: the shorter of the two, and never longer than the longest allowed.
+    /// The lifetime of a token whose expiry was not chosen: the shorter of the two, and at most `max_lifetime`.
     pub default_lifetime: Option<Lifetime>,
-    /// What it may permit: these scopes and what they imply.
+    /// The allowed scopes, which include everything that they imply.
     pub scopes: Allowed<BTreeSet<ScopeName>>,
-    /// Where it may be used from.
+    /// The allowed networks.
     pub networks: Allowed<Vec<IpNet>>,
-    /// How many of one workspace may work at once: the smaller of the two.
+    /// The most active tokens of a workspace: the smaller of the two.
     pub max_active_tokens: Option<NonZeroU32>,
 }
 
-/// What is allowed. Unlike in one policy it may be nothing: where two have nothing in common, no token can be made.
+/// What two policies allow together. Unlike in a single policy this may be nothing: then no token can be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Allowed<T> {
     /// Everything.
     Any,
-    /// This only.
+    /// Only this.
     Only(T),
 }
 
 impl Strictest {
-    /// The strictest of two policies.
+    /// Combines two policies.
     #[must_use]
     pub fn of(one: &Rules, other: &Rules, catalog: &ScopeCatalog) -> Self {
         let max_lifetime = smaller(one.max_lifetime, other.max_lifetime);
@@ -64,7 +64,7 @@ impl<T> Allowed<T> {
     }
 }
 
-/// The smaller of two bounds; what is not set bounds nothing.
+/// Returns the smaller of two limits. A limit that is not set is ignored.
 fn smaller<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
     one.into_iter().chain(other).min()
 }
@@ -83,30 +83,47 @@ fn networks(rules: &Rules) -> Allowed<Vec<IpNet>> {
     }
 }
 
-/// The scopes `names` and all that they imply. A name that the catalogue lacks stands for itself.
-pub(super) fn closed(names: &BTreeSet<ScopeName>, catalog: &ScopeCatalog) -> BTreeSet<ScopeName> {
-    let known = names.iter().filter_map(|name| catalog.scope(name.as_str())).fold(ScopeSet::EMPTY, ScopeSet::union);
-    names.iter().chain(catalog.names(catalog.closure(known))).cloned().collect()
+/// Returns the scopes in `names` with everything that they imply. A name that the catalog lacks implies nothing.
+pub(super) fn with_implied(names: &BTreeSet<ScopeName>, catalog: &ScopeCatalog) -> BTreeSet<ScopeName> {
+    let known = names
+        .iter()
+        .filter_map(|name| catalog.scope(name.as_str()))
+        .fold(ScopeSet::EMPTY, ScopeSet::union);
+    names
+        .iter()
+        .chain(catalog.names(catalog.closure(known)))
+        .cloned()
+        .collect()
 }
 
-/// Scopes that stand, with what they imply, for exactly what both lists do: the names that both have, and of the rest those that no
-/// other of the rest implies. `repository:write` and `pullrequest` have `repository` in common, though neither list names it.
-fn common_scopes(one: &BTreeSet<ScopeName>, other: &BTreeSet<ScopeName>, catalog: &ScopeCatalog) -> BTreeSet<ScopeName> {
+/// Returns the smallest list whose closure is what the closures of both lists have in common: the names that both lists
+/// have, and of the other common scopes those that no other implies. `repository:write` and `pullrequest` have
+/// `repository` in common, though neither list names it.
+fn common_scopes(
+    one: &BTreeSet<ScopeName>,
+    other: &BTreeSet<ScopeName>,
+    catalog: &ScopeCatalog,
+) -> BTreeSet<ScopeName> {
     let named: BTreeSet<_> = one.intersection(other).cloned().collect();
-    let both = &closed(one, catalog) & &closed(other, catalog);
-    let rest = &both - &closed(&named, catalog);
+    let both = &with_implied(one, catalog) & &with_implied(other, catalog);
+    let rest = &both - &with_implied(&named, catalog);
     let implied = |name: &ScopeName| {
         let mut others = rest.iter().filter(|other| *other != name);
-        others.any(|other| closed(&BTreeSet::from([other.clone()]), catalog).contains(name))
+        others.any(|other| with_implied(&BTreeSet::from([other.clone()]), catalog).contains(name))
     };
     let needed: Vec<_> = rest.iter().filter(|name| !implied(name)).cloned().collect();
     named.into_iter().chain(needed).collect()
 }
 
-/// The networks that lie in one of both lists. Two networks nest or are apart: what they have in common is the smaller one.
+/// Returns the networks that both lists cover. Two networks are either nested or disjoint, so what they have in common
+/// is the smaller one.
 fn common_networks(one: &[IpNet], other: &[IpNet]) -> Vec<IpNet> {
     let lies_in = |network: &IpNet, list: &[IpNet]| list.iter().any(|of_list| of_list.contains(network));
     let mut common: Vec<_> = one.iter().filter(|network| lies_in(network, other)).copied().collect();
-    common.extend(other.iter().filter(|network| lies_in(network, one) && !one.contains(network)));
+    common.extend(
+        other
+            .iter()
+            .filter(|network| lies_in(network, one) && !one.contains(network)),
+    );
     common
 }

@@ -1,4 +1,4 @@
-//! How a policy is spelled where it is stored: JSON, each rule that is set. A policy has one spelling.
+//! The stored text form of a policy: JSON with each rule that is set. Equal policies have equal texts.
 
 use std::{collections::BTreeSet, fmt, num::NonZeroU32, str::FromStr};
 
@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::{AllowedScopes, ExistingTokens, Lifetime, Policy, Rules, ScopeNames};
 use crate::address::{AllowedAddresses, Networks, parse_network};
 
-/// Text that is no policy of this version of tokend.
+/// The text is not a policy that this version of tokend knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("is no policy that this version of tokend knows")]
+#[error("is not a policy that this version of tokend can read")]
 pub struct MalformedPolicy;
 
-/// Lifetimes are microseconds.
+/// Lifetimes are in microseconds.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct PolicyText {
@@ -34,8 +34,14 @@ struct PolicyText {
 
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Rules { require_expiry, max_lifetime, default_lifetime, allowed_scopes, allowed_addresses, max_active_tokens } =
-            self.rules();
+        let Rules {
+            require_expiry,
+            max_lifetime,
+            default_lifetime,
+            allowed_scopes,
+            allowed_addresses,
+            max_active_tokens,
+        } = self.rules();
         let text = PolicyText {
             require_expiry: *require_expiry,
             max_lifetime: max_lifetime.map(Lifetime::micros),
@@ -68,7 +74,12 @@ impl FromStr for Policy {
             max_active_tokens,
             applied,
         } = serde_json::from_str(text).map_err(|_| MalformedPolicy)?;
-        let lifetime = |micros: Option<u64>| micros.map(Lifetime::from_micros).transpose().map_err(|_| MalformedPolicy);
+        let lifetime = |micros: Option<u64>| {
+            micros
+                .map(Lifetime::from_micros)
+                .transpose()
+                .map_err(|_| MalformedPolicy)
+        };
         let rules = Rules {
             require_expiry,
             max_lifetime: lifetime(max_lifetime)?,
@@ -77,19 +88,33 @@ impl FromStr for Policy {
             allowed_addresses: allowed_cidrs.map_or(Ok(AllowedAddresses::Any), |cidrs| addresses(&cidrs))?,
             max_active_tokens,
         };
-        let existing_tokens = if applied { ExistingTokens::Apply } else { ExistingTokens::Keep };
+        let existing_tokens = if applied {
+            ExistingTokens::Apply
+        } else {
+            ExistingTokens::Keep
+        };
         Self::new(rules, existing_tokens).map_err(|_| MalformedPolicy)
     }
 }
 
 fn scopes(names: &[String]) -> Result<AllowedScopes, MalformedPolicy> {
-    let names: BTreeSet<_> = names.iter().map(|name| name.parse()).collect::<Result<_, _>>().map_err(|_| MalformedPolicy)?;
+    let names: BTreeSet<_> = names
+        .iter()
+        .map(|name| name.parse())
+        .collect::<Result<_, _>>()
+        .map_err(|_| MalformedPolicy)?;
     ScopeNames::new(names).map(AllowedScopes::Only).ok_or(MalformedPolicy)
 }
 
 fn addresses(cidrs: &[String]) -> Result<AllowedAddresses, MalformedPolicy> {
-    let networks = cidrs.iter().map(|cidr| parse_network(cidr)).collect::<Result<_, _>>().map_err(|_| MalformedPolicy)?;
-    Networks::new(networks).map(AllowedAddresses::Only).ok_or(MalformedPolicy)
+    let networks = cidrs
+        .iter()
+        .map(|cidr| parse_network(cidr))
+        .collect::<Result<_, _>>()
+        .map_err(|_| MalformedPolicy)?;
+    Networks::new(networks)
+        .map(AllowedAddresses::Only)
+        .ok_or(MalformedPolicy)
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]

@@ -6,38 +6,39 @@ use super::{ScopeName, ScopeSet};
 
 const DEFAULT_CATALOG: &str = include_str!("bitbucket.toml");
 
-/// Which scopes exist and what each implies. Data, written in TOML; the default is Bitbucket Cloud's for workspaces.
+/// The scopes that exist, and what each implies. A catalog is written in TOML. The default is Bitbucket Cloud's for
+/// workspaces.
 #[derive(Debug)]
 pub struct ScopeCatalog {
     version: u32,
     scopes: Vec<Scope>,
-    /// By name, the index in `scopes` and the bit in a set.
+    /// From the name to the index in `scopes`, which is also the bit in a set.
     indices: BTreeMap<ScopeName, usize>,
-    /// By index, the scope itself and all that it implies, directly or through others.
+    /// By index: the scope itself and everything that it implies, directly or indirectly.
     closures: Vec<ScopeSet>,
 }
 
-/// One scope of a catalogue.
+/// One scope of a catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scope {
-    /// Its name.
+    /// The scope's name.
     pub name: ScopeName,
-    /// What it grants, for people.
+    /// What the scope permits, for people.
     pub description: String,
-    /// Scopes that it implies directly.
+    /// The scopes that it implies directly.
     pub implies: Vec<ScopeName>,
 }
 
-/// Why a text is no catalogue.
+/// Why a text is not a catalog.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogError {
-    /// Not TOML, or not the fields of a catalogue.
-    #[error("the scope catalogue can't be read: {0}")]
+    /// The text is not TOML, or has other fields.
+    #[error("the scope catalog can't be read: {0}")]
     Syntax(String),
-    /// A name that is no scope name.
+    /// A scope's name is malformed.
     #[error("scope {0:?}: a scope is lower-case words with colons between them, 64 characters at most")]
     Name(String),
-    /// A scope stands twice.
+    /// A scope is defined twice.
     #[error("scope {0:?} is defined twice")]
     Duplicate(ScopeName),
     /// A scope implies one that is not defined.
@@ -45,14 +46,14 @@ pub enum CatalogError {
     UnknownImplied {
         /// The scope.
         scope: ScopeName,
-        /// What it names.
+        /// The undefined scope.
         implied: String,
     },
-    /// A scope implies itself, directly or through others.
+    /// A scope implies itself, directly or indirectly.
     #[error("scope {0:?} implies itself, directly or through others")]
     Cycle(ScopeName),
-    /// No scope, or more than a set holds.
-    #[error("a catalogue has 1 to {max} scopes, this one has {0}", max = ScopeSet::CAPACITY)]
+    /// The catalog has no scope, or more than a set can hold.
+    #[error("a catalog must have 1 to {max} scopes; this one has {0}", max = ScopeSet::CAPACITY)]
     Size(usize),
 }
 
@@ -73,12 +74,13 @@ struct ScopeText {
 }
 
 impl ScopeCatalog {
-    /// Reads a catalogue and closes its implications.
+    /// Parses a catalog and computes what each scope implies.
     ///
     /// # Errors
-    /// [`CatalogError`], which names the scope to mend.
+    /// [`CatalogError`], which names the scope to fix.
     pub fn from_toml(text: &str) -> Result<Self, CatalogError> {
-        let CatalogText { version, scopes } = toml::from_str(text).map_err(|error| CatalogError::Syntax(error.to_string()))?;
+        let CatalogText { version, scopes } =
+            toml::from_str(text).map_err(|error| CatalogError::Syntax(error.to_string()))?;
         if scopes.is_empty() || scopes.len() > ScopeSet::CAPACITY {
             return Err(CatalogError::Size(scopes.len()));
         }
@@ -89,32 +91,40 @@ impl ScopeCatalog {
                 return Err(CatalogError::Duplicate(name));
             }
         }
-        let scopes = scopes.into_iter().map(|scope| scope.resolve(&indices)).collect::<Result<Vec<_>, _>>()?;
+        let scopes = scopes
+            .into_iter()
+            .map(|scope| scope.resolve(&indices))
+            .collect::<Result<Vec<_>, _>>()?;
         let closures = close(&scopes, &indices)?;
-        Ok(Self { version, scopes, indices, closures })
+        Ok(Self {
+            version,
+            scopes,
+            indices,
+            closures,
+        })
     }
 
-    /// The default catalogue: Bitbucket Cloud's scopes for workspaces.
+    /// Returns the default catalog: Bitbucket Cloud's scopes for workspaces.
     ///
     /// # Errors
-    /// None in practice: a test reads it.
+    /// None in practice: a test parses it.
     pub fn bitbucket() -> Result<Self, CatalogError> {
         Self::from_toml(DEFAULT_CATALOG)
     }
 
-    /// The version that tokens are stored with.
+    /// Returns the version, which is stored with each token.
     #[must_use]
     pub const fn version(&self) -> u32 {
         self.version
     }
 
-    /// Every scope, in the catalogue's order.
+    /// Returns every scope, in the order of the catalog.
     #[must_use]
     pub fn scopes(&self) -> &[Scope] {
         &self.scopes
     }
 
-    /// The set of the one scope `name`, without what it implies; `None` if the catalogue lacks it.
+    /// Returns the set of the scope `name`, without what it implies; `None` if the catalog lacks it.
     #[must_use]
     pub fn scope(&self, name: &str) -> Option<ScopeSet> {
         let mut set = ScopeSet::EMPTY;
@@ -122,37 +132,57 @@ impl ScopeCatalog {
         Some(set)
     }
 
-    /// `set` with all that it implies.
+    /// Returns `set` with everything that it implies.
     #[must_use]
     pub fn closure(&self, set: ScopeSet) -> ScopeSet {
-        let members = self.closures.iter().enumerate().filter(|(index, _)| set.contains(*index));
+        let members = self
+            .closures
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| set.contains(*index));
         members.fold(ScopeSet::EMPTY, |closed, (_, closure)| closed.union(*closure))
     }
 
-    /// The names of the scopes in `set`, in the catalogue's order.
+    /// Returns the names of the scopes in `set`, in the order of the catalog.
     pub fn names(&self, set: ScopeSet) -> impl Iterator<Item = &ScopeName> + Clone {
-        self.scopes.iter().enumerate().filter(move |(index, _)| set.contains(*index)).map(|(_, scope)| &scope.name)
+        self.scopes
+            .iter()
+            .enumerate()
+            .filter(move |(index, _)| set.contains(*index))
+            .map(|(_, scope)| &scope.name)
     }
 }
 
 impl ScopeText {
     fn resolve(self, indices: &BTreeMap<ScopeName, usize>) -> Result<Scope, CatalogError> {
-        let Self { name, description, implies } = self;
+        let Self {
+            name,
+            description,
+            implies,
+        } = self;
         let name: ScopeName = name.parse().map_err(|_| CatalogError::Name(name))?;
         let implies = implies
             .into_iter()
             .map(|implied| match indices.get_key_value(implied.as_str()) {
                 Some((known, _)) => Ok(known.clone()),
-                None => Err(CatalogError::UnknownImplied { scope: name.clone(), implied }),
+                None => Err(CatalogError::UnknownImplied {
+                    scope: name.clone(),
+                    implied,
+                }),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Scope { name, description, implies })
+        Ok(Scope {
+            name,
+            description,
+            implies,
+        })
     }
 }
 
-/// Closes the implications: passes over all scopes until nothing is added, at most one pass for each link of the longest chain.
+/// Computes what each scope implies: repeats over all scopes until nothing is added, at most once for each link of the
+/// longest chain.
 fn close(scopes: &[Scope], indices: &BTreeMap<ScopeName, usize>) -> Result<Vec<ScopeSet>, CatalogError> {
-    // What each scope implies, without itself, so that one that reaches itself shows.
+    // What each scope implies, without itself, so that a scope which reaches itself is detected.
     let mut implied = vec![ScopeSet::EMPTY; scopes.len()];
     loop {
         let before = implied.clone();

@@ -1,11 +1,11 @@
 use std::collections::BTreeSet;
 
 use super::{ScopeCatalog, ScopeName, ScopeSet};
-use crate::quote::quoted;
+use crate::text::quoted;
 
 /// The scopes granted to one token, never empty.
 ///
-/// What was implied when it was made is kept with it, so that a later catalogue never silently widens an old token.
+/// Implied scopes are stored with the token, so that a later catalog never extends an old token silently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantedScopes {
     catalog_version: u32,
@@ -16,21 +16,21 @@ pub struct GrantedScopes {
 /// Why scopes can't be granted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GrantError {
-    /// No scope was asked for.
+    /// No scope was requested.
     #[error("at least one scope must be given")]
     Empty,
-    /// The catalogue lacks this scope.
+    /// The catalog lacks the scope.
     #[error("{scope} is not a scope of this installation")]
     Unknown {
-        /// Its place in what was asked for.
+        /// Its index in the request.
         index: usize,
         /// Its text, quoted.
         scope: String,
     },
-    /// A scope was asked for twice.
+    /// A scope was requested twice.
     #[error("{scope} was given twice")]
     Duplicate {
-        /// The place of the second one.
+        /// The index of the second occurrence.
         index: usize,
         /// The scope, quoted.
         scope: String,
@@ -41,15 +41,21 @@ impl GrantedScopes {
     /// Grants the scopes `asked` for under `catalog`.
     ///
     /// # Errors
-    /// [`GrantError`] for the first of them that can't be granted, or for none.
+    /// [`GrantError`] for the first scope that can't be granted, or if there is none.
     pub fn grant<S: AsRef<str>>(catalog: &ScopeCatalog, asked: &[S]) -> Result<Self, GrantError> {
         let mut set = ScopeSet::EMPTY;
         for (index, scope) in asked.iter().map(S::as_ref).enumerate() {
             let Some(one) = catalog.scope(scope) else {
-                return Err(GrantError::Unknown { index, scope: quoted(scope) });
+                return Err(GrantError::Unknown {
+                    index,
+                    scope: quoted(scope),
+                });
             };
             if one.is_subset(set) {
-                return Err(GrantError::Duplicate { index, scope: quoted(scope) });
+                return Err(GrantError::Duplicate {
+                    index,
+                    scope: quoted(scope),
+                });
             }
             set = set.union(one);
         }
@@ -63,7 +69,7 @@ impl GrantedScopes {
         })
     }
 
-    /// A grant read back from storage; `None` if it is empty or its effective scopes lack a granted one.
+    /// Restores a stored grant; `None` if it is empty or its effective scopes lack a granted one.
     #[must_use]
     pub fn from_stored(catalog_version: u32, granted: Vec<ScopeName>, effective: Vec<ScopeName>) -> Option<Self> {
         let all: BTreeSet<_> = effective.iter().collect();
@@ -74,25 +80,25 @@ impl GrantedScopes {
         })
     }
 
-    /// The version of the catalogue that was in force.
+    /// Returns the version of the catalog at the time of the grant.
     #[must_use]
     pub const fn catalog_version(&self) -> u32 {
         self.catalog_version
     }
 
-    /// What was asked for and granted.
+    /// Returns the scopes that were requested and granted.
     #[must_use]
     pub fn granted(&self) -> &[ScopeName] {
         &self.granted
     }
 
-    /// What was granted, with all that it implied at that time.
+    /// Returns the granted scopes with everything that they implied at the time of the grant.
     #[must_use]
     pub fn effective(&self) -> &[ScopeName] {
         &self.effective
     }
 
-    /// The effective scopes as a set of `catalog`, without those that it no longer has.
+    /// Returns the effective scopes as a set of `catalog`, without those that it lacks.
     #[must_use]
     pub fn compile(&self, catalog: &ScopeCatalog) -> ScopeSet {
         let known = self.effective.iter().filter_map(|name| catalog.scope(name.as_str()));

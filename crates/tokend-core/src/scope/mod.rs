@@ -1,5 +1,5 @@
-//! Scopes: what a token permits. A catalogue says which exist and what each implies; a set of them is a bit set, so that
-//! a check is an AND.
+//! Scopes: what a token permits. A catalog says which scopes exist and what each implies. A set of scopes is a bit set,
+//! so that a check is an AND.
 
 mod catalog;
 mod grant;

@@ -1,11 +1,11 @@
 const WORDS: usize = 4;
 
-/// A set of scopes of one catalogue: a bit for each.
+/// A set of scopes of one catalog, with a bit for each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ScopeSet([u64; WORDS]);
 
 impl ScopeSet {
-    /// Most scopes that a catalogue can have.
+    /// The most scopes that a catalog can have.
     pub const CAPACITY: usize = WORDS * u64::BITS as usize;
 
     /// The empty set.
@@ -20,27 +20,27 @@ impl ScopeSet {
         self.0[index / 64] & (1 << (index % 64)) != 0
     }
 
-    /// Scopes of either set.
+    /// Returns the scopes that are in either set.
     #[must_use]
     pub fn union(mut self, other: Self) -> Self {
         self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
         self
     }
 
-    /// Scopes of this set that `other` lacks.
+    /// Returns the scopes of this set that are not in `other`.
     #[must_use]
     pub fn difference(mut self, other: Self) -> Self {
         self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word &= !other);
         self
     }
 
-    /// Whether no scope is in it.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self == Self::EMPTY
     }
 
-    /// Whether every scope of this set is in `other`.
+    /// Returns whether every scope of this set is in `other`.
     #[must_use]
     pub fn is_subset(self, other: Self) -> bool {
         self.difference(other).is_empty()

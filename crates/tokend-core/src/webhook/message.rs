@@ -5,37 +5,37 @@ use serde::Serialize;
 use crate::{
     caller::CallerKey,
     credential::{Kind, Prefix, hint},
-    expiry_notice::ExpiryNotice,
     name::TokenName,
     row_mac::{MacInput, Sealed},
     time::Timestamp,
     token::Token,
+    token::expiry_notice::ExpiryNotice,
 };
 
-/// Something that happened, as the receiver is told of it.
+/// A message to the webhook receiver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// By which the receiver knows a message that it has got before.
+    /// The id by which the receiver detects repeated messages.
     pub id: MessageId,
-    /// What happened, such as `token.expired`. The body tells it, too.
+    /// The type of the event, such as `token.expired`. Also in the body.
     pub event: String,
-    /// To which resource, by its name.
+    /// The name of the resource that the message is about.
     pub subject: String,
-    /// The body, a JSON object. Holds no secret.
+    /// The body, a JSON object without secrets.
     pub payload: String,
 }
 
-/// A message's id, sent as `webhook-id`: 1 to 64 letters, digits, `_` and `-`. No full stop, which separates it from what else is
-/// signed.
+/// A message id, sent as `webhook-id`: 1 to 64 letters, digits, `_` and `-`. A full stop is not allowed, since it
+/// separates the signed parts.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(String);
 
-/// Text that is no message's id.
+/// The text is not a valid message id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be 1 to 64 letters, digits, _ and -")]
 pub struct MalformedMessageId;
 
-/// The body's outermost object: the fields that the specification recommends.
+/// The outermost object of the body, with the fields that the specification recommends.
 #[derive(Serialize)]
 struct Payload<'a, D> {
     r#type: &'a str,
@@ -43,7 +43,7 @@ struct Payload<'a, D> {
     data: D,
 }
 
-/// What is said of a caller key.
+/// The data of a message about a caller key.
 #[derive(Serialize)]
 struct CallerKeyData {
     caller_key: String,
@@ -77,15 +77,19 @@ struct TokenData<'a> {
 }
 
 impl Message {
-    /// Tells of the end of a token, which is at `end`: `token.expiring` before it comes, `token.expired` when it has come. There is one
-    /// message for each token and notice, by one id, however often it is made.
+    /// Creates the message about the expiry of a token at `end`: `token.expiring` before it, `token.expired` after it.
+    /// Each token and notice has one message id, however often the message is created.
     #[must_use]
     pub fn of_notice(notice: ExpiryNotice, token: &Token, end: Timestamp, prefix: &Prefix, now: Timestamp) -> Self {
         let data = data(token, end, prefix);
         let (event, occasion, data) = match (notice, notice.days()) {
             (ExpiryNotice::End, _) => ("token.expired", "end".to_owned(), data),
             (_, days) => {
-                let data = TokenData { days_before: Some(days), days_left: Some(days_left(end, now)), ..data };
+                let data = TokenData {
+                    days_before: Some(days),
+                    days_left: Some(days_left(end, now)),
+                    ..data
+                };
                 ("token.expiring", format!("{days}d"), data)
             }
         };
@@ -93,11 +97,17 @@ impl Message {
         Self::new(id, event, token.name.to_string(), data, now)
     }
 
-    /// The message about the expiry of a caller key: `caller_key.expiring` before it, `caller_key.expired` after it. There is one message for
-    /// each key and notice, with one id.
+    /// Creates the message about the expiry of a caller key: `caller_key.expiring` before it, `caller_key.expired`
+    /// after it. Each key and notice has one message id.
     #[must_use]
     pub fn of_key_notice(notice: ExpiryNotice, key: &CallerKey, prefix: &Prefix, now: Timestamp) -> Self {
-        let CallerKey { name, digest, create_time, expire_time, revoke_time: _ } = key;
+        let CallerKey {
+            name,
+            digest,
+            create_time,
+            expire_time,
+            revoke_time: _,
+        } = key;
         let (event, occasion, days) = match (notice, notice.days()) {
             (ExpiryNotice::End, _) => ("caller_key.expired", "end".to_owned(), None),
             (_, days) => ("caller_key.expiring", format!("{days}d"), Some(days)),
@@ -111,23 +121,43 @@ impl Message {
             days_before: days,
             days_left: days.map(|_| days_left(*expire_time, now)),
         };
-        Self::new(MessageId(format!("msg_{}_{occasion}", name.id)), event, name.to_string(), data, now)
+        Self::new(
+            MessageId(format!("msg_{}_{occasion}", name.id)),
+            event,
+            name.to_string(),
+            data,
+            now,
+        )
     }
 
     fn new(id: MessageId, event: &str, subject: String, data: impl Serialize, now: Timestamp) -> Self {
-        let payload = Payload { r#type: event, timestamp: now.to_string(), data };
-        // Texts and numbers: nothing that could fail.
-        Self { id, event: event.to_owned(), subject, payload: serde_json::to_string(&payload).unwrap_or_default() }
+        let payload = Payload {
+            r#type: event,
+            timestamp: now.to_string(),
+            data,
+        };
+        // Serializing text and numbers can't fail.
+        Self {
+            id,
+            event: event.to_owned(),
+            subject,
+            payload: serde_json::to_string(&payload).unwrap_or_default(),
+        }
     }
 }
 
-/// While it waits: what is signed in our name is what we wrote.
+/// Queued messages are sealed, so that nothing is signed that tokend did not write.
 impl Sealed for Message {
     const TABLE: &'static str = "webhook_outbox";
     const LAYOUT: u8 = 1;
 
     fn write_sealed_columns(&self, input: &mut MacInput) {
-        let Self { id, event, subject, payload } = self;
+        let Self {
+            id,
+            event,
+            subject,
+            payload,
+        } = self;
         for text in [id.as_str(), event, subject, payload] {
             input.text(text);
         }
@@ -152,7 +182,13 @@ fn data<'a>(token: &'a Token, end: Timestamp, prefix: &Prefix) -> TokenData<'a> 
         rotated_from: _,
         rotated_to,
     } = token;
-    let of_the_workspace = |id| TokenName { workspace: name.workspace.clone(), id }.to_string();
+    let of_the_workspace = |id| {
+        TokenName {
+            workspace: name.workspace.clone(),
+            id,
+        }
+        .to_string()
+    };
     TokenData {
         token: name.to_string(),
         workspace: name.workspace.name(),
@@ -169,17 +205,17 @@ fn data<'a>(token: &'a Token, end: Timestamp, prefix: &Prefix) -> TokenData<'a> 
     }
 }
 
-/// Whole days, the one that has begun included.
+/// Returns the number of days left, rounded up.
 fn days_left(end: Timestamp, now: Timestamp) -> u64 {
     const MICROS_PER_DAY: u128 = 24 * 60 * 60 * 1_000_000;
     u64::try_from(end.saturating_since(now).as_micros().div_ceil(MICROS_PER_DAY)).unwrap_or(u64::MAX)
 }
 
 impl MessageId {
-    /// Most characters.
+    /// The most characters.
     pub const MAX_LEN: usize = 64;
 
-    /// The id as text.
+    /// Returns the id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -192,7 +228,11 @@ impl FromStr for MessageId {
     fn from_str(text: &str) -> Result<Self, MalformedMessageId> {
         let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
         let is_well_formed = (1..=Self::MAX_LEN).contains(&text.len()) && text.bytes().all(is_allowed);
-        if is_well_formed { Ok(Self(text.to_owned())) } else { Err(MalformedMessageId) }
+        if is_well_formed {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(MalformedMessageId)
+        }
     }
 }
 
@@ -224,9 +264,21 @@ mod tests {
 
     #[test]
     fn a_day_that_has_begun_is_left() {
-        let end = Timestamp::UNIX_EPOCH.plus(std::time::Duration::from_secs(3 * 86_400)).expect("in range");
-        for (micros, left) in [(0, 3), (1, 3), (86_400_000_000, 2), (3 * 86_400_000_000 - 1, 1), (3 * 86_400_000_000, 0)] {
-            assert_eq!(days_left(end, Timestamp::UNIX_EPOCH.saturating_add_micros(micros)), left, "{micros}");
+        let end = Timestamp::UNIX_EPOCH
+            .plus(std::time::Duration::from_secs(3 * 86_400))
+            .expect("in range");
+        for (micros, left) in [
+            (0, 3),
+            (1, 3),
+            (86_400_000_000, 2),
+            (3 * 86_400_000_000 - 1, 1),
+            (3 * 86_400_000_000, 0),
+        ] {
+            assert_eq!(
+                days_left(end, Timestamp::UNIX_EPOCH.saturating_add_micros(micros)),
+                left,
+                "{micros}"
+            );
         }
     }
 }

@@ -1,8 +1,9 @@
-//! The one receiver outside that is told what becomes of tokens, after the Standard Webhooks specification 1.0.0
+//! Webhook messages to the operator's receiver, after the Standard Webhooks specification 1.0.0
 //! (<https://www.standardwebhooks.com>).
 //!
-//! A [`Message`] is made when something happens, id and body included, and kept until the receiver has it: every try sends the same,
-//! with the [signature](SigningSecrets::sign) of that moment, and [`pause_after`] a failure comes the next.
+//! A [`Message`] is created with its id and body when the event happens, and kept until the receiver has accepted it.
+//! Every attempt sends the same message with a new [signature](SigningSecrets::sign). After a failed attempt the next
+//! one follows after [`pause_after`].
 
 mod message;
 mod retry;

@@ -8,46 +8,63 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 use super::MessageId;
 use crate::time::Timestamp;
 
-/// What a secret in text begins with, so that people and scanners know it.
+/// The beginning of a secret in text form, by which people and scanners recognize it.
 const PREFIX: &str = "whsec_";
 
-/// The secrets that messages are signed with, shared with the receiver: one, or two while it goes over from one to the other.
+/// The secrets that messages are signed with, shared with the receiver: one, or two while the receiver switches to a
+/// new one.
 ///
-/// No `Display`, `Clone` or serialization, a redacted `Debug`, wiped when dropped.
+/// No `Display`, `Clone` or serialization; `Debug` is redacted; wiped on drop.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct SigningSecrets(Vec<SigningSecret>);
 
 #[derive(Zeroize, ZeroizeOnDrop)]
 struct SigningSecret(Zeroizing<Vec<u8>>);
 
-/// Why text is not taken for secrets. Quotes none.
+/// Why a text is not a list of secrets. Quotes no secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MalformedSecrets {
-    /// There is none.
-    #[error("it holds no secret; write one a line, as `whsec_` and {min} to {max} random bytes in base64", min = SigningSecrets::MIN_BYTES, max = SigningSecrets::MAX_BYTES)]
+    /// The text has no secret.
+    #[error(
+        "it has no secret; write each on a line of its own, as `whsec_` and {min} to {max} random bytes in base64",
+        min = SigningSecrets::MIN_BYTES,
+        max = SigningSecrets::MAX_BYTES
+    )]
     None,
-    /// There are too many.
-    #[error("it holds {0} secrets, and {max} at most are signed with; leave the old and the new one", max = SigningSecrets::MAX)]
+    /// The text has too many secrets.
+    #[error(
+        "it has {0} secrets, but at most {max} are allowed; keep the old and the new one",
+        max = SigningSecrets::MAX
+    )]
     TooMany(usize),
-    /// A line is none.
-    #[error("line {0} is no secret: it must be `whsec_` and {min} to {max} random bytes in base64, padded with =", min = SigningSecrets::MIN_BYTES, max = SigningSecrets::MAX_BYTES)]
+    /// A line is not a secret.
+    #[error(
+        "line {0} is not a secret: it must be `whsec_` and {min} to {max} random bytes in base64, padded with =",
+        min = SigningSecrets::MIN_BYTES,
+        max = SigningSecrets::MAX_BYTES
+    )]
     Line(usize),
 }
 
 impl SigningSecrets {
-    /// Most secrets at once.
+    /// The most secrets.
     pub const MAX: usize = 2;
-    /// Fewest bytes of a secret.
+    /// The fewest bytes of a secret.
     pub const MIN_BYTES: usize = 24;
-    /// Most bytes of a secret.
+    /// The most bytes of a secret.
     pub const MAX_BYTES: usize = 64;
 
-    /// Reads secrets as the specification writes them, one a line. Empty lines, and white space around a secret, mean nothing.
+    /// Parses secrets in the specification's form, one on each line. Empty lines and surrounding white space are
+    /// ignored.
     ///
     /// # Errors
     /// [`MalformedSecrets`].
     pub fn from_text(text: &str) -> Result<Self, MalformedSecrets> {
-        let lines = text.lines().zip(1..).map(|(line, number)| (line.trim(), number)).filter(|(line, _)| !line.is_empty());
+        let lines = text
+            .lines()
+            .zip(1..)
+            .map(|(line, number)| (line.trim(), number))
+            .filter(|(line, _)| !line.is_empty());
         let read = |(line, number)| SigningSecret::from_text(line).ok_or(MalformedSecrets::Line(number));
         let secrets = lines.map(read).collect::<Result<Vec<_>, _>>()?;
         match secrets.len() {
@@ -57,12 +74,17 @@ impl SigningSecrets {
         }
     }
 
-    /// The value of `webhook-signature`: the signature with each secret, for a message that is sent at `time`.
+    /// Returns the value of the header `webhook-signature` for a message that is sent at `time`: a signature with each
+    /// secret.
     #[must_use]
     pub fn sign(&self, id: &MessageId, time: Timestamp, payload: &str) -> String {
         let (seconds, _) = time.unix_seconds();
         let signed = format!("{id}.{seconds}.{payload}");
-        let signatures: Vec<_> = self.0.iter().map(|secret| format!("v1,{}", secret.sign(signed.as_bytes()))).collect();
+        let signatures: Vec<_> = self
+            .0
+            .iter()
+            .map(|secret| format!("v1,{}", secret.sign(signed.as_bytes())))
+            .collect();
         signatures.join(" ")
     }
 }
@@ -70,13 +92,17 @@ impl SigningSecrets {
 impl SigningSecret {
     fn from_text(text: &str) -> Option<Self> {
         let bytes = Zeroizing::new(BASE64_STANDARD.decode(text.strip_prefix(PREFIX)?).ok()?);
-        (SigningSecrets::MIN_BYTES..=SigningSecrets::MAX_BYTES).contains(&bytes.len()).then_some(Self(bytes))
+        (SigningSecrets::MIN_BYTES..=SigningSecrets::MAX_BYTES)
+            .contains(&bytes.len())
+            .then_some(Self(bytes))
     }
 
     /// HMAC-SHA256 (RFC 2104), in base64.
     fn sign(&self, signed: &[u8]) -> String {
-        // It takes keys of every length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else { return String::new() };
+        // HMAC accepts keys of every length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&self.0) else {
+            return String::new();
+        };
         mac.update(signed);
         BASE64_STANDARD.encode(mac.finalize().into_bytes())
     }
@@ -92,14 +118,18 @@ impl fmt::Debug for SigningSecrets {
 mod tests {
     use super::*;
 
-    /// The example of the specification's libraries, and what they make of it.
+    /// The example of the specification's libraries, and its signature.
     const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
     const SIGNATURE: &str = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=";
 
     fn sign(secrets: &str) -> String {
         let secrets = SigningSecrets::from_text(secrets).expect("well-formed");
         let time = Timestamp::from_unix_seconds(1_614_265_330, 999_999_000).expect("in range");
-        secrets.sign(&"msg_p5jXN8AQM9LWM0D4loKWxJek".parse().expect("an id"), time, "{\"test\": 2432232314}")
+        secrets.sign(
+            &"msg_p5jXN8AQM9LWM0D4loKWxJek".parse().expect("an id"),
+            time,
+            "{\"test\": 2432232314}",
+        )
     }
 
     #[test]
@@ -112,7 +142,10 @@ mod tests {
         let other = format!("whsec_{}", BASE64_STANDARD.encode([7; 24]));
         let both = sign(&format!("\n  {SECRET}  \r\n\n{other}\n"));
         assert_eq!(both, format!("{SIGNATURE} {}", sign(&other)));
-        assert_eq!(SigningSecrets::from_text(&format!("{SECRET}\n").repeat(3)).err(), Some(MalformedSecrets::TooMany(3)));
+        assert_eq!(
+            SigningSecrets::from_text(&format!("{SECRET}\n").repeat(3)).err(),
+            Some(MalformedSecrets::TooMany(3))
+        );
     }
 
     #[test]
@@ -123,7 +156,15 @@ mod tests {
             assert!(SigningSecrets::from_text(&of(good)).is_ok(), "{good}");
         }
         let unpadded = format!("whsec_{}", BASE64_STANDARD.encode([1; 25]).trim_end_matches('='));
-        for bad in [of(23).as_str(), &of(65), SECRET.trim_start_matches("whsec_"), "whsec_", "whsec_!", "whpk_AAAA", &unpadded] {
+        for bad in [
+            of(23).as_str(),
+            &of(65),
+            SECRET.trim_start_matches("whsec_"),
+            "whsec_",
+            "whsec_!",
+            "whpk_AAAA",
+            &unpadded,
+        ] {
             let refused = SigningSecrets::from_text(&format!("{SECRET}\n\n{bad}")).expect_err(bad);
             assert_eq!(refused, MalformedSecrets::Line(3), "{bad}");
             assert!(!refused.to_string().contains("AAAA"));
@@ -131,11 +172,14 @@ mod tests {
     }
 
     #[test]
-    fn debug_tells_nothing() {
-        assert_eq!(format!("{:?}", SigningSecrets::from_text(SECRET).expect("well-formed")), "SigningSecrets(1, redacted)");
+    fn debug_is_redacted() {
+        assert_eq!(
+            format!("{:?}", SigningSecrets::from_text(SECRET).expect("well-formed")),
+            "SigningSecrets(1, redacted)"
+        );
     }
 
-    /// Fails to compile when a secret stops being wiped on drop.
+    /// Fails to compile if a secret is no longer wiped on drop.
     #[test]
     fn secrets_are_wiped_on_drop() {
         const fn wiped_on_drop<T: ZeroizeOnDrop>() {}

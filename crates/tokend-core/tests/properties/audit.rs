@@ -1,8 +1,12 @@
-//! The audit log: nothing in a chain can be changed, moved, taken out or put in, and no end can be cut off.
+//! The audit log: no record in a chain can be changed, moved, removed or inserted, and the end can't be cut off,
+//! without being detected.
 
 use proptest::prelude::*;
 use tokend_core::{
-    audit::{Actor, Break, Chain, ChainHash, Checkpoint, Event, EventType, Head, Origin, Outcome, Record, RowAfter, Walk},
+    audit::{
+        Actor, Chain, ChainError, ChainHash, ChainVerifier, Checkpoint, Event, EventType, Head, Origin, Outcome,
+        Record, RowAfter,
+    },
     keyring::KeyRing,
     time::Timestamp,
 };
@@ -26,7 +30,7 @@ fn event(chain: &Chain, number: u64) -> Event {
     }
 }
 
-/// A chain of that many records.
+/// Builds a chain with this number of records.
 fn chain(ring: &KeyRing, of: &Chain, records: u64) -> (Head, Vec<Record>) {
     let mut head = Head::new(of.clone(), at(1), ring);
     let mut stored = Vec::new();
@@ -42,9 +46,9 @@ fn acme() -> Chain {
     Chain::Workspace(workspace_id("acme"))
 }
 
-fn walked(head: &Head, records: &[Record]) -> Result<(), Break> {
+fn walked(head: &Head, records: &[Record]) -> Result<(), ChainError> {
     let ring = ring();
-    let mut walk = Walk::begin(&ring, head);
+    let mut walk = ChainVerifier::begin(&ring, head);
     records.iter().try_for_each(|record| walk.step(record))?;
     walk.finish(head)
 }
@@ -68,12 +72,14 @@ const CHANGES: [Change; 15] = [
         record.detail.insert(0, letter);
     }),
     ("row", |record| record.row = vec![0]),
-    ("previous hash", |record| record.previous_hash = ChainHash::from_bytes([7; 32])),
+    ("previous hash", |record| {
+        record.previous_hash = ChainHash::from_bytes([7; 32])
+    }),
     ("hash", |record| record.hash = ChainHash::from_bytes([7; 32])),
 ];
 
 #[test]
-fn a_whole_chain_is_whole() {
+fn a_complete_chain_verifies() {
     for records in [0, 1, 2, 10] {
         let (head, stored) = chain(&ring(), &acme(), records);
         assert_eq!(walked(&head, &stored), Ok(()));
@@ -133,7 +139,12 @@ fn a_checkpoint_is_a_line_of_text() {
         let (head, _) = chain(&ring, &of, 3);
         let checkpoint = Checkpoint::of(&head, at(1_764_115_200_000_000), &ring);
         let line = checkpoint.to_string();
-        assert!(line.starts_with(&format!("tokend-checkpoint v1 chain={of} sequence=3 time=1764115200000000 hash=")), "{line}");
+        assert!(
+            line.starts_with(&format!(
+                "tokend-checkpoint v1 chain={of} sequence=3 time=1764115200000000 hash="
+            )),
+            "{line}"
+        );
         assert_eq!(line.parse(), Ok(checkpoint.clone()));
         assert_eq!(format!("{line}\n").parse(), Ok(checkpoint));
         for cut in 0..line.len() {
@@ -144,23 +155,32 @@ fn a_checkpoint_is_a_line_of_text() {
 }
 
 #[test]
-fn a_chain_goes_on_from_where_it_was_cut() {
+fn a_truncated_chain_continues_from_its_checkpoint() {
     let ring = ring();
     let (head, stored) = chain(&ring, &acme(), 5);
     let (early, _) = chain(&ring, &acme(), 3);
     let checkpoint = Checkpoint::of(&early, at(9), &ring);
-    let cut = head.clone().cut_at(&checkpoint, &ring).expect("it lies within");
+    let cut = head
+        .clone()
+        .cut_at(&checkpoint, &ring)
+        .expect("the checkpoint is within the chain");
     assert_eq!(walked(&cut, &stored[3..]), Ok(()));
-    assert_eq!(walked(&cut, &stored[4..]), Err(Break::Missing { first: 4, last: 4 }));
-    // Not before what is cut already, not behind the end, not another chain's.
+    assert_eq!(
+        walked(&cut, &stored[4..]),
+        Err(ChainError::Missing { first: 4, last: 4 })
+    );
+    // The checkpoint must not be before the deleted records, after the end, or of another chain.
     assert_eq!(cut.clone().cut_at(&checkpoint, &ring), None);
     assert_eq!(early.cut_at(&Checkpoint::of(&head, at(9), &ring), &ring), None);
-    let other = Checkpoint { chain: Chain::Installation, ..checkpoint };
+    let other = Checkpoint {
+        chain: Chain::Installation,
+        ..checkpoint
+    };
     assert_eq!(head.cut_at(&other, &ring), None);
 }
 
 #[test]
-fn another_ring_believes_nothing() {
+fn another_ring_rejects_everything() {
     let (head, stored) = chain(&ring(), &acme(), 2);
     let other = ring_of("tkd", &[("0", OTHER_ROOT)]);
     assert_ne!(head.mac(&other), head.mac(&ring()));
@@ -169,22 +189,25 @@ fn another_ring_believes_nothing() {
 }
 
 #[test]
-fn a_row_is_told_from_another() {
+fn row_digests_differ_between_rows() {
     let (ring, row) = (ring(), token());
     let digest = ring.audit_digest(&row);
-    assert!(ring.is_as_audited(&row, &digest));
-    let revoked = tokend_core::token::Token { revocation: None, ..row.clone() };
-    assert_eq!(ring.is_as_audited(&revoked, &digest), row.revocation.is_none());
-    assert!(!ring.is_as_audited(&caller_key(), &digest));
-    assert!(!ring_of("tkd", &[("0", OTHER_ROOT)]).is_as_audited(&row, &digest));
+    assert!(ring.matches_audit_digest(&row, &digest));
+    let revoked = tokend_core::token::Token {
+        revocation: None,
+        ..row.clone()
+    };
+    assert_eq!(ring.matches_audit_digest(&revoked, &digest), row.revocation.is_none());
+    assert!(!ring.matches_audit_digest(&caller_key(), &digest));
+    assert!(!ring_of("tkd", &[("0", OTHER_ROOT)]).matches_audit_digest(&row, &digest));
     // The digest is not the row's MAC under another name.
     assert_ne!(digest.to_bytes(), ring.seal(&row).to_bytes());
 }
 
 proptest! {
-    /// Whichever records are kept, in whichever order: only all of them in their order are the chain.
+    /// Of all selections and orders of records, only the complete one in the right order verifies.
     #[test]
-    fn only_the_records_in_their_order_are_the_chain(order in prop::collection::vec(0_usize..6, 0..8)) {
+    fn only_all_records_in_order_verify(order in prop::collection::vec(0_usize..6, 0..8)) {
         let (head, stored) = chain(&ring(), &acme(), 6);
         let arranged: Vec<_> = order.iter().map(|index| stored[*index].clone()).collect();
         prop_assert_eq!(walked(&head, &arranged).is_ok(), order == [0, 1, 2, 3, 4, 5]);

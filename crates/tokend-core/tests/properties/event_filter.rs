@@ -1,4 +1,4 @@
-//! Filters of the audit log: the same language as of tokens, whose tests are beside this one, and fields of its own.
+//! Filters of the audit log: the language of token filters, which have their own tests, with other fields.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use crate::samples::{at, ring};
 
 /// 2025-10-09T08:53:20Z
 const NOW: i64 = 1_760_000_000 * 1_000_000;
-/// Around these the times of events lie, and of filters, so that some are equal.
+/// Times of events and of filters are near these, so that some are equal.
 const TIMES: [i64; 4] = [NOW - 1_000_000, NOW - 1, NOW, NOW + 1];
 const TYPES: [EventType; 5] = [
     EventType::TokenCreated,
@@ -23,18 +23,30 @@ const TYPES: [EventType; 5] = [
     EventType::CallerDeleted,
     EventType::CallRefused,
 ];
-const RESOURCES: [&str; 6] =
-    ["", "workspaces/acme", "workspaces/acme/tokens/x", "workspaces/acme2", "callers/ci/keys/x", "callers/ci"];
+const RESOURCES: [&str; 6] = [
+    "",
+    "workspaces/acme",
+    "workspaces/acme/tokens/x",
+    "workspaces/acme2",
+    "callers/ci/keys/x",
+    "callers/ci",
+];
 const ADDRESSES: [&str; 4] = ["192.0.2.7", "192.0.3.7", "2001:db8::7", "198.51.100.1"];
 const NETWORKS: [&str; 4] = ["192.0.2.0/24", "192.0.0.0/16", "2001:db8::/32", "0.0.0.0/0"];
-const REASONS: [&str; 5] = ["", "it leaked", "ROLE_NOT_ALLOWED", "a \"b\" \\ 'c'", "type = token.revoked"];
+const REASONS: [&str; 5] = [
+    "",
+    "it leaked",
+    "ROLE_NOT_ALLOWED",
+    "a \"b\" \\ 'c'",
+    "type = token.revoked",
+];
 const ACTORS: [&str; 2] = ["ada@example.org", "a \"b\" OR c"];
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// What a comparison says, in the plainest words.
+/// The model: what a comparison means.
 fn is_true(field: &str, operator: &str, value: &str, record: &Record) -> bool {
     let is = |text: &str| (text == value) != (operator == "!=");
     let has = operator == ":";
@@ -72,14 +84,20 @@ type Comparison = (&'static str, &'static str, String);
 fn comparisons() -> impl Strategy<Value = Comparison> {
     let one = |field: &'static str, operators: &[&'static str], values: Vec<String>| {
         let operators = prop::sample::select(operators.to_vec());
-        (operators, prop::sample::select(values)).prop_map(move |(operator, value)| (field, operator, value)).boxed()
+        (operators, prop::sample::select(values))
+            .prop_map(move |(operator, value)| (field, operator, value))
+            .boxed()
     };
     let texts = |texts: &[&str]| texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>();
     let types = || TYPES.iter().map(|kind| kind.as_str().to_owned()).collect::<Vec<_>>();
     let all = ["=", "!=", ":"];
     prop_oneof![
         one("type", &all, types()),
-        one("type", &[":"], texts(&["token", "caller", "caller_key", "call", "organization"])),
+        one(
+            "type",
+            &[":"],
+            texts(&["token", "caller", "caller_key", "call", "organization"])
+        ),
         one("caller", &all, texts(&["", "callers/ci", "callers/ci-2"])),
         one("actor", &all, [texts(&ACTORS), vec![String::new()]].concat()),
         one("address", &all, [texts(&ADDRESSES), vec![String::new()]].concat()),
@@ -89,7 +107,11 @@ fn comparisons() -> impl Strategy<Value = Comparison> {
         one("outcome", &all, texts(&["OUTCOME_DONE", "OUTCOME_REFUSED"])),
         one("reason", &all, texts(&REASONS)),
         one("reason", &[":"], texts(&["leak", "\"b\"", "\\", "LEAK"])),
-        one("time", &["=", "!=", "<", "<=", ">", ">="], TIMES.iter().map(|&micros| at(micros).to_string()).collect()),
+        one(
+            "time",
+            &["=", "!=", "<", "<=", ">", ">="],
+            TIMES.iter().map(|&micros| at(micros).to_string()).collect()
+        ),
     ]
 }
 
@@ -97,9 +119,20 @@ fn records() -> impl Strategy<Value = Record> {
     let address = prop::option::of(prop::sample::select(ADDRESSES.to_vec()));
     let actor = prop::option::of(prop::sample::select(ACTORS.to_vec()));
     let caller = prop::option::of(prop::sample::select(vec!["ci", "ci-2"]));
-    let what = (prop::sample::select(TYPES.to_vec()), prop::sample::select(RESOURCES.to_vec()), any::<bool>());
-    (what, caller, actor, address, prop::sample::select(REASONS.to_vec()), prop::sample::select(TIMES.to_vec())).prop_map(
-        |((kind, resource, done), caller, actor, address, reason, micros)| {
+    let what = (
+        prop::sample::select(TYPES.to_vec()),
+        prop::sample::select(RESOURCES.to_vec()),
+        any::<bool>(),
+    );
+    (
+        what,
+        caller,
+        actor,
+        address,
+        prop::sample::select(REASONS.to_vec()),
+        prop::sample::select(TIMES.to_vec()),
+    )
+        .prop_map(|((kind, resource, done), caller, actor, address, reason, micros)| {
             let origin = Origin {
                 caller: caller.map(|caller| caller.parse().expect("an id")),
                 actor: actor.map(|actor| actor.parse().expect("an actor")),
@@ -116,26 +149,36 @@ fn records() -> impl Strategy<Value = Record> {
                 row: RowAfter::None,
             };
             let ring = ring();
-            Record::append(&Head::new(Chain::Installation, at(NOW), &ring), event, at(micros), &ring)
-        },
-    )
+            Record::append(
+                &Head::new(Chain::Installation, at(NOW), &ring),
+                event,
+                at(micros),
+                &ring,
+            )
+        })
 }
 
 proptest! {
     #[test]
-    fn each_comparison_means_what_it_says(
+    fn each_comparison_matches_the_model(
         (field, operator, value) in comparisons(),
         records in prop::collection::vec(records(), 1..12),
     ) {
         let text = format!("{field} {operator} {}", quoted(&value));
         let filter: EventFilter = text.parse().map_err(|error| TestCaseError::fail(format!("{text}: {error}")))?;
         for record in records {
-            prop_assert_eq!(filter.matches(&record), is_true(field, operator, &value, &record), "{} of {:?}", text, record);
+            prop_assert_eq!(
+                filter.matches(&record),
+                is_true(field, operator, &value, &record),
+                "{} of {:?}",
+                text,
+                record
+            );
         }
     }
 
     #[test]
-    fn joined_ones_mean_what_their_parts_say(parts in prop::collection::vec(comparisons(), 3), record in records()) {
+    fn combinations_match_like_their_parts(parts in prop::collection::vec(comparisons(), 3), record in records()) {
         let [a, b, c] = [0, 1, 2].map(|index| {
             let (field, operator, value) = &parts[index];
             (format!("{field}{operator}{}", quoted(value)), is_true(field, operator, value, &record))
@@ -157,10 +200,14 @@ proptest! {
 }
 
 #[test]
-fn every_type_can_be_asked_for() {
+fn every_event_type_can_be_filtered() {
     for kind in EventType::ALL {
         let (subject, _) = kind.as_str().split_once('.').expect("a subject and a verb");
-        for text in [format!("type = {}", kind.as_str()), format!("type:{}", kind.as_str()), format!("type:{subject}")] {
+        for text in [
+            format!("type = {}", kind.as_str()),
+            format!("type:{}", kind.as_str()),
+            format!("type:{subject}"),
+        ] {
             assert!(text.parse::<EventFilter>().is_ok(), "{text}");
         }
         assert_eq!(EventType::from_word(kind.as_str()), Some(*kind));
@@ -168,7 +215,7 @@ fn every_type_can_be_asked_for() {
 }
 
 #[test]
-fn a_refusal_tells_the_place_and_what_belongs_there() {
+fn an_error_has_the_position_and_what_was_expected() {
     let fields = "type, caller, actor, address, resource, outcome, reason, time or an opening parenthesis";
     for (text, position, expected, found) in [
         ("", 1, fields, "the end"),
@@ -177,18 +224,46 @@ fn a_refusal_tells_the_place_and_what_belongs_there() {
         ("type > token.created", 6, "=, != or : after type", "\">\""),
         ("time:x", 5, "=, !=, <, <=, > or >= after time", "\":\""),
         ("outcome = done", 11, "DONE or REFUSED", "\"done\""),
-        ("address = 192.0.2.0/24", 11, "an IP address, or a network after :", "\"192.0.2.0/24\""),
-        ("resource:tokens//x", 10, "a resource name, such as workspaces/acme/tokens/x or callers/ci", "\"tokens//x\""),
+        (
+            "address = 192.0.2.0/24",
+            11,
+            "an IP address, or a network after :",
+            "\"192.0.2.0/24\"",
+        ),
+        (
+            "resource:tokens//x",
+            10,
+            "a resource name, such as workspaces/acme/tokens/x or callers/ci",
+            "\"tokens//x\"",
+        ),
     ] {
-        let error = FilterError::Unexpected { position, expected: expected.to_owned(), found: found.to_owned() };
+        let error = FilterError::Unexpected {
+            position,
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+        };
         assert_eq!(text.parse::<EventFilter>(), Err(error), "{text:?}");
     }
     let refusal = |text: &str| text.parse::<EventFilter>().expect_err(text).to_string();
     let unknown = refusal("type = token.destroyed");
-    assert!(unknown.contains("expected one of installation.created,") && unknown.contains("token.revoked"), "{unknown}");
-    assert!(refusal("type = token").contains("expected one of"), "only : asks for what it is about");
+    assert!(
+        unknown.contains("expected one of installation.created,") && unknown.contains("token.revoked"),
+        "{unknown}"
+    );
+    assert!(
+        refusal("type = token").contains("expected one of"),
+        "only : asks for what it is about"
+    );
     assert!(refusal("address:192.0.2.7/24").contains("write 192.0.2.0/24"));
-    for bad in ["caller = ci", "actor = 'ä'", "address:192.0.2", "resource:''", "outcome = ''", "type = ''", "time > 2027-01-31"] {
+    for bad in [
+        "caller = ci",
+        "actor = 'ä'",
+        "address:192.0.2",
+        "resource:''",
+        "outcome = ''",
+        "type = ''",
+        "time > 2027-01-31",
+    ] {
         assert!(bad.parse::<EventFilter>().is_err(), "{bad}");
     }
 }
@@ -196,7 +271,12 @@ fn a_refusal_tells_the_place_and_what_belongs_there() {
 #[test]
 fn no_secret_is_repeated() {
     let secret = format!("tkdw_{}_{}", "0".repeat(18), "s".repeat(50));
-    for text in [secret.clone(), format!("type = {secret}"), format!("actor = '{secret}'"), format!("caller = {secret}")] {
+    for text in [
+        secret.clone(),
+        format!("type = {secret}"),
+        format!("actor = '{secret}'"),
+        format!("caller = {secret}"),
+    ] {
         let refusal = text.parse::<EventFilter>().expect_err("no filter").to_string();
         assert!(!refusal.contains("ssss"), "{refusal}");
     }

@@ -1,4 +1,4 @@
-//! What is told of a token's end: each notice once, none too early, none that was due before the token was.
+//! Expiry notices: each is sent once, none too early, and none that was due before the token was created.
 
 use std::collections::BTreeSet;
 
@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use tokend_core::{
     caller::CallerKey,
     credential::CredentialId,
-    expiry_notice::{ExpiryNotice, Told},
     time::Timestamp,
+    token::expiry_notice::{ExpiryNotice, SentNotices},
     token::{Expiry, Token},
     workspace::WorkspaceState,
 };
@@ -16,7 +16,7 @@ use crate::samples::{at, caller_key, revocation, token};
 
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
 
-/// A token that was made on the day 0, to end on its own on that day.
+/// A token that is created on day 0 with this expiry.
 fn ending(expiry: Expiry) -> Token {
     Token {
         create_time: at(0),
@@ -33,33 +33,37 @@ fn on(day: i64) -> Expiry {
     Expiry::At(at(day * DAY))
 }
 
-/// The days before the end of which is told at `now`.
-fn days(token: &Token, told: Told, now: i64) -> Vec<u8> {
-    token.notice_plan(WorkspaceState::Active, token.own_expiry).due(told, at(now)).map(ExpiryNotice::days).collect()
+/// The notices that are due at `now`, by their days before the expiry.
+fn days(token: &Token, sent: SentNotices, now: i64) -> Vec<u8> {
+    token
+        .notice_plan(WorkspaceState::Active, token.own_expiry)
+        .due(sent, at(now))
+        .map(ExpiryNotice::days)
+        .collect()
 }
 
 #[test]
-fn each_is_due_from_its_moment_on() {
+fn each_notice_is_due_from_its_time_on() {
     let token = ending(on(100));
     let plan = token.notice_plan(WorkspaceState::Active, token.own_expiry);
-    let mut told = Told::NOTHING;
+    let mut sent = SentNotices::NONE;
     for (day, notice) in [40, 70, 93, 99, 100].into_iter().zip(ExpiryNotice::ALL) {
-        let due = |told, now| plan.due(told, at(now)).collect::<Vec<_>>();
-        assert_eq!(plan.next(told), Some(at(day * DAY)), "{notice:?}");
-        assert_eq!(due(told, day * DAY - 1), [], "{notice:?}");
-        assert_eq!(due(told, day * DAY), [notice], "{notice:?}");
-        told = told.with(notice);
-        assert_eq!(due(told, day * DAY), [], "once");
+        let due = |sent, now| plan.due(sent, at(now)).collect::<Vec<_>>();
+        assert_eq!(plan.next(sent), Some(at(day * DAY)), "{notice:?}");
+        assert_eq!(due(sent, day * DAY - 1), [], "{notice:?}");
+        assert_eq!(due(sent, day * DAY), [notice], "{notice:?}");
+        sent = sent.with(notice);
+        assert_eq!(due(sent, day * DAY), [], "the notice is due only once");
     }
-    assert_eq!(plan.next(told), None);
-    assert_eq!(plan.due(told, Timestamp::MAX).count(), 0);
+    assert_eq!(plan.next(sent), None);
+    assert_eq!(plan.due(sent, Timestamp::MAX).count(), 0);
 }
 
 #[test]
-fn what_was_due_before_it_was_made_is_skipped() {
-    for (end, told) in [
+fn notices_due_before_the_creation_are_skipped() {
+    for (end, sent) in [
         (on(61), vec![60, 30, 7, 1, 0]),
-        // At the moment of its making counts as before.
+        // A notice that is due at the moment of creation counts as due before it.
         (on(60), vec![30, 7, 1, 0]),
         (on(8), vec![7, 1, 0]),
         (on(7), vec![1, 0]),
@@ -67,77 +71,116 @@ fn what_was_due_before_it_was_made_is_skipped() {
         (Expiry::At(at(1)), vec![0]),
         (Expiry::Never, vec![]),
     ] {
-        assert_eq!(days(&ending(end), Told::NOTHING, Timestamp::MAX.unix_micros()), told, "{end:?}");
+        assert_eq!(
+            days(&ending(end), SentNotices::NONE, Timestamp::MAX.unix_micros()),
+            sent,
+            "{end:?}"
+        );
     }
 }
 
-/// Whoever was silent for a while tells all of it, in order.
+/// After a silence, all overdue notices are sent in order.
 #[test]
-fn late_is_better_than_never() {
-    assert_eq!(days(&ending(on(100)), Told::NOTHING, 95 * DAY), [60, 30, 7]);
-    assert_eq!(days(&ending(on(100)), Told::NOTHING.with(ExpiryNotice::ThirtyDays), 99 * DAY), [60, 7, 1]);
+fn overdue_notices_are_sent_in_order() {
+    assert_eq!(days(&ending(on(100)), SentNotices::NONE, 95 * DAY), [60, 30, 7]);
+    assert_eq!(
+        days(
+            &ending(on(100)),
+            SentNotices::NONE.with(ExpiryNotice::ThirtyDays),
+            99 * DAY
+        ),
+        [60, 7, 1]
+    );
 }
 
-/// An end that a policy has brought nearer than a warning's days: the warning is due at once.
+/// If a policy moves the expiry closer than a warning's days, the warning is due immediately.
 #[test]
-fn an_end_brought_nearer_is_told_at_once() {
+fn an_earlier_expiry_makes_a_notice_due_immediately() {
     let token = ending(Expiry::Never);
-    let due = |end, told| {
+    let due = |end, sent| {
         let plan = token.notice_plan(WorkspaceState::Active, end);
-        plan.due(told, at(100 * DAY)).collect::<Vec<_>>()
+        plan.due(sent, at(100 * DAY)).collect::<Vec<_>>()
     };
-    assert_eq!(due(Expiry::Never, Told::NOTHING), []);
-    let told = Told::NOTHING.with(ExpiryNotice::SixtyDays).with(ExpiryNotice::ThirtyDays);
-    assert_eq!(due(on(120), Told::NOTHING), [ExpiryNotice::SixtyDays, ExpiryNotice::ThirtyDays]);
-    assert_eq!(due(on(120), told), []);
-    // Lifted, and brought nearer again.
-    assert_eq!(due(on(105), told), [ExpiryNotice::SevenDays]);
+    assert_eq!(due(Expiry::Never, SentNotices::NONE), []);
+    let sent = SentNotices::NONE
+        .with(ExpiryNotice::SixtyDays)
+        .with(ExpiryNotice::ThirtyDays);
+    assert_eq!(
+        due(on(120), SentNotices::NONE),
+        [ExpiryNotice::SixtyDays, ExpiryNotice::ThirtyDays]
+    );
+    assert_eq!(due(on(120), sent), []);
+    // The deadline is lifted and then set again.
+    assert_eq!(due(on(105), sent), [ExpiryNotice::SevenDays]);
 }
 
 #[test]
-fn of_what_is_over_nothing_is_told() {
-    let plan = |token: Token, workspace| token.notice_plan(workspace, token.own_expiry).next(Told::NOTHING);
+fn inactive_tokens_have_no_notices() {
+    let plan = |token: Token, workspace| token.notice_plan(workspace, token.own_expiry).next(SentNotices::NONE);
     let token = || ending(on(100));
-    let (suspended, deleted) = (WorkspaceState::Suspended { at: at(1) }, WorkspaceState::Deleted { at: at(1) });
-    assert_eq!(plan(Token { revocation: Some(revocation()), ..token() }, WorkspaceState::Active), None);
+    let (suspended, deleted) = (
+        WorkspaceState::Suspended { at: at(1) },
+        WorkspaceState::Deleted { at: at(1) },
+    );
+    assert_eq!(
+        plan(
+            Token {
+                revocation: Some(revocation()),
+                ..token()
+            },
+            WorkspaceState::Active
+        ),
+        None
+    );
     assert_eq!(plan(token(), deleted), None);
-    assert_eq!(plan(token(), suspended), Some(at(40 * DAY)), "it may be resumed");
+    assert_eq!(
+        plan(token(), suspended),
+        Some(at(40 * DAY)),
+        "the workspace may be resumed"
+    );
 }
 
-/// Whoever rotates a token knows that it ends; that it has ended is told nevertheless.
+/// A rotated token needs no warnings, because its owner knows that it will expire. The notice of the expiry is still
+/// sent.
 #[test]
-fn a_token_that_is_being_replaced_is_not_warned_of() {
-    let replaced = Token { rotated_to: Some(CredentialId::from_bytes([7; CredentialId::BYTES])), ..ending(on(100)) };
-    let restored = Token { requested_expiry: Expiry::Never, ..ending(on(100)) };
+fn a_rotated_token_has_no_warnings() {
+    let replaced = Token {
+        rotated_to: Some(CredentialId::from_bytes([7; CredentialId::BYTES])),
+        ..ending(on(100))
+    };
+    let restored = Token {
+        requested_expiry: Expiry::Never,
+        ..ending(on(100))
+    };
     for token in [replaced, restored] {
-        assert_eq!(days(&token, Told::NOTHING, 99 * DAY), [0; 0]);
-        assert_eq!(days(&token, Told::NOTHING, 100 * DAY), [0]);
+        assert_eq!(days(&token, SentNotices::NONE, 99 * DAY), [0; 0]);
+        assert_eq!(days(&token, SentNotices::NONE, 100 * DAY), [0]);
     }
 }
 
 #[test]
-fn what_was_told_is_stored_as_bits_that_never_change_their_meaning() {
-    let mut all = Told::NOTHING;
+fn sent_notices_have_stable_bits() {
+    let mut all = SentNotices::NONE;
     for (bits, notice) in [1, 2, 4, 8, 16].into_iter().zip(ExpiryNotice::ALL) {
-        assert_eq!(Told::NOTHING.with(notice).bits(), bits);
+        assert_eq!(SentNotices::NONE.with(notice).bits(), bits);
         assert!(!all.has(notice));
         all = all.with(notice);
         assert!(all.has(notice));
-        assert_eq!(Told::from_bits(all.bits()), Some(all));
+        assert_eq!(SentNotices::from_bits(all.bits()), Some(all));
     }
     for unknown in [32, 255, 256, -1, i16::MIN] {
-        assert_eq!(Told::from_bits(unknown), None);
+        assert_eq!(SentNotices::from_bits(unknown), None);
     }
 }
 
-/// What happens in the life of a token, as far as it matters here.
+/// A step in the life of a token.
 #[derive(Clone, Copy, Debug)]
 enum Step {
-    /// Time goes by, in quarters of a day.
+    /// Time passes, in quarters of a day.
     Later(i64),
-    /// A policy has it end so many days after its making, or lifts that.
+    /// A policy makes it expire so many days after its creation, or lifts that.
     Deadline(Option<i64>),
-    /// A server looks.
+    /// A server looks for due notices.
     Sweep,
 }
 
@@ -153,22 +196,22 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
-    /// Against an oracle that walks through time a quarter of a day at a time and knows no plan, no bits and no order of its own.
+    /// Compares with a model that walks through time a quarter of a day at a time, without plans and bit sets.
     #[test]
-    fn every_notice_is_told_once_as_its_end_moves(own in prop::option::of(1..150i64), steps in steps()) {
+    fn every_notice_is_sent_once_while_the_expiry_moves(own in prop::option::of(1..150i64), steps in steps()) {
         let token = ending(own.map_or(Expiry::Never, on));
-        let (mut now, mut end, mut told) = (0, token.own_expiry, Told::NOTHING);
+        let (mut now, mut end, mut sent) = (0, token.own_expiry, SentNotices::NONE);
         let (mut known, mut listed) = (BTreeSet::new(), Vec::new());
         for step in steps {
             match step {
                 Step::Later(quarters) => now += quarters * DAY / 4,
-                // What has ended stays ended: a deadline that has passed is not lifted.
+                // An expired token stays expired: a deadline that has passed is not lifted.
                 Step::Deadline(_) if end.has_passed(at(now)) => {}
                 Step::Deadline(deadline) => end = token.own_expiry.earlier(deadline.map_or(Expiry::Never, on)),
                 Step::Sweep => {
                     let plan = token.notice_plan(WorkspaceState::Active, end);
-                    let due: Vec<_> = plan.due(told, at(now)).collect();
-                    told = due.iter().fold(told, |told, notice| told.with(*notice));
+                    let due: Vec<_> = plan.due(sent, at(now)).collect();
+                    sent = due.iter().fold(sent, |sent, notice| sent.with(*notice));
                     listed.extend(due.iter().map(|notice| notice.days()));
 
                     let mut expected = Vec::new();
@@ -181,40 +224,45 @@ proptest! {
                         }
                     }
                     prop_assert_eq!(due.iter().map(|notice| notice.days()).collect::<Vec<_>>(), expected);
-                    prop_assert!(plan.next(told).is_none_or(|next| next > at(now)), "nothing is left over");
+                    prop_assert!(plan.next(sent).is_none_or(|next| next > at(now)), "no due notice is left");
                 }
             }
         }
         let unique: BTreeSet<_> = listed.iter().collect();
-        prop_assert_eq!(unique.len(), listed.len(), "none twice");
+        prop_assert_eq!(unique.len(), listed.len(), "no notice is sent twice");
     }
 
-    /// A look is never later than what there is to tell.
+    /// The next due time is never later than the next due notice.
     #[test]
-    fn the_next_look_finds_the_next_notice(end in 1..150i64, bits in 0..32i16) {
+    fn the_next_due_time_has_a_due_notice(end in 1..150i64, bits in 0..32i16) {
         let token = ending(on(end));
-        let told = Told::from_bits(bits).expect("known");
+        let sent = SentNotices::from_bits(bits).expect("known");
         let plan = token.notice_plan(WorkspaceState::Active, token.own_expiry);
-        match plan.next(told) {
-            None => prop_assert_eq!(plan.due(told, Timestamp::MAX).count(), 0),
+        match plan.next(sent) {
+            None => prop_assert_eq!(plan.due(sent, Timestamp::MAX).count(), 0),
             Some(next) => {
-                prop_assert_eq!(plan.due(told, at(next.unix_micros() - 1)).count(), 0);
-                prop_assert!(plan.due(told, next).count() > 0);
+                prop_assert_eq!(plan.due(sent, at(next.unix_micros() - 1)).count(), 0);
+                prop_assert!(plan.due(sent, next).count() > 0);
             }
         }
     }
 }
 
-/// A caller key that was made on the day 0, to expire on that day.
+/// A caller key that is created on day 0 and expires on this day.
 fn key_until(day: i64) -> CallerKey {
-    CallerKey { create_time: at(0), expire_time: at(day * DAY), revoke_time: None, ..caller_key() }
+    CallerKey {
+        create_time: at(0),
+        expire_time: at(day * DAY),
+        revoke_time: None,
+        ..caller_key()
+    }
 }
 
 #[test]
-fn a_caller_key_has_three_warnings_and_one_notice_of_its_end() {
+fn a_caller_key_has_three_warnings_and_one_expiry_notice() {
     let plan = key_until(90).notice_plan();
-    let days = |told, now| plan.due(told, at(now)).map(ExpiryNotice::days).collect::<Vec<_>>();
-    assert_eq!(plan.next(Told::NOTHING), Some(at(60 * DAY)));
+    let days = |sent, now| plan.due(sent, at(now)).map(ExpiryNotice::days).collect::<Vec<_>>();
+    assert_eq!(plan.next(SentNotices::NONE), Some(at(60 * DAY)));
     for (now, expected) in [
         (60 * DAY - 1, &[][..]),
         (60 * DAY, &[30]),
@@ -223,10 +271,15 @@ fn a_caller_key_has_three_warnings_and_one_notice_of_its_end() {
         (90 * DAY - 1, &[30, 7, 1]),
         (90 * DAY, &[30, 7, 1, 0]),
     ] {
-        assert_eq!(days(Told::NOTHING, now), expected, "{now}");
+        assert_eq!(days(SentNotices::NONE, now), expected, "{now}");
     }
-    let given = [ExpiryNotice::ThirtyDays, ExpiryNotice::SevenDays].into_iter().fold(Told::NOTHING, Told::with);
-    assert_eq!((days(given, 90 * DAY), plan.next(given)), (vec![1, 0], Some(at(89 * DAY))));
+    let given = [ExpiryNotice::ThirtyDays, ExpiryNotice::SevenDays]
+        .into_iter()
+        .fold(SentNotices::NONE, SentNotices::with);
+    assert_eq!(
+        (days(given, 90 * DAY), plan.next(given)),
+        (vec![1, 0], Some(at(89 * DAY)))
+    );
     let all = given.with(ExpiryNotice::OneDay).with(ExpiryNotice::End);
     assert_eq!((days(all, 100 * DAY), plan.next(all)), (Vec::new(), None));
 }
@@ -234,8 +287,14 @@ fn a_caller_key_has_three_warnings_and_one_notice_of_its_end() {
 #[test]
 fn a_caller_key_has_no_notice_that_was_due_before_it_or_after_its_revocation() {
     let plan = key_until(7).notice_plan();
-    let days: Vec<_> = plan.due(Told::NOTHING, at(7 * DAY)).map(ExpiryNotice::days).collect();
+    let days: Vec<_> = plan
+        .due(SentNotices::NONE, at(7 * DAY))
+        .map(ExpiryNotice::days)
+        .collect();
     assert_eq!(days, [1, 0]);
-    let revoked = CallerKey { revoke_time: Some(at(1)), ..key_until(90) };
-    assert_eq!(revoked.notice_plan().next(Told::NOTHING), None);
+    let revoked = CallerKey {
+        revoke_time: Some(at(1)),
+        ..key_until(90)
+    };
+    assert_eq!(revoked.notice_plan().next(SentNotices::NONE), None);
 }

@@ -1,74 +1,99 @@
-//! What is purged has ended, by every account, long enough ago.
+//! A token is purged only if it expired or was revoked long enough ago, by both the recorded and the computed time.
 
 use std::time::Duration;
 
 use proptest::prelude::*;
 use tokend_core::{
-    retention::Ended,
     time::Timestamp,
-    token::{Circumstances, Expiry, Revocation, Token},
+    token::retention::Ended,
+    token::{Expiry, Revocation, Token, TokenContext},
     workspace::WorkspaceState,
 };
 
-use crate::samples::{at, circumstances, revocation, token};
+use crate::samples::{at, revocation, token, token_context};
 
 const KEPT: Duration = Duration::from_micros(90);
 
 fn living(expiry: Expiry) -> Token {
-    Token { create_time: at(0), own_expiry: expiry, requested_expiry: expiry, revocation: None, ..token() }
+    Token {
+        create_time: at(0),
+        own_expiry: expiry,
+        requested_expiry: expiry,
+        revocation: None,
+        ..token()
+    }
 }
 
 fn revoked(at: Timestamp) -> Option<Revocation> {
     Some(Revocation { at, ..revocation() })
 }
 
-/// From when on it may be purged, looked for one microsecond after the other.
+/// The first microsecond at which the token may be purged, found by trying.
 fn purged_from(token: &Token, expiry_recorded: Option<i64>, workspace: WorkspaceState) -> Option<i64> {
-    let circumstances = circumstances(workspace);
-    let ended = Ended { token, circumstances: &circumstances, expiry_recorded: expiry_recorded.map(at) };
-    (0..1_000).find(|now| ended.may_be_purged(KEPT, at(*now)))
+    let token_context = token_context(workspace);
+    let candidate = Ended {
+        token,
+        token_context: &token_context,
+        expiry_recorded: expiry_recorded.map(at),
+    };
+    (0..1_000).find(|now| candidate.may_be_purged(KEPT, at(*now)))
 }
 
 #[test]
-fn it_counts_from_what_is_on_record() {
+fn retention_counts_from_the_recorded_time() {
     let (active, deleted) = (WorkspaceState::Active, WorkspaceState::Deleted { at: at(70) });
     let expiring = living(Expiry::At(at(50)));
     let endless = living(Expiry::Never);
-    let of = |token: &Token, at: Timestamp| Token { revocation: revoked(at), ..token.clone() };
+    let of = |token: &Token, at: Timestamp| Token {
+        revocation: revoked(at),
+        ..token.clone()
+    };
     for (token, recorded, workspace, from) in [
         (&expiring, Some(60), active, Some(150)),
         (&expiring, Some(60), WorkspaceState::Suspended { at: at(1) }, Some(150)),
-        // Nobody has put it on record.
+        // Nothing was recorded.
         (&expiring, None, active, None),
-        // What is on record can't be: it was written before its end.
+        // The recorded time can't be right: it is before the expiry.
         (&expiring, Some(40), active, None),
         (&endless, None, active, None),
         (&endless, Some(60), active, None),
         (&of(&expiring, at(20)), None, active, Some(110)),
         (&of(&endless, at(20)), None, active, Some(110)),
-        // Revoked although it had expired: somebody cared for it then.
+        // The token was revoked although it had expired.
         (&of(&expiring, at(100)), Some(60), active, Some(190)),
         (&endless, None, deleted, Some(160)),
         (&expiring, None, deleted, Some(160)),
         (&expiring, Some(60), deleted, Some(150)),
         (&of(&endless, at(20)), None, deleted, Some(110)),
     ] {
-        assert_eq!(purged_from(token, recorded, workspace), from, "{:?} {recorded:?} {workspace:?}", token.own_expiry);
+        assert_eq!(
+            purged_from(token, recorded, workspace),
+            from,
+            "{:?} {recorded:?} {workspace:?}",
+            token.own_expiry
+        );
     }
 }
 
 #[test]
-fn a_retention_without_end_keeps_everything() {
-    let token = Token { revocation: revoked(at(1)), ..living(Expiry::Never) };
-    let circumstances = circumstances(WorkspaceState::Active);
-    let ended = Ended { token: &token, circumstances: &circumstances, expiry_recorded: None };
-    assert!(!ended.may_be_purged(Duration::MAX, Timestamp::MAX));
+fn an_infinite_retention_keeps_everything() {
+    let token = Token {
+        revocation: revoked(at(1)),
+        ..living(Expiry::Never)
+    };
+    let token_context = token_context(WorkspaceState::Active);
+    let candidate = Ended {
+        token: &token,
+        token_context: &token_context,
+        expiry_recorded: None,
+    };
+    assert!(!candidate.may_be_purged(Duration::MAX, Timestamp::MAX));
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    /// Whatever is on record, rightly or wrongly, and whatever policies left.
+    /// Any recorded time, right or wrong, and any deadlines.
     #[test]
     fn an_active_token_is_never_purged(
         own_end in prop::option::of(0..200i64),
@@ -86,21 +111,24 @@ proptest! {
         let own_expiry = own_end.map_or(Expiry::Never, |end| Expiry::At(at(end)));
         let token = Token { revocation: revoke.and_then(|time| revoked(at(time))), ..living(own_expiry) };
         let deadlines = deadline.map_or(String::new(), |end| format!("0:{end}"));
-        let circumstances = Circumstances { deadlines: deadlines.parse().expect("a step"), ..circumstances(state) };
-        let ended = Ended { token: &token, circumstances: &circumstances, expiry_recorded: recorded.map(at) };
-        let is_purged = ended.may_be_purged(Duration::from_micros(kept), at(now));
+        let token_context = TokenContext { deadlines: deadlines.parse().expect("a step"), ..token_context(state) };
+        let candidate = Ended { token: &token, token_context: &token_context, expiry_recorded: recorded.map(at) };
+        let is_purged = candidate.may_be_purged(Duration::from_micros(kept), at(now));
 
         let end = own_end.into_iter().chain(deadline).min();
         let deleted = if let WorkspaceState::Deleted { at } = state { Some(at.unix_micros()) } else { None };
         let works = revoke.is_none() && deleted.is_none() && end.is_none_or(|end| end > now);
-        prop_assert!(!(is_purged && works), "it works, or would if its workspace were resumed");
+        prop_assert!(!(is_purged && works), "a token that works, or would in a resumed workspace, is kept");
         let is_old = |time: i64| time + i64::try_from(kept).expect("small") <= now;
-        prop_assert!(!is_purged || [revoke, recorded, deleted].into_iter().flatten().any(is_old), "nothing on record is old enough");
-        // And what has ended, by a record that fits, goes.
+        prop_assert!(
+            !is_purged || [revoke, recorded, deleted].into_iter().flatten().any(is_old),
+            "an end is old enough"
+        );
+        // A token whose expiry was recorded correctly is purged.
         let fits = recorded.filter(|recorded| end.is_some_and(|end| end <= *recorded));
         let records: Vec<_> = [revoke, fits, deleted].into_iter().flatten().collect();
         if !works && !records.is_empty() && records.into_iter().all(is_old) {
-            prop_assert!(is_purged, "it is kept for ever");
+            prop_assert!(is_purged, "the token is purged");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests share: random sources that are not random, a ring, and a row of each table.
+//! Shared samples: predictable random sources, a key ring, and a row of each table.
 
 use std::{collections::BTreeMap, io};
 
@@ -17,7 +17,7 @@ use tokend_core::{
     scope::{GrantedScopes, ScopeName},
     text::{Description, DisplayName, Reason},
     time::Timestamp,
-    token::{Circumstances, Expiry, Revocation, Token},
+    token::{Expiry, Revocation, Token, TokenContext},
     workspace::{Workspace, WorkspaceState},
 };
 
@@ -26,7 +26,7 @@ pub(crate) const ROOT: &str = "000102030405060708090a0b0c0d0e0f10111213141516171
 /// Another root.
 pub(crate) const OTHER_ROOT: &str = "ffeeddccbbaa99887766554433221100ffeeddccbbaa99887766554433221100";
 
-/// Hands out these bytes in order, and fails when they are used up.
+/// Returns these bytes in order, and fails when they are used up.
 pub(crate) struct Script<'a>(pub(crate) &'a [u8]);
 
 impl TryRng for Script<'_> {
@@ -51,17 +51,22 @@ impl TryRng for Script<'_> {
 
 impl TryCryptoRng for Script<'_> {}
 
-/// Mints from the 36 bytes that `seed` stands for: the same seed, the same credential.
+/// Mints from 36 bytes that depend on `seed`: the same seed gives the same credential.
 pub(crate) fn mint(ring: &KeyRing, kind: Kind, seed: u64) -> Minted {
     let mut bytes = [0; 36];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    blake3::Hasher::new()
+        .update(&seed.to_le_bytes())
+        .finalize_xof()
+        .fill(&mut bytes);
     ring.mint(kind, &mut Script(&bytes)).expect("36 bytes are enough")
 }
 
 /// The text form of a ring with these keys.
 pub(crate) fn ring_text(prefix: &str, keys: &[(&str, &str)]) -> String {
-    let keys: String =
-        keys.iter().map(|(kid, root)| format!("[[keys]]\nkid = \"{kid}\"\nroot = \"{root}\"\nretired = false\n")).collect();
+    let keys: String = keys
+        .iter()
+        .map(|(kid, root)| format!("[[keys]]\nkid = \"{kid}\"\nroot = \"{root}\"\nretired = false\n"))
+        .collect();
     format!("version = 2\nprefix = \"{prefix}\"\n{keys}")
 }
 
@@ -72,7 +77,7 @@ pub(crate) fn roots_of(prefix: &str, keys: &[(&str, &str)]) -> RootKeys {
 /// A ring with these keys, the first of them active.
 pub(crate) fn ring_of(prefix: &str, keys: &[(&str, &str)]) -> KeyRing {
     let roots = roots_of(prefix, keys);
-    roots.ring(&roots.known_at_first()).expect("its own keys")
+    roots.ring(&roots.initial_keys()).expect("its own keys")
 }
 
 /// Key `0` with [`ROOT`] and the default prefix.
@@ -101,7 +106,10 @@ pub(crate) fn workspace_ids(texts: &[&str]) -> WorkspaceAccess {
 }
 
 pub(crate) fn only(networks: &[&str]) -> AllowedAddresses {
-    let networks = networks.iter().map(|text| parse_network(text).expect("well-formed")).collect();
+    let networks = networks
+        .iter()
+        .map(|text| parse_network(text).expect("well-formed"))
+        .collect();
     AllowedAddresses::Only(Networks::new(networks).expect("1 to 64"))
 }
 
@@ -113,13 +121,20 @@ pub(crate) fn id() -> CredentialId {
 /// A token with something in every field.
 pub(crate) fn token() -> Token {
     Token {
-        name: TokenName { workspace: "acme".parse().expect("well-formed"), id: id() },
+        name: TokenName {
+            workspace: "acme".parse().expect("well-formed"),
+            id: id(),
+        },
         digest: SecretDigest::from_stored(kid(b'0'), [0x11; 32]),
         resource: resource("workspaces/acme/projects/web"),
         display_name: DisplayName::new("deploy".to_owned()).expect("well-formed"),
         description: Description::new("pushes the site".to_owned()).expect("well-formed"),
-        scopes: GrantedScopes::from_stored(1, names(&["repository:write"]), names(&["repository", "repository:write"]))
-            .expect("well-formed"),
+        scopes: GrantedScopes::from_stored(
+            1,
+            names(&["repository:write"]),
+            names(&["repository", "repository:write"]),
+        )
+        .expect("well-formed"),
         allowed_addresses: only(&["192.0.2.0/24", "2001:db8::/32"]),
         labels: Labels::new(BTreeMap::from([("team".to_owned(), "web".to_owned())])).expect("well-formed"),
         create_time: at(1_700_000_000_000_000),
@@ -146,7 +161,9 @@ pub(crate) fn workspace() -> Workspace {
         id: "acme".parse().expect("well-formed"),
         display_name: DisplayName::new("Acme".to_owned()).expect("well-formed"),
         organization: Some("initech".parse().expect("well-formed")),
-        state: WorkspaceState::Suspended { at: at(1_750_000_000_000_000) },
+        state: WorkspaceState::Suspended {
+            at: at(1_750_000_000_000_000),
+        },
         create_time: at(1_700_000_000_000_000),
         policy: policy_state(),
     }
@@ -157,13 +174,19 @@ pub(crate) fn policy_state() -> PolicyState {
     PolicyState {
         text: r#"{"max_lifetime":3600000000,"applied":true}"#.to_owned(),
         update_time: Some(at(1_720_000_000_000_000)),
-        deadlines: "1710000000000000:1715000000000000 1720000000000000:1720003600000000".parse().expect("well-formed"),
+        deadlines: "1710000000000000:1715000000000000 1720000000000000:1720003600000000"
+            .parse()
+            .expect("well-formed"),
     }
 }
 
-/// Those of the token in a workspace of that state, without a policy.
-pub(crate) fn circumstances(state: WorkspaceState) -> Circumstances {
-    Circumstances { workspace: workspace_id("acme"), state, deadlines: Deadlines::default() }
+/// The token's context, with its workspace in this state and without a policy.
+pub(crate) fn token_context(state: WorkspaceState) -> TokenContext {
+    TokenContext {
+        workspace: workspace_id("acme"),
+        state,
+        deadlines: Deadlines::default(),
+    }
 }
 
 /// An organization.
@@ -190,7 +213,10 @@ pub(crate) fn caller() -> Caller {
 /// A caller key with something in every field.
 pub(crate) fn caller_key() -> CallerKey {
     CallerKey {
-        name: CallerKeyName { caller: "ci".parse().expect("well-formed"), id: id() },
+        name: CallerKeyName {
+            caller: "ci".parse().expect("well-formed"),
+            id: id(),
+        },
         digest: SecretDigest::from_stored(kid(b'0'), [0x11; 32]),
         create_time: at(1_700_000_000_000_000),
         expire_time: at(1_800_000_000_000_000),
@@ -198,7 +224,7 @@ pub(crate) fn caller_key() -> CallerKey {
     }
 }
 
-/// A ring may have any of these prefixes.
+/// Any valid prefix.
 pub(crate) fn prefixes() -> impl Strategy<Value = Prefix> {
     "[a-z0-9]{3,12}".prop_map(|text| text.parse().expect("well-formed"))
 }

@@ -1,4 +1,4 @@
-//! Scopes: the default catalogue, the closing of implications, and grants that no later catalogue widens.
+//! Scopes: the default catalog, implied scopes, and that no later catalog extends a grant.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use tokend_core::scope::{CatalogError, GrantError, GrantedScopes, ScopeCatalog, 
 
 use crate::samples::names;
 
-/// The table of the contract: name and what it implies directly.
+/// The table of the contract: names, and what each implies directly.
 const CONTRACT: [(&str, &[&str]); 15] = [
     ("project", &["repository"]),
     ("project:admin", &[]),
@@ -31,14 +31,16 @@ fn bitbucket() -> ScopeCatalog {
 }
 
 fn set<S: AsRef<str>>(catalog: &ScopeCatalog, names: &[S]) -> ScopeSet {
-    names.iter().fold(ScopeSet::EMPTY, |set, name| set.union(catalog.scope(name.as_ref()).expect("of the catalogue")))
+    names.iter().fold(ScopeSet::EMPTY, |set, name| {
+        set.union(catalog.scope(name.as_ref()).expect("of the catalogue"))
+    })
 }
 
 fn listed(catalog: &ScopeCatalog, set: ScopeSet) -> Vec<&str> {
     catalog.names(set).map(|name| name.as_str()).collect()
 }
 
-/// Scopes by number, each with the numbers that it implies, and the order that they are written in.
+/// Scopes by number, each with the numbers that it implies, and the order in which they are written.
 #[derive(Clone, Debug)]
 struct Graph {
     implies: Vec<BTreeSet<usize>>,
@@ -53,7 +55,10 @@ impl Graph {
     fn text(&self) -> String {
         let scopes = self.order.iter().map(|&scope| {
             let implies: Vec<_> = self.implies[scope].iter().map(|&implied| name(implied)).collect();
-            format!("[[scopes]]\nname = {:?}\ndescription = \"\"\nimplies = {implies:?}\n", name(scope))
+            format!(
+                "[[scopes]]\nname = {:?}\ndescription = \"\"\nimplies = {implies:?}\n",
+                name(scope)
+            )
         });
         format!("version = 7\n{}", scopes.collect::<String>())
     }
@@ -62,7 +67,7 @@ impl Graph {
         ScopeCatalog::from_toml(&self.text()).expect("no cycle")
     }
 
-    /// What `scope` reaches by one link or more. The plain way: walk.
+    /// Returns what `scope` reaches by one link or more, by walking the graph.
     fn reached(&self, scope: usize) -> BTreeSet<usize> {
         let (mut seen, mut ahead) = (BTreeSet::new(), vec![scope]);
         while let Some(from) = ahead.pop() {
@@ -72,7 +77,11 @@ impl Graph {
     }
 
     fn closed(&self, scopes: &BTreeSet<usize>) -> BTreeSet<usize> {
-        scopes.iter().flat_map(|&scope| self.reached(scope)).chain(scopes.iter().copied()).collect()
+        scopes
+            .iter()
+            .flat_map(|&scope| self.reached(scope))
+            .chain(scopes.iter().copied())
+            .collect()
     }
 
     fn set(&self, catalog: &ScopeCatalog, scopes: &BTreeSet<usize>) -> ScopeSet {
@@ -80,20 +89,23 @@ impl Graph {
     }
 }
 
-/// Any links at all among up to 12 scopes; without cycles if `acyclic`, since links then lead to lower numbers only.
+/// Random links among up to 12 scopes. If `acyclic`, links lead to lower numbers only.
 fn graphs(acyclic: bool) -> impl Strategy<Value = Graph> {
     (1..12usize).prop_flat_map(move |count| {
         let links = prop::collection::vec(prop::collection::btree_set(0..count, 0..3), count);
         (links, Just((0..count).collect::<Vec<_>>()).prop_shuffle()).prop_map(move |(mut implies, order)| {
             if acyclic {
-                implies.iter_mut().enumerate().for_each(|(scope, implied)| implied.retain(|&next| next < scope));
+                implies
+                    .iter_mut()
+                    .enumerate()
+                    .for_each(|(scope, implied)| implied.retain(|&next| next < scope));
             }
             Graph { implies, order }
         })
     })
 }
 
-/// A catalogue and two sets of its scopes.
+/// A catalog and two sets of its scopes.
 fn graphs_with_sets() -> impl Strategy<Value = (Graph, BTreeSet<usize>, BTreeSet<usize>)> {
     graphs(true).prop_flat_map(|graph| {
         let scopes = || prop::collection::btree_set(0..graph.implies.len(), 0..=graph.implies.len());
@@ -107,14 +119,22 @@ fn assert_closure_operator(catalog: &ScopeCatalog, a: ScopeSet, b: ScopeSet) -> 
     prop_assert!(a.is_subset(closed_a), "extensive");
     prop_assert_eq!(catalog.closure(closed_a), closed_a, "idempotent");
     prop_assert!(closed_a.is_subset(catalog.closure(a.union(b))), "monotone");
-    prop_assert_eq!(catalog.closure(a.union(b)), closed_a.union(closed_b), "of a union, the union");
+    prop_assert_eq!(
+        catalog.closure(a.union(b)),
+        closed_a.union(closed_b),
+        "the closure of a union is the union of the closures"
+    );
     Ok(())
 }
 
 #[test]
 fn the_default_catalogue_is_the_contracts() {
     let catalog = bitbucket();
-    let ours: Vec<_> = catalog.scopes().iter().map(|scope| (scope.name.as_str(), scope.implies.clone())).collect();
+    let ours: Vec<_> = catalog
+        .scopes()
+        .iter()
+        .map(|scope| (scope.name.as_str(), scope.implies.clone()))
+        .collect();
     let theirs: Vec<_> = CONTRACT.iter().map(|(name, implies)| (*name, names(implies))).collect();
     assert_eq!(ours, theirs);
     assert_eq!(catalog.version(), 1);
@@ -125,9 +145,12 @@ fn the_default_catalogue_is_the_contracts() {
 fn what_the_default_scopes_grant() {
     let catalog = bitbucket();
     let closed = |name: &str| listed(&catalog, catalog.closure(set(&catalog, &[name])));
-    assert_eq!(closed("pullrequest:write"), ["repository", "repository:write", "pullrequest", "pullrequest:write"]);
+    assert_eq!(
+        closed("pullrequest:write"),
+        ["repository", "repository:write", "pullrequest", "pullrequest:write"]
+    );
     assert_eq!(closed("project"), ["project", "repository"]);
-    // Administering is not reading.
+    // Permission to administer does not include permission to read.
     assert_eq!(closed("project:admin"), ["project:admin"]);
     assert_eq!(closed("repository:admin"), ["repository:admin"]);
     assert_eq!(closed("pipeline:variable"), ["pipeline:variable"]);
@@ -137,7 +160,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn closing_implications_is_walking_them((graph, a, b) in graphs_with_sets()) {
+    fn the_closure_matches_a_walk_of_the_graph((graph, a, b) in graphs_with_sets()) {
         let catalog = graph.catalog();
         let (set_a, set_b) = (graph.set(&catalog, &a), graph.set(&catalog, &b));
         prop_assert_eq!(catalog.closure(set_a), graph.set(&catalog, &graph.closed(&a)));
@@ -145,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn the_default_catalogue_closes_likewise(
+    fn the_default_catalogue_has_the_same_closure(
         a in prop::sample::subsequence(CONTRACT.map(|(name, _)| name).to_vec(), 0..=15),
         b in prop::sample::subsequence(CONTRACT.map(|(name, _)| name).to_vec(), 0..=15),
     ) {
@@ -153,10 +176,13 @@ proptest! {
         assert_closure_operator(&catalog, set(&catalog, &a), set(&catalog, &b))?;
     }
 
-    /// A catalogue with a cycle is refused and names a scope on it; one without is not.
+    /// A catalog with a cycle is rejected with a scope on the cycle; one without a cycle is accepted.
     #[test]
     fn cycles_are_refused(graph in graphs(false)) {
-        let on_a_cycle: Vec<_> = (0..graph.implies.len()).filter(|&scope| graph.reached(scope).contains(&scope)).map(name).collect();
+        let on_a_cycle: Vec<_> = (0..graph.implies.len())
+            .filter(|&scope| graph.reached(scope).contains(&scope))
+            .map(name)
+            .collect();
         match ScopeCatalog::from_toml(&graph.text()) {
             Ok(_) => prop_assert!(on_a_cycle.is_empty()),
             Err(CatalogError::Cycle(named)) => prop_assert!(on_a_cycle.iter().any(|scope| scope == named.as_str())),
@@ -164,9 +190,9 @@ proptest! {
         }
     }
 
-    /// Sets are those of the scopes' names: nothing is lost or added on the way into bits and back, nor by their algebra.
+    /// A set keeps exactly the scopes that were put in, through conversion and set operations.
     #[test]
-    fn sets_are_sets((graph, a, b) in graphs_with_sets()) {
+    fn a_set_keeps_exactly_its_scopes((graph, a, b) in graphs_with_sets()) {
         let catalog = graph.catalog();
         let (set_a, set_b) = (graph.set(&catalog, &a), graph.set(&catalog, &b));
         let in_order: Vec<_> = graph.order.iter().filter(|scope| a.contains(scope)).map(|&scope| name(scope)).collect();
@@ -177,7 +203,8 @@ proptest! {
         prop_assert_eq!(set_a.is_empty(), a.is_empty());
     }
 
-    /// Whatever a later catalogue implies or in what order, an old grant keeps what it had, less what is gone.
+    /// Under any later catalog, an old grant keeps its scopes, except those that were
+    /// removed.
     #[test]
     fn a_later_catalogue_never_widens_an_old_grant((then, asked, _) in graphs_with_sets(), now in graphs(true)) {
         prop_assume!(!asked.is_empty());
@@ -189,15 +216,20 @@ proptest! {
         let kept = had.into_iter().filter(|&scope| scope < now.implies.len()).collect();
         prop_assert_eq!(granted.compile(&later), now.set(&later, &kept));
 
-        // And so does one that was stored meanwhile.
-        let stored = GrantedScopes::from_stored(granted.catalog_version(), granted.granted().to_vec(), granted.effective().to_vec());
+        // So does a grant that was stored in the meantime.
+        let stored = GrantedScopes::from_stored(
+            granted.catalog_version(),
+            granted.granted().to_vec(),
+            granted.effective().to_vec(),
+        );
         prop_assert_eq!(stored, Some(granted));
     }
 }
 
 #[test]
 fn an_old_grant_is_not_widened_by_a_new_implication() {
-    let old = ScopeCatalog::from_toml("version = 1\n[[scopes]]\nname = \"read\"\ndescription = \"\"\n").expect("well-formed");
+    let old =
+        ScopeCatalog::from_toml("version = 1\n[[scopes]]\nname = \"read\"\ndescription = \"\"\n").expect("well-formed");
     let new = ScopeCatalog::from_toml(
         "version = 2\n[[scopes]]\nname = \"write\"\ndescription = \"\"\n\
          [[scopes]]\nname = \"read\"\ndescription = \"\"\nimplies = [\"write\"]\n",
@@ -206,25 +238,41 @@ fn an_old_grant_is_not_widened_by_a_new_implication() {
     let granted = GrantedScopes::grant(&old, &["read"]).expect("known");
     assert_eq!(granted.catalog_version(), 1);
     assert_eq!(listed(&new, granted.compile(&new)), ["read"]);
-    assert_eq!(listed(&new, GrantedScopes::grant(&new, &["read"]).expect("known").compile(&new)), ["write", "read"]);
+    assert_eq!(
+        listed(
+            &new,
+            GrantedScopes::grant(&new, &["read"]).expect("known").compile(&new)
+        ),
+        ["write", "read"]
+    );
 }
 
-/// One more than a set's words hold each, in the order that takes the most passes.
+/// One scope more than each word of a set holds, in the order that needs the most passes.
 #[test]
-fn the_largest_catalogue_closes() {
+fn the_largest_catalogue_has_a_closure() {
     let count = ScopeSet::CAPACITY;
     assert_eq!(count, 256);
-    let implies = (0..count).map(|scope| (scope > 0).then(|| scope - 1).into_iter().collect()).collect();
-    let chain = Graph { implies, order: (0..count).rev().collect() };
+    let implies = (0..count)
+        .map(|scope| (scope > 0).then(|| scope - 1).into_iter().collect())
+        .collect();
+    let chain = Graph {
+        implies,
+        order: (0..count).rev().collect(),
+    };
     let catalog = chain.catalog();
     assert_eq!(catalog.names(catalog.closure(set(&catalog, &[name(255)]))).count(), 256);
-    assert_eq!(listed(&catalog, catalog.closure(set(&catalog, &[name(1)]))), [name(1), name(0)]);
+    assert_eq!(
+        listed(&catalog, catalog.closure(set(&catalog, &[name(1)]))),
+        [name(1), name(0)]
+    );
     assert_eq!(catalog.closure(set(&catalog, &[name(0)])), set(&catalog, &[name(0)]));
 }
 
 #[test]
 fn every_fault_of_a_catalogue_has_its_error() {
-    let one = |name: &str, implies: &str| format!("[[scopes]]\nname = \"{name}\"\ndescription = \"\"\nimplies = [{implies}]\n");
+    let one = |name: &str, implies: &str| {
+        format!("[[scopes]]\nname = \"{name}\"\ndescription = \"\"\nimplies = [{implies}]\n")
+    };
     let read = |scopes: &str| ScopeCatalog::from_toml(&format!("version = 1\n{scopes}")).map(|_| ());
     let scope = |text: &str| names(&[text]).remove(0);
 
@@ -234,18 +282,47 @@ fn every_fault_of_a_catalogue_has_its_error() {
     assert_eq!(read(&many(256)), Ok(()));
     assert_eq!(read(&many(257)), Err(CatalogError::Size(257)));
 
-    assert_eq!(read(&[one("a", ""), one("b", ""), one("a", "")].concat()), Err(CatalogError::Duplicate(scope("a"))));
-    for bad in ["", "A", "a b", "a:", ":a", "a::b", "1a", "a:1", "\u{e4}", &"a".repeat(65)] {
+    assert_eq!(
+        read(&[one("a", ""), one("b", ""), one("a", "")].concat()),
+        Err(CatalogError::Duplicate(scope("a")))
+    );
+    for bad in [
+        "",
+        "A",
+        "a b",
+        "a:",
+        ":a",
+        "a::b",
+        "1a",
+        "a:1",
+        "\u{e4}",
+        &"a".repeat(65),
+    ] {
         assert_eq!(read(&one(bad, "")), Err(CatalogError::Name(bad.to_owned())), "{bad}");
     }
-    let unknown = |implied: &str| Err(CatalogError::UnknownImplied { scope: scope("a"), implied: implied.to_owned() });
+    let unknown = |implied: &str| {
+        Err(CatalogError::UnknownImplied {
+            scope: scope("a"),
+            implied: implied.to_owned(),
+        })
+    };
     assert_eq!(read(&one("a", "\"b\"")), unknown("b"));
     assert_eq!(read(&one("a", "\"A\"")), unknown("A"));
     assert_eq!(read(&one("a", "\"a\"")), Err(CatalogError::Cycle(scope("a"))));
     let ring = [one("c", "\"a\""), one("a", "\"b\""), one("b", "\"a\"")].concat();
-    assert_eq!(read(&ring), Err(CatalogError::Cycle(scope("a"))), "c leads to the cycle and is not on it");
+    assert_eq!(
+        read(&ring),
+        Err(CatalogError::Cycle(scope("a"))),
+        "c leads to the cycle but is not part of it"
+    );
 
-    for text in ["", "scopes = 1", "[[scopes]]\nname = \"a\"", "[[scopes]]\nname = \"a\"\ndescription = \"\"\nimplied = []", "\0"] {
+    for text in [
+        "",
+        "scopes = 1",
+        "[[scopes]]\nname = \"a\"",
+        "[[scopes]]\nname = \"a\"\ndescription = \"\"\nimplied = []",
+        "\0",
+    ] {
         assert!(matches!(read(text), Err(CatalogError::Syntax(_))), "{text}");
     }
     let no_version = ScopeCatalog::from_toml(&one("a", "")).map(|_| ());
@@ -253,16 +330,31 @@ fn every_fault_of_a_catalogue_has_its_error() {
 }
 
 #[test]
-fn what_can_not_be_granted() {
+fn invalid_grants_are_rejected() {
     let catalog = bitbucket();
     let grant = |asked: &[&str]| GrantedScopes::grant(&catalog, asked);
     assert_eq!(grant(&[]), Err(GrantError::Empty));
-    assert_eq!(grant(&["webhook", "nope"]), Err(GrantError::Unknown { index: 1, scope: "\"nope\"".to_owned() }));
+    assert_eq!(
+        grant(&["webhook", "nope"]),
+        Err(GrantError::Unknown {
+            index: 1,
+            scope: "\"nope\"".to_owned()
+        })
+    );
     for near_miss in ["", "Webhook", "webhook ", "webhook:", "repository:*", "*"] {
-        assert!(matches!(grant(&[near_miss]), Err(GrantError::Unknown { index: 0, .. })), "{near_miss:?}");
+        assert!(
+            matches!(grant(&[near_miss]), Err(GrantError::Unknown { index: 0, .. })),
+            "{near_miss:?}"
+        );
     }
-    assert_eq!(grant(&["webhook", "runner", "webhook"]), Err(GrantError::Duplicate { index: 2, scope: "\"webhook\"".to_owned() }));
-    // What comes with another is still no duplicate.
+    assert_eq!(
+        grant(&["webhook", "runner", "webhook"]),
+        Err(GrantError::Duplicate {
+            index: 2,
+            scope: "\"webhook\"".to_owned()
+        })
+    );
+    // A scope that another one implies is not a duplicate.
     let both = grant(&["repository:write", "repository"]).expect("known and once each");
     assert_eq!(both.granted(), names(&["repository", "repository:write"]));
     let long = grant(&["a".repeat(1 << 20).as_str()]).expect_err("unknown").to_string();
@@ -270,7 +362,7 @@ fn what_can_not_be_granted() {
 }
 
 #[test]
-fn a_stored_grant_that_can_not_be_is_none() {
+fn an_invalid_stored_grant_is_rejected() {
     let stored = |granted: &[&str], effective: &[&str]| GrantedScopes::from_stored(1, names(granted), names(effective));
     assert!(stored(&["a"], &["b", "a"]).is_some());
     assert!(stored(&[], &[]).is_none());

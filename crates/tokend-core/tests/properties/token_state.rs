@@ -1,4 +1,4 @@
-//! What people are told of a token's state.
+//! The state of a token.
 
 use tokend_core::{
     caller::CallerKeyState,
@@ -7,13 +7,17 @@ use tokend_core::{
     workspace::WorkspaceState,
 };
 
-use crate::samples::{at, caller_key, circumstances, revocation, token};
+use crate::samples::{at, caller_key, revocation, token, token_context};
 
 const NOW: i64 = 1_760_000_000_000_000;
 
 fn token_with(revoked: bool, expired: bool) -> Token {
     let own_expiry = Expiry::At(at(if expired { NOW } else { NOW + 1 }));
-    Token { revocation: revoked.then(revocation), own_expiry, ..token() }
+    Token {
+        revocation: revoked.then(revocation),
+        own_expiry,
+        ..token()
+    }
 }
 
 /// Every combination of revoked, expired and the workspace's state.
@@ -37,7 +41,7 @@ fn revoked_outranks_expired_outranks_suspended() {
         (true, true, deleted, Revoked),
     ] {
         assert_eq!(
-            token_with(revoked, expired).state(&circumstances(workspace), at(NOW)),
+            token_with(revoked, expired).state(&token_context(workspace), at(NOW)),
             state,
             "{revoked} {expired} {workspace:?}"
         );
@@ -47,8 +51,14 @@ fn revoked_outranks_expired_outranks_suspended() {
 /// Expired means `now >= expire_time`.
 #[test]
 fn expired_from_its_expiry_on() {
-    let state =
-        |own_expiry, now| Token { revocation: None, own_expiry, ..token() }.state(&circumstances(WorkspaceState::Active), now);
+    let state = |own_expiry, now| {
+        Token {
+            revocation: None,
+            own_expiry,
+            ..token()
+        }
+        .state(&token_context(WorkspaceState::Active), now)
+    };
     let expiry = Expiry::At(at(NOW));
     assert_eq!(state(expiry, at(NOW - 1)), TokenState::Active);
     assert_eq!(state(expiry, at(NOW)), TokenState::Expired);
@@ -58,13 +68,19 @@ fn expired_from_its_expiry_on() {
     assert_eq!(expiry.time(), Some(at(NOW)));
 }
 
-/// A revocation or deletion that lies ahead of `now`, as a clock set back would have it, counts all the same.
+/// A revocation or deletion in the future, after a clock was set back, counts nevertheless.
 #[test]
 fn a_clock_set_back_revives_nothing() {
-    let state = |revoked, workspace| token_with(revoked, false).state(&circumstances(workspace), Timestamp::MIN);
+    let state = |revoked, workspace| token_with(revoked, false).state(&token_context(workspace), Timestamp::MIN);
     assert_eq!(state(true, WorkspaceState::Active), TokenState::Revoked);
-    assert_eq!(state(false, WorkspaceState::Deleted { at: at(NOW) }), TokenState::Revoked);
-    assert_eq!(state(false, WorkspaceState::Suspended { at: at(NOW) }), TokenState::Suspended);
+    assert_eq!(
+        state(false, WorkspaceState::Deleted { at: at(NOW) }),
+        TokenState::Revoked
+    );
+    assert_eq!(
+        state(false, WorkspaceState::Suspended { at: at(NOW) }),
+        TokenState::Suspended
+    );
 }
 
 #[test]

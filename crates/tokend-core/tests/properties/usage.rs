@@ -1,4 +1,4 @@
-//! Usage: uses that are seen in any order, on any server and more than once come to the same.
+//! Usage: uses that are recorded in any order, on any server and repeatedly have the same result.
 
 use std::{collections::BTreeSet, net::IpAddr};
 
@@ -6,12 +6,12 @@ use proptest::prelude::*;
 use tokend_core::{
     scope::{GrantedScopes, ScopeCatalog, ScopeName, ScopeSet},
     time::Timestamp,
-    usage::{RecentAddresses, SeenUses, TokenUse, Usage, unused_scopes},
+    token::usage::{RecentAddresses, SeenUses, TokenUse, Usage, unused_scopes},
 };
 
 use crate::samples::{at, names};
 
-/// More than are kept. The last two are one.
+/// More addresses than are kept. The last two are the same one.
 const ADDRESSES: [&str; 9] = [
     "192.0.2.1",
     "192.0.2.2",
@@ -32,7 +32,10 @@ fn scope_sets() -> impl Strategy<Value = ScopeSet> {
     let names: Vec<_> = catalog().scopes().iter().map(|scope| scope.name.to_string()).collect();
     prop::sample::subsequence(names, 0..3).prop_map(|names| {
         let catalog = catalog();
-        names.iter().filter_map(|name| catalog.scope(name)).fold(ScopeSet::EMPTY, ScopeSet::union)
+        names
+            .iter()
+            .filter_map(|name| catalog.scope(name))
+            .fold(ScopeSet::EMPTY, ScopeSet::union)
     })
 }
 
@@ -53,7 +56,7 @@ fn histories() -> impl Strategy<Value = Vec<TokenUse>> {
 fn usage(history: &[TokenUse]) -> Usage {
     let (first, rest) = history.split_first().expect("at least one");
     let mut seen = SeenUses::first(first);
-    rest.iter().for_each(|used| seen.note(used));
+    rest.iter().for_each(|used| seen.record(used));
     seen.to_usage(&catalog())
 }
 
@@ -63,33 +66,48 @@ fn merged(one: &Usage, other: &Usage) -> Usage {
     merged
 }
 
-/// What is to be known of a history, told as plainly as can be: the last time, the addresses, and the scopes.
+/// The model: the last time, the addresses, and the scopes of a history.
 fn model(history: &[TokenUse]) -> (Timestamp, Vec<(Timestamp, IpAddr)>, BTreeSet<ScopeName>) {
-    let mut seen: Vec<(_, IpAddr)> = history.iter().filter_map(|used| Some((used.at, used.address?.to_canonical()))).collect();
+    let mut seen: Vec<(_, IpAddr)> = history
+        .iter()
+        .filter_map(|used| Some((used.at, used.address?.to_canonical())))
+        .collect();
     seen.sort_unstable();
     seen.reverse();
-    let mut told = BTreeSet::new();
-    seen.retain(|(_, address)| told.insert(*address));
+    let mut known = BTreeSet::new();
+    seen.retain(|(_, address)| known.insert(*address));
     seen.truncate(5);
     let catalog = catalog();
     let last = history.iter().map(|used| used.at).max().expect("at least one");
-    (last, seen, history.iter().flat_map(|used| catalog.names(used.asked)).cloned().collect())
+    (
+        last,
+        seen,
+        history
+            .iter()
+            .flat_map(|used| catalog.names(used.asked))
+            .cloned()
+            .collect(),
+    )
 }
 
-fn told(usage: &Usage) -> Vec<IpAddr> {
+fn addresses(usage: &Usage) -> Vec<IpAddr> {
     usage.addresses.iter().map(|(_, address)| address).collect()
 }
 
 proptest! {
     #[test]
-    fn is_what_the_history_says(history in histories()) {
+    fn usage_matches_the_history(history in histories()) {
         let Usage { last_used_time, addresses, asked_scopes } = usage(&history);
         prop_assert_eq!((last_used_time, addresses.iter().collect(), asked_scopes), model(&history));
     }
 
-    /// However the uses are spread over servers and batches, and in whatever order these are written.
+    /// Uses are spread over servers and batches, which are stored in any order.
     #[test]
-    fn batches_come_to_the_same(history in histories(), spread in prop::collection::vec(0_usize..4, 16), turn in 0_usize..4) {
+    fn batches_in_any_order_have_the_same_result(
+        history in histories(),
+        spread in prop::collection::vec(0_usize..4, 16),
+        turn in 0_usize..4,
+    ) {
         let whole = usage(&history);
         let batches = (0..4).map(|batch| (batch + turn) % 4).map(|batch| -> Vec<TokenUse> {
             history.iter().zip(&spread).filter(|(_, of)| **of == batch).map(|(used, _)| *used).collect()
@@ -98,7 +116,7 @@ proptest! {
         let (first, rest) = parts.split_first().expect("at least one");
         let gathered = rest.iter().fold(first.clone(), |gathered, part| merged(&gathered, part));
         prop_assert_eq!(&gathered, &whole);
-        // A batch that is written again.
+        // A batch that is stored twice.
         prop_assert_eq!(&parts.iter().fold(gathered, |gathered, part| merged(&gathered, part)), &whole);
     }
 
@@ -111,28 +129,28 @@ proptest! {
     }
 
     #[test]
-    fn addresses_are_the_latest_each_once(history in histories()) {
+    fn the_latest_addresses_are_kept_once_each(history in histories()) {
         let usage = usage(&history);
-        let told = told(&usage);
-        prop_assert!(told.len() <= 5);
-        prop_assert_eq!(told.iter().collect::<BTreeSet<_>>().len(), told.len());
+        let listed = addresses(&usage);
+        prop_assert!(listed.len() <= 5);
+        prop_assert_eq!(listed.iter().collect::<BTreeSet<_>>().len(), listed.len());
         let times: Vec<_> = usage.addresses.iter().map(|(at, _)| at).collect();
         prop_assert!(times.is_sorted_by(|earlier, later| earlier >= later));
-        // What is left out was not seen after what is told.
+        // An address that is left out was not used after those that are kept.
         for used in &history {
             let Some(address) = used.address.map(|address| address.to_canonical()) else { continue };
-            prop_assert!(told.contains(&address) || times.last().is_some_and(|oldest| used.at <= *oldest));
+            prop_assert!(listed.contains(&address) || times.last().is_some_and(|oldest| used.at <= *oldest));
         }
     }
 
-    /// A token narrowed to what was ever needed would have been allowed everything that it was.
+    /// A token reduced to the scopes that were needed would have been allowed every use.
     #[test]
-    fn the_scopes_that_are_left_would_have_done(history in histories(), granted in scope_sets()) {
+    fn the_used_scopes_were_sufficient(history in histories(), granted in scope_sets()) {
         let catalog = catalog();
         let granted: Vec<_> = catalog.names(granted).map(ToString::to_string).collect();
         prop_assume!(!granted.is_empty());
         let granted = GrantedScopes::grant(&catalog, &granted).expect("scopes");
-        // Only what it had was ever asked with success.
+        // Only granted scopes were ever required successfully.
         let had = granted.compile(&catalog);
         let history: Vec<_> = history.into_iter().filter(|used| used.asked.is_subset(had)).collect();
         prop_assume!(!history.is_empty());
@@ -140,7 +158,10 @@ proptest! {
         let unused: BTreeSet<_> = unused_scopes(&granted, Some(&usage), &catalog).cloned().collect();
         for used in &history {
             let needed = catalog.closure(used.asked);
-            prop_assert!(catalog.names(needed).all(|name| !unused.contains(name)), "a scope was needed, and is told to be unused");
+            prop_assert!(
+                catalog.names(needed).all(|name| !unused.contains(name)),
+                "a required scope is reported as unused"
+            );
         }
         let left: Vec<ScopeName> = granted.granted().iter().filter(|name| !unused.contains(*name)).cloned().collect();
         let all_asked = history.iter().fold(ScopeSet::EMPTY, |all, used| all.union(used.asked));
@@ -153,19 +174,30 @@ proptest! {
 
 fn unused(granted: &[&str], asked: &[&str]) -> Vec<String> {
     let granted = GrantedScopes::grant(&catalog(), granted).expect("scopes");
-    let usage =
-        Usage { last_used_time: at(0), addresses: RecentAddresses::default(), asked_scopes: names(asked).into_iter().collect() };
-    unused_scopes(&granted, Some(&usage), &catalog()).map(ToString::to_string).collect()
+    let usage = Usage {
+        last_used_time: at(0),
+        addresses: RecentAddresses::default(),
+        asked_scopes: names(asked).into_iter().collect(),
+    };
+    unused_scopes(&granted, Some(&usage), &catalog())
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
-fn a_scope_is_used_with_whatever_implies_it() {
-    assert_eq!(unused(&["repository", "repository:write"], &["repository:write"]), [""; 0]);
-    assert_eq!(unused(&["repository", "pullrequest:write"], &["pullrequest"]), ["pullrequest:write"]);
+fn a_use_counts_for_every_scope_that_implies_it() {
+    assert_eq!(
+        unused(&["repository", "repository:write"], &["repository:write"]),
+        [""; 0]
+    );
+    assert_eq!(
+        unused(&["repository", "pullrequest:write"], &["pullrequest"]),
+        ["pullrequest:write"]
+    );
 }
 
 #[test]
-fn a_scope_is_not_used_with_what_it_implies() {
+fn a_use_does_not_count_for_implied_scopes() {
     assert_eq!(unused(&["repository:write"], &["repository"]), ["repository:write"]);
 }
 
@@ -174,12 +206,12 @@ fn all_scopes_of_a_token_that_was_never_used_are_unused() {
     let granted = GrantedScopes::grant(&catalog(), &["repository", "webhook"]).expect("scopes");
     let unused: Vec<_> = unused_scopes(&granted, None, &catalog()).cloned().collect();
     assert_eq!(unused, names(&["repository", "webhook"]));
-    // Nor does a use need a scope.
+    // A use may need no scope at all.
     assert_eq!(self::unused(&["repository", "webhook"], &[]), ["repository", "webhook"]);
 }
 
 #[test]
-fn scopes_that_the_catalogue_no_longer_has_are_told_by_name() {
+fn scopes_missing_from_the_catalogue_are_reported_by_name() {
     let granted = names(&["old:one", "old:two", "repository"]);
     let granted = GrantedScopes::from_stored(1, granted.clone(), granted).expect("scopes");
     let usage = Usage {

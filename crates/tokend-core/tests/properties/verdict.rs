@@ -1,4 +1,4 @@
-//! The verdict: who is let in, and of several reasons to deny, which one is told.
+//! The verdict: which requests are allowed, and which of several reasons to deny is returned.
 
 use std::net::IpAddr;
 
@@ -10,16 +10,16 @@ use tokend_core::{
     resource::Resource,
     scope::{GrantedScopes, ScopeCatalog, ScopeSet},
     time::Timestamp,
-    token::{Circumstances, Expiry, Token},
+    token::{Expiry, Token, TokenContext},
     verdict::{Denial, Question, Verdict, decide},
     workspace::WorkspaceState,
 };
 
-use crate::samples::{at, circumstances, mint, names, only, resource, revocation, ring, token, workspace_id};
+use crate::samples::{at, mint, names, only, resource, revocation, ring, token, token_context, workspace_id};
 
 const NOW: i64 = 1_760_000_000_000_000;
 
-/// A ring, a token that it recognizes, and the catalogue.
+/// A key ring, a token that it recognizes, and the catalog.
 struct Scene {
     ring: KeyRing,
     presented: Authentic,
@@ -28,7 +28,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A token bound to `projects/web`, good for `repository:write` from everywhere, without an end.
+    /// A token bound to `projects/web` with `repository:write`, from everywhere, that never expires.
     fn new() -> Self {
         let ring = ring();
         let minted = mint(&ring, Kind::WorkspaceToken, 1);
@@ -36,7 +36,12 @@ impl Scene {
         let mut token = token();
         (token.name.id, token.digest) = (minted.id, minted.digest);
         (token.allowed_addresses, token.own_expiry, token.revocation) = (AllowedAddresses::Any, Expiry::Never, None);
-        Self { ring, presented, token, catalog: ScopeCatalog::bitbucket().expect("well-formed") }
+        Self {
+            ring,
+            presented,
+            token,
+            catalog: ScopeCatalog::bitbucket().expect("well-formed"),
+        }
     }
 
     fn recognized(&self, change: impl FnOnce(&mut Token)) -> Recognized<Token> {
@@ -46,7 +51,9 @@ impl Scene {
     }
 
     fn set(&self, scopes: &[&str]) -> ScopeSet {
-        scopes.iter().fold(ScopeSet::EMPTY, |set, scope| set.union(self.catalog.scope(scope).expect("of the catalogue")))
+        scopes.iter().fold(ScopeSet::EMPTY, |set, scope| {
+            set.union(self.catalog.scope(scope).expect("of the catalogue"))
+        })
     }
 
     fn decide(&self, token: &Recognized<Token>, question: &Question<'_>) -> Verdict {
@@ -54,13 +61,18 @@ impl Scene {
     }
 }
 
-fn in_force() -> Circumstances {
-    circumstances(WorkspaceState::Active)
+fn in_force() -> TokenContext {
+    token_context(WorkspaceState::Active)
 }
 
-/// Asks for nothing but to be let in, from nowhere in particular.
+/// A question without required scopes and with an unknown address.
 fn about(resource: &Resource) -> Question<'_> {
-    Question { resource, required_scopes: ScopeSet::EMPTY, client_address: None, now: at(NOW) }
+    Question {
+        resource,
+        required_scopes: ScopeSet::EMPTY,
+        client_address: None,
+        now: at(NOW),
+    }
 }
 
 fn site() -> Resource {
@@ -71,9 +83,9 @@ fn address(text: &str) -> Option<IpAddr> {
     Some(text.parse().expect("an address"))
 }
 
-/// Every combination of faults: of those present, the first in the contract's order is told.
+/// Every combination of faults: the first one in the contract's order is returned.
 #[test]
-fn of_several_reasons_the_first_is_told() {
+fn the_first_of_several_reasons_is_returned() {
     let scene = Scene::new();
     let (inside, outside) = (site(), resource("workspaces/acme/projects/web2"));
     let missing = scene.set(&["webhook", "runner"]);
@@ -87,18 +99,22 @@ fn of_several_reasons_the_first_is_told() {
         }
         let token = scene.recognized(|token| {
             token.revocation = revoked.then(revocation);
-            token.own_expiry = if expired { Expiry::At(at(NOW)) } else { Expiry::At(at(NOW + 1)) };
+            token.own_expiry = if expired {
+                Expiry::At(at(NOW))
+            } else {
+                Expiry::At(at(NOW + 1))
+            };
             token.allowed_addresses = only(&["192.0.2.0/24"]);
         });
-        let mut circumstances = in_force();
+        let mut token_context = in_force();
         if foreign {
-            circumstances.workspace = workspace_id("beta");
+            token_context.workspace = workspace_id("beta");
         }
         if suspended {
-            circumstances.state = WorkspaceState::Suspended { at: at(NOW) };
+            token_context.state = WorkspaceState::Suspended { at: at(NOW) };
         }
         if deleted {
-            circumstances.state = WorkspaceState::Deleted { at: at(NOW) };
+            token_context.state = WorkspaceState::Deleted { at: at(NOW) };
         }
         let question = Question {
             resource: if uncovered { &outside } else { &inside },
@@ -107,7 +123,11 @@ fn of_several_reasons_the_first_is_told() {
             } else {
                 scene.set(&["repository", "repository:write"])
             },
-            client_address: if unaddressed { address("198.51.100.1") } else { address("192.0.2.9") },
+            client_address: if unaddressed {
+                address("198.51.100.1")
+            } else {
+                address("192.0.2.9")
+            },
             now: at(NOW),
         };
         let in_order = [
@@ -122,16 +142,20 @@ fn of_several_reasons_the_first_is_told() {
         ];
         let first = in_order.into_iter().find(|(present, _)| *present);
         let expected = first.map_or(Verdict::Allow, |(_, denial)| Verdict::Deny(denial));
-        assert_eq!(decide(&token, &circumstances, &scene.catalog, &question), expected, "faults {faults:08b}");
+        assert_eq!(
+            decide(&token, &token_context, &scene.catalog, &question),
+            expected,
+            "faults {faults:08b}"
+        );
         asked += 1;
         allowed += u32::from(expected == Verdict::Allow);
     }
     assert_eq!((asked, allowed), (192, 1));
 }
 
-/// Expired means `now >= expire_time`: at the very microsecond it is, one before it is not.
+/// Expired means `now >= expire_time`: exactly at that microsecond, and not one before.
 #[test]
-fn expiry_begins_at_its_microsecond() {
+fn a_token_expires_at_the_exact_microsecond() {
     let scene = Scene::new();
     let site = site();
     let token = scene.recognized(|token| token.own_expiry = Expiry::At(at(NOW)));
@@ -140,15 +164,33 @@ fn expiry_begins_at_its_microsecond() {
     assert_eq!(verdict(at(NOW)), Verdict::Deny(Denial::Expired));
     assert_eq!(verdict(at(NOW + 1)), Verdict::Deny(Denial::Expired));
     let endless = scene.recognized(|token| token.own_expiry = Expiry::Never);
-    assert_eq!(scene.decide(&endless, &Question { now: Timestamp::MAX, ..about(&site) }), Verdict::Allow);
+    assert_eq!(
+        scene.decide(
+            &endless,
+            &Question {
+                now: Timestamp::MAX,
+                ..about(&site)
+            }
+        ),
+        Verdict::Allow
+    );
 }
 
-/// A revocation that lies ahead of `now` revokes all the same: time going back revives nothing.
+/// A revocation in the future counts: a clock that goes back revives nothing.
 #[test]
-fn revocation_does_not_wait_for_its_time() {
+fn a_revocation_in_the_future_counts() {
     let scene = Scene::new();
     let token = scene.recognized(|token| token.revocation = Some(revocation()));
-    assert_eq!(scene.decide(&token, &Question { now: Timestamp::MIN, ..about(&site()) }), Verdict::Deny(Denial::Revoked));
+    assert_eq!(
+        scene.decide(
+            &token,
+            &Question {
+                now: Timestamp::MIN,
+                ..about(&site())
+            }
+        ),
+        Verdict::Deny(Denial::Revoked)
+    );
 }
 
 #[test]
@@ -156,7 +198,15 @@ fn an_allow_list_denies_an_unknown_address() {
     let scene = Scene::new();
     let site = site();
     let listed = scene.recognized(|token| token.allowed_addresses = only(&["0.0.0.0/0", "::/0"]));
-    let from = |token, client_address| scene.decide(token, &Question { client_address, ..about(&site) });
+    let from = |token, client_address| {
+        scene.decide(
+            token,
+            &Question {
+                client_address,
+                ..about(&site)
+            },
+        )
+    };
     assert_eq!(from(&listed, None), Verdict::Deny(Denial::AddressNotAllowed));
     assert_eq!(from(&listed, address("203.0.113.7")), Verdict::Allow);
     assert_eq!(from(&listed, address("2001:db8::7")), Verdict::Allow);
@@ -171,7 +221,7 @@ fn a_request_that_needs_no_scope_is_allowed() {
 }
 
 #[test]
-fn resources_are_covered_from_the_bound_one_down() {
+fn a_token_reaches_its_resource_and_everything_below_it() {
     let scene = Scene::new();
     let token = scene.recognized(|_| {});
     let denied = Verdict::Deny(Denial::ResourceNotCovered);
@@ -195,12 +245,26 @@ fn no_token_reaches_another_workspace() {
     let scene = Scene::new();
     let elsewhere = resource("workspaces/beta/projects/web");
     let strayed = scene.recognized(|token| token.resource = resource("workspaces/beta"));
-    assert_eq!(scene.decide(&strayed, &about(&elsewhere)), Verdict::Deny(Denial::ResourceNotCovered));
+    assert_eq!(
+        scene.decide(&strayed, &about(&elsewhere)),
+        Verdict::Deny(Denial::ResourceNotCovered)
+    );
 
-    // Nor is anything said of it beside another workspace's row, whatever its state.
-    let beta = |state| Circumstances { workspace: workspace_id("beta"), ..circumstances(state) };
-    for token in [strayed, scene.recognized(|_| {}), scene.recognized(|token| token.revocation = Some(revocation()))] {
-        for state in [WorkspaceState::Active, WorkspaceState::Suspended { at: at(NOW) }, WorkspaceState::Deleted { at: at(NOW) }] {
+    // Nor is anything returned with another workspace's context, whatever its state.
+    let beta = |state| TokenContext {
+        workspace: workspace_id("beta"),
+        ..token_context(state)
+    };
+    for token in [
+        strayed,
+        scene.recognized(|_| {}),
+        scene.recognized(|token| token.revocation = Some(revocation())),
+    ] {
+        for state in [
+            WorkspaceState::Active,
+            WorkspaceState::Suspended { at: at(NOW) },
+            WorkspaceState::Deleted { at: at(NOW) },
+        ] {
             for resource in [&elsewhere, &site()] {
                 let verdict = decide(&token, &beta(state), &scene.catalog, &about(resource));
                 assert_eq!(verdict, Verdict::Deny(Denial::Unrecognized));
@@ -223,7 +287,7 @@ const SCOPES: [&str; 8] = [
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Told as missing is exactly what was required and is neither granted nor implied.
+    /// The missing scopes are exactly those that are required and neither granted nor implied.
     #[test]
     fn missing_scopes_are_exact(
         granted in prop::sample::subsequence(SCOPES.to_vec(), 1..=4),
@@ -232,17 +296,25 @@ proptest! {
         let scene = Scene::new();
         let scopes = GrantedScopes::grant(&scene.catalog, &granted).expect("known and once each");
         let effective = scopes.effective().to_vec();
-        let lacking: Vec<_> = required.iter().filter(|scope| effective.iter().all(|had| had.as_str() != **scope)).copied().collect();
+        let lacking: Vec<_> = required
+            .iter()
+            .filter(|scope| effective.iter().all(|had| had.as_str() != **scope))
+            .copied()
+            .collect();
         let token = scene.recognized(|token| token.scopes = scopes);
         let site = site();
         let verdict = scene.decide(&token, &Question { required_scopes: scene.set(&required), ..about(&site) });
         let missing = scene.set(&lacking);
-        let expected = if lacking.is_empty() { Verdict::Allow } else { Verdict::Deny(Denial::InsufficientScope { missing }) };
+        let expected = if lacking.is_empty() {
+            Verdict::Allow
+        } else {
+            Verdict::Deny(Denial::InsufficientScope { missing })
+        };
         prop_assert_eq!(verdict, expected);
     }
 
     #[test]
-    fn a_token_works_until_its_expiry_and_not_from_then_on(expiry in -1000..1000i64, now in -1000..1000i64) {
+    fn a_token_works_exactly_until_its_expiry(expiry in -1000..1000i64, now in -1000..1000i64) {
         let scene = Scene::new();
         let token = scene.recognized(|token| token.own_expiry = Expiry::At(at(expiry)));
         let verdict = scene.decide(&token, &Question { now: at(now), ..about(&site()) });
@@ -250,12 +322,13 @@ proptest! {
     }
 }
 
-/// What the catalogue of today lacks, an old token does not grant; what it implies by now, neither.
+/// An old token grants neither scopes that today's catalog lacks nor scopes that only today's catalog implies.
 #[test]
-fn scopes_are_those_of_the_day_of_issue() {
+fn scopes_are_those_of_the_time_of_creation() {
     let mut scene = Scene::new();
     let token = scene.recognized(|token| {
-        token.scopes = GrantedScopes::from_stored(1, names(&["gone", "read"]), names(&["gone", "read"])).expect("well-formed");
+        token.scopes =
+            GrantedScopes::from_stored(1, names(&["gone", "read"]), names(&["gone", "read"])).expect("well-formed");
     });
     scene.catalog = ScopeCatalog::from_toml(
         "version = 2\n[[scopes]]\nname = \"write\"\ndescription = \"\"\n\
@@ -263,8 +336,19 @@ fn scopes_are_those_of_the_day_of_issue() {
     )
     .expect("well-formed");
     let site = site();
-    let asking = |scopes| scene.decide(&token, &Question { required_scopes: scene.set(scopes), ..about(&site) });
+    let asking = |scopes| {
+        scene.decide(
+            &token,
+            &Question {
+                required_scopes: scene.set(scopes),
+                ..about(&site)
+            },
+        )
+    };
     assert_eq!(asking(&["read"]), Verdict::Allow);
     let missing = scene.set(&["write"]);
-    assert_eq!(asking(&["read", "write"]), Verdict::Deny(Denial::InsufficientScope { missing }));
+    assert_eq!(
+        asking(&["read", "write"]),
+        Verdict::Deny(Denial::InsufficientScope { missing })
+    );
 }

@@ -1,4 +1,4 @@
-//! `TokenAdmin.RevokeLeakedTokens`.
+//! The request of `TokenAdmin.RevokeLeakedTokens`.
 
 use tokend_core::{
     credential::{Secret, credentials_in},
@@ -6,51 +6,54 @@ use tokend_core::{
 };
 
 use crate::{
-    field::{FieldViolations, Fields},
+    field::{Checked, FieldViolations, Fields},
     v1::{self, revoke_leaked_tokens_request as message},
 };
 
-/// Most strings in one call.
+/// The most strings in one call.
 pub const MAX_LEAKS: usize = 1_000;
-/// Most credentials in all strings of one call.
+/// The most credentials in all strings of one call.
 pub const MAX_SECRETS: usize = 1_000;
 
-/// A `RevokeLeakedTokensRequest` whose fields fit. Whatever the strings are, they are no error of a field's.
+/// A validated `RevokeLeakedTokensRequest`. No content of a string is invalid.
 #[derive(Debug)]
 pub struct RevokeLeakedTokens {
-    /// What was found, in order.
+    /// The strings that were found, in order.
     pub leaks: Vec<Leak>,
-    /// Whether to answer before the tokens are dead everywhere.
+    /// Whether to respond before the tokens stop working everywhere.
     pub no_wait: bool,
 }
 
-/// A string that may hold secrets of ours.
+/// A string that may contain secrets of this installation.
 #[derive(Debug)]
 pub struct Leak {
-    /// The well-spelled credentials in the string, in order, each once.
+    /// The well-formed credentials in the string, in order and without repetition.
     pub secrets: Vec<Secret>,
-    /// Where, and by whom.
+    /// Where the string was found, and by whom.
     pub report: LeakReport,
 }
 
 impl RevokeLeakedTokens {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// Every field that does not fit.
+    /// [`FieldViolations`] with every invalid field.
     pub fn from_message(message: v1::RevokeLeakedTokensRequest) -> Result<Self, FieldViolations> {
         let v1::RevokeLeakedTokensRequest { leaks, no_wait } = message;
         let mut fields = Fields::default();
         if !(1..=MAX_LEAKS).contains(&leaks.len()) {
-            fields.refuse("leaks", format_args!("must hold 1 to {MAX_LEAKS} leaks, it holds {}", leaks.len()));
-            return fields.finish(None);
+            let invalid = fields.refuse(
+                "leaks",
+                format_args!("must have 1 to {MAX_LEAKS} leaks; it has {}", leaks.len()),
+            );
+            return fields.finish(|| Err(invalid));
         }
         let leaks: Vec<_> = leaks
             .into_iter()
             .enumerate()
             .map(|(index, message)| fields.merge(&format!("leaks[{index}]"), Leak::from_message(message)))
             .collect();
-        let leaks: Option<Vec<Leak>> = leaks.into_iter().collect();
+        let leaks: Checked<Vec<Leak>> = leaks.into_iter().collect();
         let too_many = leaks.iter().flatten().scan(0, |total, leak| {
             *total += leak.secrets.len();
             Some(*total > MAX_SECRETS)
@@ -60,7 +63,7 @@ impl RevokeLeakedTokens {
                 format!("has more credentials than the {MAX_SECRETS} that a call takes; send the rest in another call");
             fields.refuse(&format!("leaks[{first}].secret"), description);
         }
-        fields.finish(leaks.map(|leaks| Self { leaks, no_wait }))
+        fields.finish(|| Ok(Self { leaks: leaks?, no_wait }))
     }
 }
 
@@ -71,11 +74,16 @@ impl Leak {
         let mut fields = Fields::default();
         let url = fields.check("url", LeakUrl::new(url));
         let source = fields.check("source", LeakSource::new(source));
-        fields.finish(url.zip(source).map(|(url, source)| Self { secrets, report: LeakReport::new(&url, &source) }))
+        fields.finish(|| {
+            Ok(Self {
+                secrets,
+                report: LeakReport::new(&url?, &source?),
+            })
+        })
     }
 }
 
-/// Each of the secrets once, up to one more than a call takes.
+/// Removes repetitions. Stops after one more secret than a call takes.
 fn distinct(secrets: Vec<Secret>) -> Vec<Secret> {
     let mut distinct: Vec<Secret> = Vec::new();
     for secret in secrets {

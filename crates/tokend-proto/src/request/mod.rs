@@ -1,4 +1,4 @@
-//! Requests whose fields all fit, one module for each service, and one for each large subject in it.
+//! Validated requests: one module for each service, and one for each large subject of a service.
 
 pub mod audit_log;
 pub mod bulk;
@@ -10,4 +10,5 @@ pub mod policies;
 pub mod rotate_token;
 pub mod token_admin;
 pub mod token_verify;
+pub mod watch;
 pub mod workspace_admin;

@@ -1,4 +1,4 @@
-//! `WorkspaceAdmin`'s calls about token policies.
+//! Requests of `WorkspaceAdmin` about token policies.
 
 use std::{collections::BTreeSet, num::NonZeroU32};
 
@@ -9,54 +9,63 @@ use tokend_core::{
 };
 
 use crate::{
-    field::{FieldViolations, Fields, positive_span},
+    field::{Checked, FieldViolations, Fields, Invalid, positive_span},
     request::token_verify::unknown_scope,
     v1,
 };
 
-/// A `GetTokenPolicyRequest` whose fields fit.
+/// A validated `GetTokenPolicyRequest`.
 #[derive(Clone, Debug)]
 pub struct GetTokenPolicy {
-    /// Which.
+    /// The policy.
     pub name: PolicyName,
 }
 
-/// An `UpdateTokenPolicyRequest` whose fields fit.
+/// A validated `UpdateTokenPolicyRequest`.
 #[derive(Clone, Debug)]
 pub struct UpdateTokenPolicy {
-    /// Which.
+    /// The policy to set.
     pub name: PolicyName,
-    /// What it is to say.
+    /// The new rules.
     pub policy: Policy,
-    /// The one that it is to replace, if that matters.
+    /// The etag of the policy to replace, if the client sent one.
     pub etag: Option<String>,
     /// Whether to change nothing.
     pub validate_only: bool,
-    /// Whether to answer before every replica knows.
+    /// Whether to respond before every replica knows.
     pub no_wait: bool,
 }
 
 impl GetTokenPolicy {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// The field that does not fit.
+    /// [`FieldViolations`] with the invalid field.
     pub fn from_message(message: &v1::GetTokenPolicyRequest) -> Result<Self, FieldViolations> {
         let v1::GetTokenPolicyRequest { name } = message;
         let mut fields = Fields::default();
         let name = fields.check("name", name.parse());
-        fields.finish(name.map(|name| Self { name }))
+        fields.finish(|| Ok(Self { name: name? }))
     }
 }
 
 impl UpdateTokenPolicy {
-    /// Checks a message against the scopes that exist.
+    /// Validates a message against the scopes of the catalog.
     ///
     /// # Errors
-    /// Every field that does not fit.
-    pub fn from_message(message: v1::UpdateTokenPolicyRequest, catalog: &ScopeCatalog) -> Result<Self, FieldViolations> {
-        let v1::UpdateTokenPolicyRequest { policy, validate_only, no_wait } = message;
-        let Some(policy) = policy else { return Err(FieldViolations::one("policy", "must be set")) };
+    /// [`FieldViolations`] with every invalid field.
+    pub fn from_message(
+        message: v1::UpdateTokenPolicyRequest,
+        catalog: &ScopeCatalog,
+    ) -> Result<Self, FieldViolations> {
+        let v1::UpdateTokenPolicyRequest {
+            policy,
+            validate_only,
+            no_wait,
+        } = message;
+        let Some(policy) = policy else {
+            return Err(FieldViolations::one("policy", "must be set"));
+        };
         let v1::TokenPolicy {
             name,
             require_expiry,
@@ -77,92 +86,111 @@ impl UpdateTokenPolicy {
         let allowed_addresses = addresses(&mut fields, allowed_cidrs);
         let max_active_tokens = cap(&mut fields, max_active_tokens);
         let existing_tokens = existing(&mut fields, existing_tokens);
-        let rules = (|| {
-            Some(Rules {
+        let policy = (|| {
+            let rules = Rules {
                 require_expiry,
                 max_lifetime: max_lifetime?,
                 default_lifetime: default_lifetime?,
                 allowed_scopes: allowed_scopes?,
                 allowed_addresses: allowed_addresses?,
                 max_active_tokens: max_active_tokens?,
-            })
+            };
+            fitting(&mut fields, rules, existing_tokens?)
         })();
-        let policy = rules.zip(existing_tokens).and_then(|(rules, existing)| fitting(&mut fields, rules, existing));
         let etag = Some(etag).filter(|etag| !etag.is_empty());
-        fields.finish(name.zip(policy).map(|(name, policy)| Self { name, policy, etag, validate_only, no_wait }))
+        fields.finish(|| {
+            Ok(Self {
+                name: name?,
+                policy: policy?,
+                etag,
+                validate_only,
+                no_wait,
+            })
+        })
     }
 }
 
-fn fitting(fields: &mut Fields, rules: Rules, existing_tokens: ExistingTokens) -> Option<Policy> {
-    Policy::new(rules, existing_tokens)
-        .map_err(|conflict| match conflict {
-            PolicyConflict::DefaultAboveMax => fields.refuse("policy.default_lifetime", "must not be longer than max_lifetime"),
-            PolicyConflict::ApplyWithoutMax => {
-                fields.refuse("policy.existing_tokens", "must be KEEP where there is no max_lifetime to apply");
-            }
-        })
-        .ok()
+fn fitting(fields: &mut Fields, rules: Rules, existing_tokens: ExistingTokens) -> Checked<Policy> {
+    Policy::new(rules, existing_tokens).map_err(|conflict| match conflict {
+        PolicyConflict::DefaultAboveMax => {
+            fields.refuse("policy.default_lifetime", "must not be longer than max_lifetime")
+        }
+        PolicyConflict::ApplyWithoutMax => {
+            fields.refuse("policy.existing_tokens", "must be KEEP if max_lifetime is not set")
+        }
+    })
 }
 
-/// A lifetime that may be left out. `None` if it does not fit.
-fn lifetime(fields: &mut Fields, field: &str, span: Option<prost_types::Duration>) -> Option<Option<Lifetime>> {
-    let Some(span) = span else { return Some(None) };
+/// Validates an optional lifetime.
+fn lifetime(fields: &mut Fields, field: &str, span: Option<prost_types::Duration>) -> Checked<Option<Lifetime>> {
+    let Some(span) = span else { return Ok(None) };
     let span = fields.check(field, positive_span(&span))?;
     fields.check(field, Lifetime::new(span)).map(Some)
 }
 
-fn scopes(fields: &mut Fields, selection: Option<v1::Selection>, catalog: &ScopeCatalog) -> Option<AllowedScopes> {
+fn scopes(fields: &mut Fields, selection: Option<v1::Selection>, catalog: &ScopeCatalog) -> Checked<AllowedScopes> {
     const FIELD: &str = "policy.allowed_scopes.only";
-    let Some(only) = chosen(fields, "policy.allowed_scopes", selection, ScopeNames::MAX)? else { return Some(AllowedScopes::Any) };
+    let Some(only) = chosen(fields, "policy.allowed_scopes", selection, ScopeNames::MAX)? else {
+        return Ok(AllowedScopes::Any);
+    };
     let known = |name: &String| match name.parse::<ScopeName>() {
         Ok(known) if catalog.scope(known.as_str()).is_some() => Ok(known),
         _ => Err(unknown_scope(name)),
     };
     let names = fields.check_each(FIELD, &only, known)?;
     fields.refuse_repeated(FIELD, &names);
-    ScopeNames::new(BTreeSet::from_iter(names)).map(AllowedScopes::Only)
+    // Their number is valid: `chosen` checks it.
+    ScopeNames::new(BTreeSet::from_iter(names))
+        .map(AllowedScopes::Only)
+        .ok_or(Invalid)
 }
 
-fn addresses(fields: &mut Fields, selection: Option<v1::Selection>) -> Option<AllowedAddresses> {
+fn addresses(fields: &mut Fields, selection: Option<v1::Selection>) -> Checked<AllowedAddresses> {
     const FIELD: &str = "policy.allowed_cidrs.only";
-    let Some(only) = chosen(fields, "policy.allowed_cidrs", selection, Networks::MAX)? else { return Some(AllowedAddresses::Any) };
-    let parse = |text: &String| parse_network(text).map_err(|error: MalformedNetwork| format!("must be a network: {error}"));
+    let Some(only) = chosen(fields, "policy.allowed_cidrs", selection, Networks::MAX)? else {
+        return Ok(AllowedAddresses::Any);
+    };
+    let parse =
+        |text: &String| parse_network(text).map_err(|error: MalformedNetwork| format!("must be a network: {error}"));
     let networks = fields.check_each(FIELD, &only, parse)?;
     fields.refuse_repeated(FIELD, &networks);
-    Networks::new(networks).map(AllowedAddresses::Only)
+    // Their number is valid: `chosen` checks it.
+    Networks::new(networks).map(AllowedAddresses::Only).ok_or(Invalid)
 }
 
-/// What was selected: nothing where that is everything, or no rule. `None` if it does not fit.
-fn chosen(fields: &mut Fields, field: &str, selection: Option<v1::Selection>, most: usize) -> Option<Option<Vec<String>>> {
+/// Validates a selection: `Ok(None)` for everything or no rule.
+fn chosen(
+    fields: &mut Fields,
+    field: &str,
+    selection: Option<v1::Selection>,
+    most: usize,
+) -> Checked<Option<Vec<String>>> {
     match selection {
-        None => Some(None),
-        Some(v1::Selection { all: true, only }) if only.is_empty() => Some(None),
-        Some(v1::Selection { all: false, only }) if (1..=most).contains(&only.len()) => Some(Some(only)),
-        Some(_) => {
-            fields.refuse(field, format_args!("must have either all or only, with 1 to {most} entries; leave it out for no rule"));
-            None
-        }
+        None => Ok(None),
+        Some(v1::Selection { all: true, only }) if only.is_empty() => Ok(None),
+        Some(v1::Selection { all: false, only }) if (1..=most).contains(&only.len()) => Ok(Some(only)),
+        Some(_) => Err(fields.refuse(
+            field,
+            format_args!("must have either all or only, with 1 to {most} entries; leave it out for no rule"),
+        )),
     }
 }
 
-fn cap(fields: &mut Fields, most: Option<i32>) -> Option<Option<NonZeroU32>> {
-    let Some(most) = most else { return Some(None) };
-    let most = u32::try_from(most).ok().and_then(NonZeroU32::new).filter(|most| most.get() <= Rules::MAX_ACTIVE_TOKENS);
-    if most.is_none() {
-        let wanted = format_args!("must be 1 to {}; leave it out for no rule", Rules::MAX_ACTIVE_TOKENS);
-        fields.refuse("policy.max_active_tokens", wanted);
-    }
-    most.map(Some)
+fn cap(fields: &mut Fields, most: Option<i32>) -> Checked<Option<NonZeroU32>> {
+    let Some(most) = most else { return Ok(None) };
+    let most = u32::try_from(most)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .filter(|most| most.get() <= Rules::MAX_ACTIVE_TOKENS);
+    let wanted = format_args!("must be 1 to {}; leave it out for no rule", Rules::MAX_ACTIVE_TOKENS);
+    fields.check("policy.max_active_tokens", most.ok_or(wanted)).map(Some)
 }
 
-fn existing(fields: &mut Fields, existing: i32) -> Option<ExistingTokens> {
+fn existing(fields: &mut Fields, existing: i32) -> Checked<ExistingTokens> {
     use v1::token_policy::ExistingTokens as Message;
     match Message::try_from(existing) {
-        Ok(Message::Unspecified | Message::Keep) => Some(ExistingTokens::Keep),
-        Ok(Message::Apply) => Some(ExistingTokens::Apply),
-        Err(_) => {
-            fields.refuse("policy.existing_tokens", "must be KEEP or APPLY");
-            None
-        }
+        Ok(Message::Unspecified | Message::Keep) => Ok(ExistingTokens::Keep),
+        Ok(Message::Apply) => Ok(ExistingTokens::Apply),
+        Err(_) => Err(fields.refuse("policy.existing_tokens", "must be KEEP or APPLY")),
     }
 }

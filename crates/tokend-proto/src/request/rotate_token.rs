@@ -1,4 +1,4 @@
-//! `TokenAdmin.RotateToken`.
+//! The request of `TokenAdmin.RotateToken`.
 
 use std::time::Duration;
 
@@ -6,66 +6,94 @@ use prost::Message;
 use tokend_core::{
     name::TokenName,
     request_id::{BodyDigest, Retryable},
-    rotation::MAX_OVERLAP,
+    token::rotation::MAX_OVERLAP,
 };
 
 use super::token_admin::{ChosenExpiry, chosen};
 use crate::{
-    field::{FieldViolations, Fields, span},
+    field::{Checked, FieldViolations, Fields, span},
     v1,
 };
 
-/// A span that is longer than any overlap.
+/// The overlap is longer than [`MAX_OVERLAP`].
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("must be at most {} days", MAX_OVERLAP.as_secs() / 86_400)]
 struct OverlapTooLong;
 
-/// A `RotateTokenRequest` whose fields fit.
+/// A validated `RotateTokenRequest`.
 #[derive(Clone, Debug)]
 pub struct RotateToken {
-    /// Which.
+    /// The token to rotate.
     pub name: TokenName,
-    /// How long its secret still works, if that was chosen; zero for not at all.
+    /// How long the old secret keeps working, if that was chosen; zero for not at all.
     pub overlap: Option<Duration>,
-    /// When the successor ends, if that was chosen.
+    /// When the successor expires, if that was chosen.
     pub expiry: Option<ChosenExpiry>,
-    /// What makes the call safe to retry, if the client wants that.
+    /// What makes the call safe to retry, if the client asked for that.
     pub retry: Option<Retryable>,
-    /// Whether to answer before the old token's end is known everywhere.
+    /// Whether to respond before every replica knows when the old token expires.
     pub no_wait: bool,
 }
 
 impl RotateToken {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// Every field that does not fit.
+    /// [`FieldViolations`] with every invalid field.
     pub fn from_message(message: v1::RotateTokenRequest) -> Result<Self, FieldViolations> {
         let mut fields = Fields::default();
         let retry = retryable(&mut fields, &message);
-        let v1::RotateTokenRequest { name, overlap, expiry, request_id: _, no_wait } = message;
+        let v1::RotateTokenRequest {
+            name,
+            overlap,
+            expiry,
+            request_id: _,
+            no_wait,
+        } = message;
         let name = fields.check("name", name.parse());
-        let overlap = overlap.map_or(Some(None), |overlap| {
+        let overlap = overlap.map(|overlap| {
             let overlap = fields.check("overlap", span(&overlap))?;
-            let overlap = if overlap <= MAX_OVERLAP { Ok(overlap) } else { Err(OverlapTooLong) };
-            fields.check("overlap", overlap).map(Some)
+            let overlap = if overlap <= MAX_OVERLAP {
+                Ok(overlap)
+            } else {
+                Err(OverlapTooLong)
+            };
+            fields.check("overlap", overlap)
         });
-        let expiry = expiry.map_or(Some(None), |expiry| chosen(&mut fields, as_of_creation(expiry)).map(Some));
-        fields.finish((|| Some(Self { name: name?, overlap: overlap?, expiry: expiry?, retry: retry?, no_wait }))())
+        let overlap = overlap.transpose();
+        let expiry = expiry
+            .map(|expiry| chosen(&mut fields, as_of_creation(expiry)))
+            .transpose();
+        fields.finish(|| {
+            Ok(Self {
+                name: name?,
+                overlap: overlap?,
+                expiry: expiry?,
+                retry: retry?,
+                no_wait,
+            })
+        })
     }
 }
 
-fn retryable(fields: &mut Fields, message: &v1::RotateTokenRequest) -> Option<Option<Retryable>> {
+fn retryable(fields: &mut Fields, message: &v1::RotateTokenRequest) -> Checked<Option<Retryable>> {
     if message.request_id.is_empty() {
-        return Some(None);
+        return Ok(None);
     }
     let id = fields.check("request_id", message.request_id.parse())?;
-    // Who waits no longer asks for the same.
-    let body = v1::RotateTokenRequest { request_id: String::new(), no_wait: false, ..message.clone() };
-    Some(Some(Retryable { id, body: BodyDigest::of(&body.encode_to_vec()) }))
+    // A retry may differ in `no_wait`.
+    let body = v1::RotateTokenRequest {
+        request_id: String::new(),
+        no_wait: false,
+        ..message.clone()
+    };
+    Ok(Some(Retryable {
+        id,
+        body: BodyDigest::of(&body.encode_to_vec()),
+    }))
 }
 
-/// The two messages have the same choices, and protobuf a type for each.
+/// Both messages have the same choices, but protobuf generates a type for each.
 fn as_of_creation(expiry: v1::rotate_token_request::Expiry) -> v1::create_token_request::Expiry {
     use v1::{create_token_request::Expiry as Created, rotate_token_request::Expiry as Rotated};
     match expiry {

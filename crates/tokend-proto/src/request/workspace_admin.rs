@@ -11,132 +11,155 @@ use crate::{
     v1,
 };
 
-/// A `CreateWorkspaceRequest` whose fields fit.
+/// A validated `CreateWorkspaceRequest`.
 #[derive(Clone, Debug)]
 pub struct CreateWorkspace {
-    /// Its id.
+    /// The id.
     pub id: WorkspaceId,
-    /// What to call it.
+    /// The name to show to people.
     pub display_name: DisplayName,
-    /// The organization that it belongs to.
+    /// The organization that the workspace belongs to.
     pub organization: Option<OrganizationId>,
 }
 
-/// A `GetWorkspaceRequest` whose fields fit.
+/// A validated `GetWorkspaceRequest`.
 #[derive(Clone, Debug)]
 pub struct GetWorkspace {
-    /// Which.
+    /// The workspace.
     pub id: WorkspaceId,
 }
 
-/// A `SuspendWorkspaceRequest` whose fields fit.
+/// A validated `SuspendWorkspaceRequest`.
 #[derive(Clone, Debug)]
 pub struct SuspendWorkspace {
-    /// Which.
+    /// The workspace.
     pub id: WorkspaceId,
-    /// Whether the answer may leave before every replica knows.
+    /// Whether to respond before every replica knows.
     pub no_wait: bool,
 }
 
-/// A `ResumeWorkspaceRequest` whose fields fit.
+/// A validated `ResumeWorkspaceRequest`.
 #[derive(Clone, Debug)]
 pub struct ResumeWorkspace {
-    /// Which.
+    /// The workspace.
     pub id: WorkspaceId,
 }
 
-/// A `DeleteWorkspaceRequest` whose fields fit.
+/// A validated `DeleteWorkspaceRequest`.
 #[derive(Clone, Debug)]
 pub struct DeleteWorkspace {
-    /// Which.
+    /// The workspace.
     pub id: WorkspaceId,
-    /// Whether the answer may leave before every replica knows.
+    /// Whether to respond before every replica knows.
     pub no_wait: bool,
 }
 
-/// A `ListWorkspacesRequest` whose fields fit.
+/// A validated `ListWorkspacesRequest`.
 #[derive(Clone, Debug)]
 pub struct ListWorkspaces {
-    /// Which page.
+    /// The page.
     pub page: Page,
 }
 
 impl CreateWorkspace {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// Every field that does not fit.
+    /// [`FieldViolations`] with every invalid field.
     pub fn from_message(message: v1::CreateWorkspaceRequest) -> Result<Self, FieldViolations> {
-        let v1::CreateWorkspaceRequest { workspace_id, display_name, organization } = message;
+        let v1::CreateWorkspaceRequest {
+            workspace_id,
+            display_name,
+            organization,
+        } = message;
         let mut fields = Fields::default();
         let id = fields.check("workspace_id", workspace_id.parse());
         let display_name = fields.check("display_name", DisplayName::received(display_name));
         let organization = match organization.as_str() {
-            "" => Some(None),
+            "" => Ok(None),
             name => fields.check("organization", OrganizationId::from_name(name).map(Some)),
         };
-        fields.finish((|| Some(Self { id: id?, display_name: display_name?, organization: organization? }))())
+        fields.finish(|| {
+            Ok(Self {
+                id: id?,
+                display_name: display_name?,
+                organization: organization?,
+            })
+        })
     }
 }
 
 impl GetWorkspace {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// The field that does not fit.
+    /// [`FieldViolations`] with the invalid field.
     pub fn from_message(message: &v1::GetWorkspaceRequest) -> Result<Self, FieldViolations> {
         let v1::GetWorkspaceRequest { name } = message;
-        Ok(Self { id: named(name)? })
+        let mut fields = Fields::default();
+        let id = fields.check("name", WorkspaceId::from_name(name));
+        fields.finish(|| Ok(Self { id: id? }))
     }
 }
 
 impl SuspendWorkspace {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// The field that does not fit.
+    /// [`FieldViolations`] with the invalid field.
     pub fn from_message(message: &v1::SuspendWorkspaceRequest) -> Result<Self, FieldViolations> {
         let v1::SuspendWorkspaceRequest { name, no_wait } = message;
-        Ok(Self { id: named(name)?, no_wait: *no_wait })
+        let mut fields = Fields::default();
+        let id = fields.check("name", WorkspaceId::from_name(name));
+        fields.finish(|| {
+            Ok(Self {
+                id: id?,
+                no_wait: *no_wait,
+            })
+        })
     }
 }
 
 impl ResumeWorkspace {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// The field that does not fit.
+    /// [`FieldViolations`] with the invalid field.
     pub fn from_message(message: &v1::ResumeWorkspaceRequest) -> Result<Self, FieldViolations> {
         let v1::ResumeWorkspaceRequest { name } = message;
-        Ok(Self { id: named(name)? })
+        let mut fields = Fields::default();
+        let id = fields.check("name", WorkspaceId::from_name(name));
+        fields.finish(|| Ok(Self { id: id? }))
     }
 }
 
 impl DeleteWorkspace {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// The field that does not fit.
+    /// [`FieldViolations`] with the invalid field.
     pub fn from_message(message: &v1::DeleteWorkspaceRequest) -> Result<Self, FieldViolations> {
         let v1::DeleteWorkspaceRequest { name, no_wait } = message;
-        Ok(Self { id: named(name)?, no_wait: *no_wait })
+        let mut fields = Fields::default();
+        let id = fields.check("name", WorkspaceId::from_name(name));
+        fields.finish(|| {
+            Ok(Self {
+                id: id?,
+                no_wait: *no_wait,
+            })
+        })
     }
 }
 
 impl ListWorkspaces {
-    /// Checks a message.
+    /// Validates a message.
     ///
     /// # Errors
-    /// The field that does not fit.
+    /// [`FieldViolations`] with the invalid field.
     pub fn from_message(message: v1::ListWorkspacesRequest) -> Result<Self, FieldViolations> {
         let v1::ListWorkspacesRequest { page_size, page_token } = message;
         let mut fields = Fields::default();
         let page = Page::from_fields(&mut fields, page_size, page_token);
-        fields.finish(page.map(|page| Self { page }))
+        fields.finish(|| Ok(Self { page: page? }))
     }
-}
-
-/// The workspace of that name.
-fn named(name: &str) -> Result<WorkspaceId, FieldViolations> {
-    WorkspaceId::from_name(name).map_err(|error| FieldViolations::one("name", error))
 }

@@ -5,7 +5,7 @@ use tokend_core::{
 
 use crate::{field::time_message, v1};
 
-/// An event of the audit log.
+/// Converts an event of the audit log.
 #[must_use]
 pub fn audit_event_message(record: Record) -> v1::AuditEvent {
     let Record {

@@ -7,10 +7,16 @@ use tokend_core::{
 
 use crate::{field::time_message, v1};
 
-/// A caller, and until when its keys work, if that is known and one does.
+/// Converts a caller. `keys_work_until` is when the last of its active keys expires, if that is known.
 #[must_use]
 pub fn caller_message(caller: Caller, keys_work_until: Option<Timestamp>) -> v1::Caller {
-    let Caller { id, role, workspaces, certificate_sans, create_time } = caller;
+    let Caller {
+        id,
+        role,
+        workspaces,
+        certificate_sans,
+        create_time,
+    } = caller;
     let role = match role {
         Role::Admin => v1::Role::Admin,
         Role::WorkspaceAdmin => v1::Role::WorkspaceAdmin,
@@ -19,8 +25,14 @@ pub fn caller_message(caller: Caller, keys_work_until: Option<Timestamp>) -> v1:
         Role::Verifier => v1::Role::Verifier,
     };
     let workspaces = match workspaces {
-        WorkspaceAccess::All => v1::Selection { all: true, only: Vec::new() },
-        WorkspaceAccess::Only(only) => v1::Selection { all: false, only: only.iter().map(WorkspaceId::name).collect() },
+        WorkspaceAccess::All => v1::Selection {
+            all: true,
+            only: Vec::new(),
+        },
+        WorkspaceAccess::Only(only) => v1::Selection {
+            all: false,
+            only: only.iter().map(WorkspaceId::name).collect(),
+        },
     };
     v1::Caller {
         name: id.name(),
@@ -32,15 +44,26 @@ pub fn caller_message(caller: Caller, keys_work_until: Option<Timestamp>) -> v1:
     }
 }
 
-/// A caller key as it is seen at `now`, database time, and when it was used last.
+/// Converts a caller key, in its state at the database time `now`.
 #[must_use]
-pub fn caller_key_message(key: &CallerKey, last_use: Option<Timestamp>, now: Timestamp, prefix: &Prefix) -> v1::CallerKey {
+pub fn caller_key_message(
+    key: &CallerKey,
+    last_use: Option<Timestamp>,
+    now: Timestamp,
+    prefix: &Prefix,
+) -> v1::CallerKey {
     let state = match key.state(now) {
         CallerKeyState::Active => v1::caller_key::State::Active,
         CallerKeyState::Expired => v1::caller_key::State::Expired,
         CallerKeyState::Revoked => v1::caller_key::State::Revoked,
     };
-    let CallerKey { name, digest, create_time, expire_time, revoke_time: _ } = key;
+    let CallerKey {
+        name,
+        digest,
+        create_time,
+        expire_time,
+        revoke_time: _,
+    } = key;
     v1::CallerKey {
         name: name.to_string(),
         create_time: Some(time_message(*create_time)),

@@ -1,26 +1,22 @@
-//! The domain as messages.
+//! Conversions from the domain to messages.
 
 mod audit;
 mod caller;
-mod leak;
-mod organization;
 mod policy;
-mod scopes;
 mod token;
 mod verdict;
+mod watch;
 mod workspace;
 
 pub use audit::audit_event_message;
 pub use caller::{caller_key_message, caller_message};
-pub use leak::leak_message;
-pub use organization::organization_message;
 pub use policy::{affected_token_message, effective_policy_message, policy_message};
-pub use scopes::scopes_message;
-pub use token::{TokenView, secret_text};
+pub use token::{TokenView, leak_message, scopes_message, secret_text};
 pub use verdict::{KnownToken, Verification};
-pub use workspace::workspace_message;
+pub use watch::{Outdated, Pong, WatchUpdate};
+pub use workspace::{organization_message, workspace_message};
 
-use tokend_core::revision::Revision;
+use tokend_core::feed::Revision;
 
 use crate::v1;
 

@@ -10,11 +10,17 @@ use crate::{
     v1,
 };
 
-/// A policy where it is set. `policy` is what `state` says.
+/// Converts a stored policy. `policy` must be the parsed policy of `state`.
 #[must_use]
 pub fn policy_message(name: &PolicyName, policy: &Policy, state: &PolicyState) -> v1::TokenPolicy {
-    let Rules { require_expiry, max_lifetime, default_lifetime, allowed_scopes, allowed_addresses, max_active_tokens } =
-        policy.rules();
+    let Rules {
+        require_expiry,
+        max_lifetime,
+        default_lifetime,
+        allowed_scopes,
+        allowed_addresses,
+        max_active_tokens,
+    } = policy.rules();
     let existing_tokens = match policy.existing_tokens() {
         ExistingTokens::Keep => v1::token_policy::ExistingTokens::Keep,
         ExistingTokens::Apply => v1::token_policy::ExistingTokens::Apply,
@@ -39,10 +45,17 @@ pub fn policy_message(name: &PolicyName, policy: &Policy, state: &PolicyState) -
     }
 }
 
-/// What binds the tokens of a workspace whose policy has that name: its policy and its organization's together.
+/// Converts the combined rules that bind the tokens of the workspace whose policy has this name.
 #[must_use]
 pub fn effective_policy_message(name: &PolicyName, rules: &Strictest) -> v1::TokenPolicy {
-    let Strictest { require_expiry, max_lifetime, default_lifetime, scopes, networks, max_active_tokens } = rules;
+    let Strictest {
+        require_expiry,
+        max_lifetime,
+        default_lifetime,
+        scopes,
+        networks,
+        max_active_tokens,
+    } = rules;
     v1::TokenPolicy {
         name: name.to_string(),
         require_expiry: *require_expiry,
@@ -63,14 +76,20 @@ pub fn effective_policy_message(name: &PolicyName, rules: &Strictest) -> v1::Tok
     }
 }
 
-/// A token whose end comes earlier, and when that is.
+/// Converts a token that expires earlier than before.
 #[must_use]
 pub fn affected_token_message(token: &TokenName, end: Timestamp) -> v1::update_token_policy_response::AffectedToken {
-    v1::update_token_policy_response::AffectedToken { token: token.to_string(), expire_time: Some(time_message(end)) }
+    v1::update_token_policy_response::AffectedToken {
+        token: token.to_string(),
+        expire_time: Some(time_message(end)),
+    }
 }
 
 fn only<T: ToString>(entries: impl IntoIterator<Item = T>) -> v1::Selection {
-    v1::Selection { all: false, only: entries.into_iter().map(|entry| entry.to_string()).collect() }
+    v1::Selection {
+        all: false,
+        only: entries.into_iter().map(|entry| entry.to_string()).collect(),
+    }
 }
 
 fn lifetime_message(lifetime: Lifetime) -> prost_types::Duration {

@@ -1,23 +1,31 @@
 use tokend_core::{
     credential::{Kind, Prefix, Secret, hint},
+    leak::LeakFinding,
     name::TokenName,
+    scope::{Scope, ScopeCatalog},
     time::Timestamp,
-    token::{Circumstances, Revocation, Token, TokenState},
-    usage::Usage,
+    token::usage::Usage,
+    token::{Revocation, Token, TokenContext, TokenState},
 };
 
-use crate::{field::time_message, v1};
+use crate::{
+    field::time_message,
+    v1::{
+        self,
+        revoke_leaked_tokens_response::{Kind as LeakKind, Label, Result as LeakResult},
+    },
+};
 
-/// A token as it is seen at one moment.
+/// A token, with everything that its message depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct TokenView<'a> {
     /// The token.
     pub token: &'a Token,
-    /// What is known of its use.
+    /// The token's usage, if it was ever used.
     pub usage: Option<&'a Usage>,
-    /// What its life depends on besides itself.
-    pub circumstances: &'a Circumstances,
-    /// The moment: database time.
+    /// What the token's state depends on besides the token.
+    pub token_context: &'a TokenContext,
+    /// The database time at which to determine its state.
     pub now: Timestamp,
     /// The installation's prefix.
     pub prefix: &'a Prefix,
@@ -25,7 +33,7 @@ pub struct TokenView<'a> {
 
 impl From<TokenView<'_>> for v1::Token {
     fn from(view: TokenView<'_>) -> Self {
-        let state = match view.token.state(view.circumstances, view.now) {
+        let state = match view.token.state(view.token_context, view.now) {
             TokenState::Active => v1::token::State::Active,
             TokenState::Expired => v1::token::State::Expired,
             TokenState::Revoked => v1::token::State::Revoked,
@@ -48,7 +56,13 @@ impl From<TokenView<'_>> for v1::Token {
             rotated_from,
             rotated_to,
         } = view.token;
-        let of_the_workspace = |id| TokenName { workspace: name.workspace.clone(), id }.to_string();
+        let of_the_workspace = |id| {
+            TokenName {
+                workspace: name.workspace.clone(),
+                id,
+            }
+            .to_string()
+        };
         let (revoke_time, revoker, revoke_reason) = match revocation {
             None => Default::default(),
             Some(Revocation { at, by, reason }) => (Some(time_message(*at)), by.name(), reason.to_string()),
@@ -63,10 +77,13 @@ impl From<TokenView<'_>> for v1::Token {
             scopes: scopes.granted().iter().map(ToString::to_string).collect(),
             effective_scopes: scopes.effective().iter().map(ToString::to_string).collect(),
             allowed_cidrs: allowed_addresses.networks().iter().map(ToString::to_string).collect(),
-            labels: labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            labels: labels
+                .iter()
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
             create_time: Some(time_message(*create_time)),
             creator: creator.name(),
-            expire_time: view.token.expiry(view.circumstances).time().map(time_message),
+            expire_time: view.token.expiry(view.token_context).time().map(time_message),
             requested_expire_time: requested_expiry.time().map(time_message),
             revoke_time,
             revoker,
@@ -76,7 +93,7 @@ impl From<TokenView<'_>> for v1::Token {
             rotated_to: rotated_to.map(of_the_workspace).unwrap_or_default(),
             last_used_time: view.usage.map(|usage| time_message(usage.last_used_time)),
             last_used_addresses: view.usage.map(last_used_addresses).unwrap_or_default(),
-            // Told with a single token alone.
+            // Set by GetToken only.
             unused_scopes: Vec::new(),
         }
     }
@@ -86,8 +103,53 @@ fn last_used_addresses(usage: &Usage) -> Vec<String> {
     usage.addresses.iter().map(|(_, address)| address.to_string()).collect()
 }
 
-/// The secret as it leaves in the one answer that tells it.
+/// Returns the secret for the only response that contains it.
 #[must_use]
 pub fn secret_text(secret: &Secret) -> String {
     secret.expose().to_owned()
+}
+
+/// Converts the findings in a reported string: the first one, with the others attached.
+#[must_use]
+pub fn leak_message(findings: &[LeakFinding]) -> LeakResult {
+    match findings {
+        [] => finding_message(&LeakFinding::Foreign),
+        [first, others @ ..] => LeakResult {
+            others: others.iter().map(finding_message).collect(),
+            ..finding_message(first)
+        },
+    }
+}
+
+fn finding_message(finding: &LeakFinding) -> LeakResult {
+    let (label, kind, token, caller_key) = match finding {
+        LeakFinding::Foreign => (Label::FalsePositive, LeakKind::Unspecified, None, None),
+        LeakFinding::Token(name) => (Label::TruePositive, LeakKind::WorkspaceToken, name.as_ref(), None),
+        LeakFinding::CallerKey(name) => (Label::TruePositive, LeakKind::CallerKey, None, name.as_ref()),
+    };
+    LeakResult {
+        label: label.into(),
+        token: token.map(ToString::to_string).unwrap_or_default(),
+        kind: kind.into(),
+        caller_key: caller_key.map(ToString::to_string).unwrap_or_default(),
+        others: Vec::new(),
+    }
+}
+
+/// Converts the catalog of scopes.
+#[must_use]
+pub fn scopes_message(catalog: &ScopeCatalog) -> v1::ListScopesResponse {
+    let scope = |Scope {
+                     name,
+                     description,
+                     implies,
+                 }: &Scope| v1::list_scopes_response::Scope {
+        name: name.to_string(),
+        description: description.clone(),
+        implies: implies.iter().map(ToString::to_string).collect(),
+    };
+    v1::ListScopesResponse {
+        catalog_version: catalog.version(),
+        scopes: catalog.scopes().iter().map(scope).collect(),
+    }
 }

@@ -1,8 +1,8 @@
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokend_core::{
-    revision::Revision,
-    scope::ScopeCatalog,
+    feed::Revision,
+    scope::{ScopeCatalog, ScopeSet},
     time::Timestamp,
     token::{Expiry, Token},
     verdict::{Denial, Verdict},
@@ -18,29 +18,32 @@ use crate::{
 pub struct Verification {
     /// The verdict.
     pub verdict: Verdict,
-    /// What the caller may know besides, once the secret has matched.
+    /// The token, if the presented secret is right and the caller may know about it.
     pub known: Option<KnownToken>,
 }
 
-/// A token whose secret has matched, and when it was looked at.
+/// A token whose secret was right, at the time of the verdict.
 #[derive(Debug)]
 pub struct KnownToken {
     /// The token.
-    pub token: Token,
-    /// When it ends by itself, everything that binds it considered.
+    pub token: Arc<Token>,
+    /// The token's effective expiry.
     pub expiry: Expiry,
-    /// The moment of the verdict: database time.
+    /// The database time of the verdict.
     pub now: Timestamp,
-    /// The state that it was made from.
+    /// The revision that the verdict is based on.
     pub revision: Revision,
+    /// How long the answer may be cached, not considering the token's expiry.
+    pub cacheable_for: Duration,
 }
 
 impl Verification {
-    /// The answer. `catalog` is the one that the verdict was made with.
+    /// Converts the verification. `catalog` must be the one that the verdict was made with.
     #[must_use]
     pub fn into_message(self, catalog: &ScopeCatalog) -> v1::VerifyResponse {
         let Self { verdict, known } = self;
         let revision = known.as_ref().map(|known| known.revision.into());
+        let cacheable_for = known.as_ref().map(KnownToken::cacheable_for).unwrap_or_default();
         let (decision, deny_reason, missing) = match verdict {
             Verdict::Allow => (v1::Decision::Allow, v1::DenyReason::Unspecified, None),
             Verdict::Deny(denial) => (v1::Decision::Deny, deny_reason(denial), missing_scopes(denial)),
@@ -48,10 +51,13 @@ impl Verification {
         v1::VerifyResponse {
             decision: decision.into(),
             deny_reason: deny_reason.into(),
-            token: known.map(verified_token),
-            missing_scopes: missing.into_iter().flat_map(|set| catalog.names(set)).map(ToString::to_string).collect(),
-            // Nothing is cached yet: each verdict holds for the moment it was made.
-            cacheable_for: Some(span_message(Duration::ZERO)),
+            token: known.as_ref().map(verified_token),
+            missing_scopes: missing
+                .into_iter()
+                .flat_map(|set| catalog.names(set))
+                .map(ToString::to_string)
+                .collect(),
+            cacheable_for: Some(span_message(cacheable_for)),
             revision,
         }
     }
@@ -70,14 +76,36 @@ const fn deny_reason(denial: Denial) -> v1::DenyReason {
     }
 }
 
-const fn missing_scopes(denial: Denial) -> Option<tokend_core::scope::ScopeSet> {
+const fn missing_scopes(denial: Denial) -> Option<ScopeSet> {
     match denial {
         Denial::InsufficientScope { missing } => Some(missing),
-        _ => None,
+        Denial::Unrecognized
+        | Denial::Revoked
+        | Denial::Expired
+        | Denial::WorkspaceSuspended
+        | Denial::WorkspaceDeleted
+        | Denial::ResourceNotCovered
+        | Denial::AddressNotAllowed => None,
     }
 }
 
-fn verified_token(KnownToken { token, expiry, now, revision: _ }: KnownToken) -> v1::VerifiedToken {
+impl KnownToken {
+    /// Returns how long the answer may be cached: at most until the token expires.
+    fn cacheable_for(&self) -> Duration {
+        let life = self.expiry.time().map(|at| at.saturating_since(self.now));
+        life.map_or(self.cacheable_for, |life| life.min(self.cacheable_for))
+    }
+}
+
+fn verified_token(
+    KnownToken {
+        token,
+        expiry,
+        now,
+        revision: _,
+        cacheable_for: _,
+    }: &KnownToken,
+) -> v1::VerifiedToken {
     let Token {
         name,
         digest: _,
@@ -94,16 +122,19 @@ fn verified_token(KnownToken { token, expiry, now, revision: _ }: KnownToken) ->
         revocation: _,
         rotated_from: _,
         rotated_to: _,
-    } = token;
+    } = &**token;
     v1::VerifiedToken {
         name: name.to_string(),
         workspace: name.workspace.name(),
         resource: resource.to_string(),
-        display_name: display_name.into(),
+        display_name: display_name.as_str().to_owned(),
         scopes: scopes.effective().iter().map(ToString::to_string).collect(),
         expire_time: expiry.time().map(time_message),
-        expires_in: expiry.time().map(|at| span_message(at.saturating_since(now))),
+        expires_in: expiry.time().map(|at| span_message(at.saturating_since(*now))),
         allowed_cidrs: allowed_addresses.networks().iter().map(ToString::to_string).collect(),
-        labels: labels.iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+        labels: labels
+            .iter()
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .collect(),
     }
 }

@@ -1,8 +1,8 @@
-//! What new connections are served with, from the files as they were at some time.
+//! The TLS configuration that is built from one version of the files.
 
 use std::{fmt, io, sync::Arc};
 
-use tokend_core::{clock::Clock, time::Timestamp};
+use tokend_core::time::{Clock, Timestamp};
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{
     TlsAcceptor,
@@ -22,49 +22,64 @@ use super::{
     identity::{self, ClientCertificate},
 };
 
-/// The one protocol that is served, as ALPN names it (RFC 9113 section 3.1).
+/// The ALPN name of HTTP/2, the only protocol that is served (RFC 9113 section 3.1).
 const H2: &[u8] = b"h2";
 
-/// What new connections are served with.
+/// A TLS configuration, and what is known of its files.
 #[derive(Clone)]
 pub(super) struct Generation {
     config: Arc<ServerConfig>,
     /// The first moment at which the server's certificate is no longer valid.
     pub(super) expire_time: Timestamp,
-    /// Whether the server's certificate is a CA's own.
+    /// Whether the server's certificate is a CA certificate.
     pub(super) is_ca: bool,
-    /// Cancelled when another client CA has taken the place of this one.
+    /// Cancelled when the client CA is replaced.
     pub(super) client_ca_replaced: CancellationToken,
 }
 
-/// Takes connections as the files said last. Cheap to clone.
+/// Accepts TLS connections with the current generation. Cheap to clone.
 #[derive(Clone)]
 pub struct Acceptor(pub(super) watch::Receiver<Generation>);
 
 impl Acceptor {
-    /// The handshake. Has no deadline of its own.
-    pub(crate) async fn accept(&self, socket: TcpStream) -> io::Result<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
-        let Generation { config, client_ca_replaced, .. } = self.0.borrow().clone();
+    /// Performs the handshake. Callers set the deadline.
+    pub(crate) async fn accept(
+        &self,
+        socket: TcpStream,
+    ) -> io::Result<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
+        let Generation {
+            config,
+            client_ca_replaced,
+            ..
+        } = self.0.borrow().clone();
         let stream = TlsAcceptor::from(config).accept(socket).await?;
         let (_, session) = stream.get_ref();
-        // A client that offers protocols, but not this one, was refused by the handshake.
+        // The handshake has refused a client that offers other protocols only. This one offered none.
         if session.alpn_protocol() != Some(H2) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the client did not ask for HTTP/2 by ALPN"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "the client did not ask for HTTP/2 by ALPN",
+            ));
         }
         let certificate = session.peer_certificates().and_then(<[_]>::first);
-        let certificate = certificate.and_then(|certificate| ClientCertificate::of_verified(certificate, client_ca_replaced));
+        let certificate =
+            certificate.and_then(|certificate| ClientCertificate::of_verified(certificate, client_ca_replaced));
         Ok((stream, certificate))
     }
 }
 
 impl Generation {
-    /// Makes sense of what the files hold.
+    /// Builds the configuration from the contents of the files.
     pub(super) fn build(files: &TlsFiles, contents: &Contents, clock: &Clock) -> Result<Self, TlsError> {
-        let Contents { certificate, key, client_ca } = contents;
+        let Contents {
+            certificate,
+            key,
+            client_ca,
+        } = contents;
         let chain = certificates(Part::Certificate, &files.certificate, certificate)?;
         let key = private_key(&files.key, key)?;
-        let expire_time =
-            identity::expire_time(&chain[0]).ok_or_else(|| unusable(Part::Certificate, files, "it is no X.509 certificate"))?;
+        let expire_time = identity::expire_time(&chain[0])
+            .ok_or_else(|| unusable(Part::Certificate, files, "it is not an X.509 certificate"))?;
 
         let is_ca = identity::is_ca(&chain[0], expire_time);
         let provider = Arc::new(ring::default_provider());
@@ -74,17 +89,19 @@ impl Generation {
         let builder = match (&files.client_ca, client_ca) {
             (Some(path), Some(client_ca)) => {
                 let roots = certificates(Part::ClientCa, path, client_ca)?;
-                builder
-                    .with_client_cert_verifier(verifier(roots, provider).map_err(|error| unusable(Part::ClientCa, files, error))?)
+                builder.with_client_cert_verifier(
+                    verifier(roots, provider).map_err(|error| unusable(Part::ClientCa, files, error))?,
+                )
             }
             _ => builder.with_no_client_auth(),
         };
         let mut config = builder.with_single_cert(chain, key).map_err(|error| match error {
-            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
-                TlsError::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() }
-            }
+            rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => TlsError::Mismatch {
+                certificate: files.certificate.clone(),
+                key: files.key.clone(),
+            },
             rustls::Error::InvalidCertificate(CertificateError::BadEncoding) => {
-                unusable(Part::Certificate, files, "it is no X.509 certificate")
+                unusable(Part::Certificate, files, "it is not an X.509 certificate")
             }
             rustls::Error::InvalidCertificate(_) => unusable(Part::Certificate, files, error),
             _ => unusable(Part::Key, files, error),
@@ -92,11 +109,16 @@ impl Generation {
         config.alpn_protocols = vec![H2.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self { config: Arc::new(config), expire_time, is_ca, client_ca_replaced: CancellationToken::new() })
+        Ok(Self {
+            config: Arc::new(config),
+            expire_time,
+            is_ca,
+            client_ca_replaced: CancellationToken::new(),
+        })
     }
 }
 
-/// Accepts clients without a certificate, who have a caller key, and those whose certificate is of one of these CAs.
+/// Returns a verifier that accepts certificates of these CAs, and clients without one: they have a caller key.
 fn verifier(
     roots: Vec<CertificateDer<'static>>,
     provider: Arc<CryptoProvider>,
@@ -105,24 +127,37 @@ fn verifier(
     for root in roots {
         store.add(root)?;
     }
-    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider).allow_unauthenticated().build()?)
+    Ok(WebPkiClientVerifier::builder_with_provider(Arc::new(store), provider)
+        .allow_unauthenticated()
+        .build()?)
 }
 
-/// The certificates in a file; never none.
+/// Returns the certificates in a file, at least one.
 fn certificates(part: Part, path: &std::path::Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let path = || path.to_owned();
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match certificates {
         Ok(certificates) if certificates.is_empty() => Err(TlsError::Empty { part, path: path() }),
         Ok(certificates) => Ok(certificates),
-        Err(source) => Err(TlsError::NotPem { part, path: path(), source }),
+        Err(source) => Err(TlsError::NotPem {
+            part,
+            path: path(),
+            source,
+        }),
     }
 }
 
 fn private_key(path: &std::path::Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|source| match source {
-        pem::Error::NoItemsFound => TlsError::Empty { part: Part::Key, path: path.to_owned() },
-        _ => TlsError::NotPem { part: Part::Key, path: path.to_owned(), source },
+        pem::Error::NoItemsFound => TlsError::Empty {
+            part: Part::Key,
+            path: path.to_owned(),
+        },
+        _ => TlsError::NotPem {
+            part: Part::Key,
+            path: path.to_owned(),
+            source,
+        },
     })
 }
 
@@ -132,10 +167,15 @@ fn unusable(part: Part, files: &TlsFiles, problem: impl fmt::Display) -> TlsErro
         Part::Key => &files.key,
         Part::ClientCa => files.client_ca.as_ref().unwrap_or(&files.certificate),
     };
-    TlsError::Unusable { part, path: path.clone(), problem: problem.to_string() }
+    TlsError::Unusable {
+        part,
+        path: path.clone(),
+        problem: problem.to_string(),
+    }
 }
 
-/// The time by which certificates are judged in a handshake: the machine's, as nothing has been asked of the database yet.
+/// The machine's wall clock, which decides in a handshake whether certificates are valid. The database's clock is not
+/// known at that point.
 pub(crate) struct Wall(pub(crate) Clock);
 
 impl TimeProvider for Wall {

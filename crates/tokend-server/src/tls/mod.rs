@@ -1,15 +1,16 @@
-//! TLS on the gRPC port: TLS 1.3, HTTP/2 by ALPN, and client certificates if there is a CA for them.
+//! Serves TLS on the gRPC port: TLS 1.3, HTTP/2 by ALPN, and client certificates if there is a CA for them.
 //!
 //! ```text
 //! files --look--> Contents --build--> Generation --> Acceptor --> each new connection
-//!   ^---------------------- Follower, every few seconds ---'
+//!   ^---------------------- Follower, every second --------'
 //! ```
 //!
-//! A connection keeps the generation that it began with: a new certificate cuts nothing. The exception is the client CA. When it is
-//! replaced, the connections that were opened with a client certificate are asked to go (GOAWAY) and come back under the new one.
+//! A connection keeps the generation that it began with, so that a new certificate cuts no connection. The exception is
+//! the client CA. When it is replaced, connections that were opened with a client certificate get a GOAWAY, and clients
+//! reconnect with a certificate of the new CA.
 //!
-//! Sessions are never resumed. Connections here are few and long, so that a resumption saves little, and it would go by what was
-//! verified earlier: a certificate that has expired since, or a CA that is trusted no more.
+//! Sessions are never resumed. Connections are few and long, so that a resumption saves little, and it would rely on an
+//! earlier verification: the certificate may have expired since, and the CA may have been replaced.
 
 mod contents;
 mod follow;

@@ -1,8 +1,8 @@
 //! Takes connections from the listener and hands them to the workers.
 //!
-//! Nothing that accept reports ends the loop. An error about one connection is passed over; any other, such as too many open
-//! files, would come back at once and for ever, so the loop pauses before it tries again. The log gets a line now and then
-//! about refused connections and failures, not one for each: whoever can cause them could otherwise fill the disk.
+//! No error of accept ends the loop. An error about one connection is ignored. Any other, such as too many open files,
+//! would recur at once, so the loop pauses before it tries again. Log lines about refused connections and failures are
+//! rate-limited: a peer that causes them could otherwise fill the disk.
 
 use std::future::poll_fn;
 use std::io;
@@ -15,22 +15,22 @@ use futures_util::FutureExt;
 use tokio::net::TcpStream;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
-use super::strangers::Strangers;
+use super::unauthenticated::UnauthenticatedConnections;
 use super::worker::Workers;
 
 /// The first pause after a failed accept; it doubles up to [`LONGEST_PAUSE`].
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The least time between two log lines of one kind.
+/// The shortest time between two log lines of one kind.
 const LOG_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Accepts for ever. `poll_accept` is the listener's own; a test puts a failing one in its place.
+/// Accepts connections until it is dropped. `poll_accept` is the listener's own; a test passes a failing one.
 pub(super) async fn run(
     mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>>,
     workers: &Workers,
     max_connections: usize,
-    strangers: &Arc<Strangers>,
+    unauthenticated: &Arc<UnauthenticatedConnections>,
 ) {
     let mut refusals = LogLimit::new();
     let mut failures = LogLimit::new();
@@ -47,11 +47,11 @@ pub(super) async fn run(
                     continue;
                 }
                 accepted = accepted.wrapping_add(1);
-                let stranger = strangers.take_in(peer.ip().into());
-                if let Err(error) = workers.hand_over(socket, peer, accepted, stranger)
+                let place = unauthenticated.add(peer.ip().into());
+                if let Err(error) = workers.hand_over(socket, peer, accepted, place)
                     && let Some(more) = failures.permit()
                 {
-                    tracing::warn!(%peer, more, %error, "connection lost on its way to a worker");
+                    tracing::warn!(%peer, more, %error, "connection could not be handed to a worker");
                 }
             }
             Err(error) if concerns_one_connection(&error) => {}
@@ -66,7 +66,7 @@ pub(super) async fn run(
     }
 }
 
-/// Errors of the connection that was to be accepted, which is gone: the next accept meets another one.
+/// Returns whether the error is about the connection that was to be accepted, so that the next accept may succeed.
 fn concerns_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -90,7 +90,7 @@ impl LogLimit {
         Self { lines, withheld: 0 }
     }
 
-    /// How many lines were withheld before this one, if this one may be written.
+    /// Returns how many lines were withheld before this one, or `None` if this one must be withheld, too.
     fn permit(&mut self) -> Option<u64> {
         if self.lines.tick().now_or_never().is_none() {
             self.withheld += 1;
@@ -108,14 +108,14 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
-    use crate::transport::Settings;
+    use crate::transport::TransportSettings;
     use crate::transport::worker::tests::Unanswered;
 
     const EMFILE: i32 = 24;
 
     #[tokio::test(start_paused = true)]
     async fn without_file_descriptors_it_waits_and_then_goes_on() {
-        let settings = Arc::new(Settings::default());
+        let settings = Arc::new(TransportSettings::default());
         let workers = Workers::start(&Unanswered, &settings).await.expect("workers start");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
@@ -124,10 +124,14 @@ mod tests {
         let accept = |cx: &mut Context<'_>| {
             attempts.set(attempts.get() + 1);
             assert!(attempts.get() < 1_000, "the loop spins");
-            if exhausted.get() { Poll::Ready(Err(io::Error::from_raw_os_error(EMFILE))) } else { listener.poll_accept(cx) }
+            if exhausted.get() {
+                Poll::Ready(Err(io::Error::from_raw_os_error(EMFILE)))
+            } else {
+                listener.poll_accept(cx)
+            }
         };
-        let strangers = Strangers::new(10, 10);
-        let mut acceptor = std::pin::pin!(run(accept, &workers, 10, &strangers));
+        let unauthenticated = UnauthenticatedConnections::new(10, 10);
+        let mut acceptor = std::pin::pin!(run(accept, &workers, 10, &unauthenticated));
 
         let minute = timeout(Duration::from_secs(60), acceptor.as_mut()).await;
         assert!(minute.is_err(), "the loop ended");

@@ -1,7 +1,8 @@
-//! Whether anything still happens on a connection, for the decision to drop it.
+//! Tracks whether a connection is still in use, for the decision to drop it.
 //!
-//! hyper spawns one task per request, which lives until the response has been handed over: counting those tasks counts the
-//! requests in flight. Bytes are watched too, because the end of a response may still be on its way when its task is done.
+//! hyper spawns one task per request, which lives until the response has been handed over: counting those tasks counts
+//! the requests in flight. Bytes are watched too, because the end of a response may still be on its way when its task
+//! is done.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::time::Duration;
 use hyper::rt::Executor;
 use tokio::time::sleep;
 
-/// What happens on one connection; clones see the same connection.
+/// The activity of one connection. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Activity(Arc<Shared>);
 
@@ -23,12 +24,12 @@ struct Shared {
 }
 
 impl Activity {
-    /// Notes that a byte was read or written.
+    /// Records that a byte was read or written.
     pub(super) fn moved(&self) {
         self.0.moved.store(true, Ordering::Relaxed);
     }
 
-    /// Completes once `period` has passed without a byte moving and no request is in flight at its end.
+    /// Completes when no byte has moved for `period` and no request is in flight.
     pub(super) async fn quiet(&self, period: Duration) {
         loop {
             self.0.moved.store(false, Ordering::Relaxed);
@@ -41,14 +42,17 @@ impl Activity {
     }
 }
 
-/// Spawns hyper's request tasks on the worker's runtime, counted.
+/// Spawns hyper's request tasks on the worker's runtime, and counts them.
 impl<F> Executor<F> for Activity
 where
     F: Future<Output: Send> + Send + 'static,
 {
     fn execute(&self, request: F) {
         self.0.in_flight.fetch_add(1, Ordering::Relaxed);
-        let counted = InFlight { request, _counted: Counted(self.clone()) };
+        let counted = InFlight {
+            request,
+            _counted: Counted(self.clone()),
+        };
         tokio::spawn(counted);
     }
 }

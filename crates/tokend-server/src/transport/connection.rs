@@ -1,8 +1,8 @@
-//! One connection, from its first byte to its end.
+//! Drives one connection from its first byte to its end.
 //!
-//! Its life has three parts, each with a deadline: opening (the TLS handshake and the preface), serving (up to the connection's age),
-//! and closing, which begins with a GOAWAY. hyper then ends the connection by itself as soon as the peer has acknowledged that and
-//! every request in flight is answered; a peer that does not play along is dropped.
+//! Its life has three parts, each with a deadline: opening (the TLS handshake and the preface), serving (up to the
+//! connection's age), and closing, which begins with a GOAWAY. hyper then ends the connection as soon as the peer has
+//! acknowledged the GOAWAY and every request in flight is answered. A connection that outlives the deadline is dropped.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::pin::pin;
@@ -24,28 +24,28 @@ use tower::Service;
 use super::activity::Activity;
 use super::opening::{self, Peer};
 use super::preface::Opened;
-use super::{PeerAddress, RequestService, Settings};
+use super::{PeerAddress, RequestService, TransportSettings};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Its handshake or its preface was wrong, or did not come to its end in time.
+    /// Its handshake or its preface was wrong or took too long.
     NotOpened,
     /// The peer left or broke the protocol, or did not answer a keepalive PING.
     Closed,
     /// After a GOAWAY, with nothing in flight.
     Drained,
-    /// After a GOAWAY, when its time was over.
+    /// After a GOAWAY, at its deadline.
     Cut,
 }
 
-/// Serves one connection, and returns when it is over.
+/// Serves one connection until it ends.
 pub(super) async fn drive<S: RequestService>(
     socket: TcpStream,
     mut peer: Peer,
     age: Duration,
     service: S,
-    settings: &Settings,
+    settings: &TransportSettings,
     stop: &CancellationToken,
 ) -> Ending {
     let address = peer.address;
@@ -71,7 +71,10 @@ pub(super) async fn drive<S: RequestService>(
 
     let activity = Activity::default();
     let io = TokioIo::new(Opened::new(io, activity.clone()));
-    let service = TowerToHyperService::new(FromPeer { peer: peer.clone(), service });
+    let service = TowerToHyperService::new(FromPeer {
+        peer: peer.clone(),
+        service,
+    });
     let builder = builder(settings, activity.clone());
     let mut connection = pin!(builder.serve_connection(io, service));
 
@@ -97,11 +100,11 @@ pub(super) async fn drive<S: RequestService>(
     ending
 }
 
-/// How old the connection may get: [`Settings::connection_age`], give or take its jitter.
+/// Returns the age at which a connection gets its GOAWAY: [`TransportSettings::connection_age`] with jitter.
 ///
-/// Jitter need not be unpredictable, only spread out, so it is a hash of the peer's address and of the connection's number
-/// rather than a random number: the same on every run, and different for connections that were opened together.
-pub(super) fn age(settings: &Settings, peer: PeerAddress, number: usize) -> Duration {
+/// Jitter must spread out connections that were opened together, but need not be unpredictable. So it is a hash of the
+/// peer's address and of the connection's number instead of a random number, and the same on every run.
+pub(super) fn age(settings: &TransportSettings, peer: PeerAddress, number: usize) -> Duration {
     const STEPS: u64 = 2_000;
     let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((peer, number));
     let spread = (hash % (STEPS + 1)) as f64 / (STEPS / 2) as f64 - 1.0;
@@ -109,18 +112,18 @@ pub(super) fn age(settings: &Settings, peer: PeerAddress, number: usize) -> Dura
     settings.connection_age.mul_f64(1.0 + jitter * spread)
 }
 
-/// Why a connection was sent its GOAWAY.
+/// The reason for a connection's GOAWAY.
 #[derive(Debug, Clone, Copy)]
 enum Closing {
     OfAge,
-    /// Its client certificate is of a CA that has been replaced: the peer has to come back under the new one.
+    /// The CA of its client certificate has been replaced: the peer has to reconnect with a certificate of the new one.
     Distrusted,
     ShuttingDown,
 }
 
 impl Closing {
-    /// Completes when the connection has to go. A shutdown shortens the grace of an aged one, and never lengthens it.
-    async fn time_over(self, settings: &Settings, stop: &CancellationToken) {
+    /// Completes when the connection must be dropped. A shutdown never lengthens the grace of an aged connection.
+    async fn time_over(self, settings: &TransportSettings, stop: &CancellationToken) {
         let drained = async {
             stop.cancelled().await;
             sleep(settings.drain).await;
@@ -135,7 +138,7 @@ impl Closing {
     }
 }
 
-fn builder(settings: &Settings, activity: Activity) -> http2::Builder<Activity> {
+fn builder(settings: &TransportSettings, activity: Activity) -> http2::Builder<Activity> {
     let mut builder = http2::Builder::new(activity);
     builder
         .timer(TokioTimer::new())
@@ -152,7 +155,7 @@ fn builder(settings: &Settings, activity: Activity) -> http2::Builder<Activity> 
     builder
 }
 
-/// Tells the service where and from whom each request comes, and gives it the body type it knows.
+/// Adds the peer to each request's extensions, and converts the request's body.
 #[derive(Clone)]
 struct FromPeer<S> {
     peer: Peer,
@@ -170,7 +173,11 @@ impl<S: RequestService> Service<Request<Incoming>> for FromPeer<S> {
 
     fn call(&mut self, request: Request<Incoming>) -> S::Future {
         let mut request = request.map(Body::new);
-        let Peer { address, connection, certificate } = &self.peer;
+        let Peer {
+            address,
+            connection,
+            certificate,
+        } = &self.peer;
         request.extensions_mut().insert(*address);
         request.extensions_mut().insert(connection.clone());
         if let Some(certificate) = certificate {
@@ -186,9 +193,11 @@ mod tests {
 
     #[test]
     fn ages_keep_within_the_jitter_and_spread_over_it() {
-        let settings = Settings::default();
+        let settings = TransportSettings::default();
         let peer = PeerAddress(([127, 0, 0, 1], 4321).into());
-        let ages: Vec<f64> = (0..1_000).map(|number| age(&settings, peer, number).as_secs_f64()).collect();
+        let ages: Vec<f64> = (0..1_000)
+            .map(|number| age(&settings, peer, number).as_secs_f64())
+            .collect();
         assert!(ages.iter().all(|age| (270.0..=330.0).contains(age)));
         assert!(ages.iter().any(|age| *age < 275.0));
         assert!(ages.iter().any(|age| *age > 325.0));
@@ -196,7 +205,10 @@ mod tests {
 
     #[test]
     fn without_jitter_every_connection_gets_the_same_age() {
-        let settings = Settings { connection_age_jitter_percent: 0, ..Settings::default() };
+        let settings = TransportSettings {
+            connection_age_jitter_percent: 0,
+            ..TransportSettings::default()
+        };
         let peer = PeerAddress(([127, 0, 0, 1], 4321).into());
         assert_eq!(age(&settings, peer, 7), settings.connection_age);
     }

@@ -1,4 +1,4 @@
-//! How a connection opens: the TLS handshake, if TLS is served, then the HTTP/2 preface.
+//! Opens a connection: the TLS handshake, if TLS is served, then the HTTP/2 preface.
 
 use std::future::pending;
 use std::io;
@@ -11,20 +11,23 @@ use tokio_util::either::Either;
 use super::{Connection, PeerAddress, preface};
 use crate::tls::{Acceptor, ClientCertificate};
 
-/// A connection's bytes, in clear.
+/// A connection's bytes, decrypted.
 pub(super) type Io = Either<TcpStream, Box<TlsStream<TcpStream>>>;
 
-/// What is known of whoever is at the other end. Clones are the same peer.
+/// The other end of a connection. Clones are the same peer.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     pub(super) address: PeerAddress,
     pub(super) connection: Connection,
-    /// The client certificate, once it was asked for and given.
+    /// The client certificate, if the peer presented one.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
 }
 
-/// Makes the handshake and reads the preface. Has no deadline of its own.
-pub(super) async fn open(socket: TcpStream, tls: Option<&Acceptor>) -> io::Result<(Io, Option<Arc<ClientCertificate>>)> {
+/// Performs the handshake and reads the preface. Callers set the deadline.
+pub(super) async fn open(
+    socket: TcpStream,
+    tls: Option<&Acceptor>,
+) -> io::Result<(Io, Option<Arc<ClientCertificate>>)> {
     let (mut io, certificate) = match tls {
         None => (Either::Left(socket), None),
         Some(tls) => {
@@ -37,7 +40,7 @@ pub(super) async fn open(socket: TcpStream, tls: Option<&Acceptor>) -> io::Resul
 }
 
 impl Peer {
-    /// Completes when what the peer was let in for is no longer trusted: its client CA has been replaced.
+    /// Completes when the CA of the peer's certificate has been replaced.
     pub(super) async fn distrusted(&self) {
         match &self.certificate {
             Some(certificate) => certificate.distrusted().await,

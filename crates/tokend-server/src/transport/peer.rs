@@ -1,10 +1,10 @@
-//! What the layers know, and note, of the connection that a request came on.
+//! The connection that a request came on, as the layers see it.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::strangers::Stranger;
+use super::unauthenticated::UnauthenticatedPlace;
 
 /// The connection that a request came on: an extension of every request. Clones are the same connection.
 #[derive(Debug, Clone, Default)]
@@ -16,37 +16,42 @@ struct Shared {
     standing: Mutex<Standing>,
 }
 
-/// Whose connection it is.
+/// Who has authenticated on a connection.
 #[derive(Debug, Default)]
 enum Standing {
-    /// Nobody's yet, and not counted: of a connection that was made for a test.
+    /// Nobody, and the connection is not counted: it was created by a test.
     #[default]
     Uncounted,
-    /// Nobody's yet.
-    Stranger { _place: Stranger },
-    /// A caller's, which has this place among its connections.
+    /// Nobody yet.
+    Unauthenticated { _place: UnauthenticatedPlace },
+    /// A caller, for which the connection holds this place among the caller's connections.
     Known { _place: Box<dyn Any + Send> },
 }
 
-/// One of the requests that a connection may have in flight, until dropped.
+/// A request in flight, counted until it is dropped.
 #[derive(Debug)]
 pub struct InFlight(Connection);
 
 impl Connection {
-    pub(super) fn of(stranger: Stranger) -> Self {
-        Self(Arc::new(Shared { in_flight: AtomicUsize::new(0), standing: Mutex::new(Standing::Stranger { _place: stranger }) }))
+    pub(super) fn of(place: UnauthenticatedPlace) -> Self {
+        Self(Arc::new(Shared {
+            in_flight: AtomicUsize::new(0),
+            standing: Mutex::new(Standing::Unauthenticated { _place: place }),
+        }))
     }
 
-    /// Whether it is a caller's.
+    /// Returns whether a caller has authenticated on it.
     #[must_use]
     pub fn is_known(&self) -> bool {
         matches!(*self.standing(), Standing::Known { .. })
     }
 
-    /// Makes it the connection of a caller that has authenticated on it: from now on it is no stranger's. Keeps the caller's `place` for as
-    /// long as it is open.
+    /// Marks it as a caller's, so that it no longer counts as unauthenticated. Keeps `place`, which counts it among the
+    /// caller's connections, for as long as it is open.
     pub fn becomes_known(&self, place: impl Any + Send) {
-        *self.standing() = Standing::Known { _place: Box::new(place) };
+        *self.standing() = Standing::Known {
+            _place: Box::new(place),
+        };
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -54,7 +59,7 @@ impl Connection {
         self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts one more request in flight, if there are fewer than `most`.
+    /// Counts one more request in flight, or returns `None` if there are `most` already.
     #[must_use]
     pub fn enter(&self, most: usize) -> Option<InFlight> {
         if self.0.in_flight.fetch_add(1, Ordering::Relaxed) >= most {

@@ -1,7 +1,7 @@
-//! The 24 bytes with which an HTTP/2 client that needs no upgrade begins (RFC 9113, section 3.4).
+//! Reads the 24 bytes with which an HTTP/2 client begins that uses prior knowledge (RFC 9113, section 3.4).
 //!
-//! hyper would wait for them without a deadline, so they are read and compared here, and hyper gets a stream that begins
-//! with them again. As they are always the same, nothing has to be kept for that but a position.
+//! hyper waits for them without a deadline, so this module reads and compares them, and gives hyper a stream that
+//! begins with them again. They are always the same, so that replaying them takes only a position.
 
 use std::future::poll_fn;
 use std::io;
@@ -14,7 +14,7 @@ use super::activity::Activity;
 
 const PREFACE: [u8; 24] = *b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Reads the preface, and no byte more. An error at the first byte that differs.
+/// Reads the preface and not a byte more. Fails at the first byte that differs.
 pub(super) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<()> {
     let mut bytes = [0; PREFACE.len()];
     let mut filled = 0;
@@ -33,7 +33,7 @@ pub(super) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> io::Result<()> {
     Ok(())
 }
 
-/// A stream whose preface has been read: it reads as if it had not been, and notes what moves.
+/// A stream that replays its preface and records activity.
 pub(super) struct Opened<I> {
     io: I,
     replayed: usize,
@@ -42,10 +42,14 @@ pub(super) struct Opened<I> {
 
 impl<I> Opened<I> {
     pub(super) fn new(io: I, activity: Activity) -> Self {
-        Self { io, replayed: 0, activity }
+        Self {
+            io,
+            replayed: 0,
+            activity,
+        }
     }
 
-    /// Passes on how many bytes were written, having noted that some were.
+    /// Records that bytes were written, and returns `outcome`.
     fn written(&self, outcome: io::Result<usize>) -> Poll<io::Result<usize>> {
         if matches!(outcome, Ok(1..)) {
             self.activity.moved();
@@ -78,7 +82,11 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Opened<I> {
         self.written(outcome)
     }
 
-    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let outcome = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
         self.written(outcome)
     }
@@ -153,7 +161,10 @@ mod tests {
         let activity = Activity::default();
         let (mut client, server) = duplex(64);
         let mut server = Opened::new(server, activity.clone());
-        server.read_exact(&mut [0; PREFACE.len()]).await.expect("the preface again");
+        server
+            .read_exact(&mut [0; PREFACE.len()])
+            .await
+            .expect("the preface again");
 
         let writes = async {
             for _ in 0..20 {

@@ -1,9 +1,9 @@
-//! Whom an address stands for, where peers are counted.
+//! Groups addresses that limits count as one peer.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Where a peer comes from, as far as limits tell peers apart: an IPv4 address, or the /64 of an IPv6 address, all of which usually
-/// belong to one household or machine (RFC 6177), so that counting single addresses would count nothing.
+/// The source of a connection: an IPv4 address, or the /64 of an IPv6 address. A household or machine usually has a
+/// whole /64 (RFC 6177), so that a limit for each IPv6 address would limit nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source(IpAddr);
 

@@ -1,8 +1,8 @@
-//! The serving threads: each runs one current_thread runtime and the connections that were handed to it.
+//! The serving threads. Each runs one current_thread runtime with the connections that were handed to it.
 //!
-//! A connection stays with its worker for life, so the acceptor chooses well: the worker with the fewest connections, in turn
-//! where that is a tie. gRPC peers keep few connections for long, and taking strict turns would leave cores idle when
-//! connections end unevenly.
+//! A connection never changes its worker. The acceptor gives it to the worker with the fewest connections, and takes
+//! turns among those that have equally few. gRPC peers keep few connections for a long time, and strict turns would
+//! leave cores idle when connections end unevenly.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,13 +21,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{self, Ending};
 use super::opening::Peer;
-use super::strangers::Stranger;
-use super::{Connection, PeerAddress, Report, RequestService, Settings};
+use super::unauthenticated::UnauthenticatedPlace;
+use super::{Connection, PeerAddress, Report, RequestService, TransportSettings};
 
-/// What a worker gets on top of the drain deadline to end its thread.
+/// The time that a worker has to end its thread after the drain deadline.
 const END_OF_THREAD: Duration = Duration::from_secs(1);
 
-/// All serving threads. Dropping it makes them drain by themselves.
+/// All serving threads. They drain when this is dropped.
 pub(super) struct Workers {
     workers: Vec<Worker>,
     stop: CancellationToken,
@@ -49,18 +49,23 @@ struct Accepted {
     peer: PeerAddress,
     /// How many connections the acceptor had taken, this one included.
     number: usize,
-    stranger: Stranger,
-    place: Place,
+    place: UnauthenticatedPlace,
+    load: LoadPlace,
 }
 
-/// A connection's place in its worker's load, given back on drop.
-struct Place(Arc<AtomicUsize>);
+/// A connection's place in its worker's load, released on drop.
+struct LoadPlace(Arc<AtomicUsize>);
 
 impl Workers {
-    /// Starts [`Settings::workers`] threads and waits until each has its runtime.
-    pub(super) async fn start<S: RequestService>(service: &S, settings: &Arc<Settings>) -> io::Result<Self> {
+    /// Starts [`TransportSettings::workers`] threads and waits until each has its runtime.
+    pub(super) async fn start<S: RequestService>(service: &S, settings: &Arc<TransportSettings>) -> io::Result<Self> {
         let stop = CancellationToken::new();
-        let mut workers = Self { workers: Vec::new(), drain: settings.drain, _stop_when_dropped: stop.clone().drop_guard(), stop };
+        let mut workers = Self {
+            workers: Vec::new(),
+            drain: settings.drain,
+            _stop_when_dropped: stop.clone().drop_guard(),
+            stop,
+        };
         for index in 0..settings.workers.get() {
             let worker = Worker::start(index, service.clone(), Arc::clone(settings), workers.stop.clone());
             workers.workers.push(worker.await?);
@@ -68,13 +73,20 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Connections open now. Only the acceptor adds to them, so it may rely on this number not growing behind its back.
+    /// Returns the number of open connections. Only the acceptor adds connections, so it can rely on this number not to
+    /// grow in the meantime.
     pub(super) fn connections(&self) -> usize {
         self.workers.iter().map(Worker::load).sum()
     }
 
-    /// Gives a connection to the worker with the fewest.
-    pub(super) fn hand_over(&self, socket: TcpStream, peer: SocketAddr, number: usize, stranger: Stranger) -> io::Result<()> {
+    /// Gives a connection to the worker that has the fewest.
+    pub(super) fn hand_over(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        number: usize,
+        place: UnauthenticatedPlace,
+    ) -> io::Result<()> {
         // Small frames go out as they are written: nothing here gains from Nagle's algorithm.
         socket.set_nodelay(true)?;
         let socket = socket.into_std()?;
@@ -85,14 +97,23 @@ impl Workers {
             .filter(|worker| !worker.inbox.is_closed())
             .min_by_key(|worker| worker.load())
             .ok_or_else(|| io::Error::other("no worker is alive"))?;
-        let accepted = Accepted { socket, peer: PeerAddress::of(peer), number, stranger, place: Place::take(&worker.load) };
-        worker.inbox.send(accepted).map_err(|_| io::Error::other("the worker ended"))
+        let accepted = Accepted {
+            socket,
+            peer: PeerAddress::of(peer),
+            number,
+            place,
+            load: LoadPlace::take(&worker.load),
+        };
+        worker
+            .inbox
+            .send(accepted)
+            .map_err(|_| io::Error::other("the worker ended"))
     }
 
     /// Sends every connection its GOAWAY, waits for the workers, and joins their threads.
     ///
-    /// The connections keep the drain deadline by themselves. A worker that is not done a second later is stuck in code that
-    /// does not yield; no one can end its thread but the process.
+    /// Each connection keeps the drain deadline. A worker that is not done a second later is stuck in code that does
+    /// not yield, and only the end of the process ends its thread.
     pub(super) async fn shut_down(self) -> Report {
         let mut deadline = pin!(sleep(self.drain + END_OF_THREAD));
         self.stop.cancel();
@@ -123,28 +144,35 @@ impl Worker {
     async fn start<S: RequestService>(
         index: usize,
         service: S,
-        settings: Arc<Settings>,
+        settings: Arc<TransportSettings>,
         stop: CancellationToken,
     ) -> io::Result<Self> {
         let (inbox, accepted) = mpsc::unbounded_channel();
         let (started, ready) = oneshot::channel();
         let (ended, done) = oneshot::channel();
-        let thread = thread::Builder::new().name(format!("tokend-serve-{index}")).spawn(move || {
-            let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
-                Ok(runtime) => runtime,
-                Err(error) => {
-                    let _ = started.send(Err(error));
-                    return;
-                }
-            };
-            let _ = started.send(Ok(()));
-            let report = runtime.block_on(run(accepted, service, settings, stop));
-            // Drops what is left of cut requests, without waiting for blocking tasks that they may have begun.
-            runtime.shutdown_background();
-            let _ = ended.send(report);
-        })?;
+        let thread = thread::Builder::new()
+            .name(format!("tokend-serve-{index}"))
+            .spawn(move || {
+                let runtime = match runtime::Builder::new_current_thread().enable_all().build() {
+                    Ok(runtime) => runtime,
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                        return;
+                    }
+                };
+                let _ = started.send(Ok(()));
+                let report = runtime.block_on(run(accepted, service, settings, stop));
+                // Drops the remains of cut requests without waiting for their blocking tasks.
+                runtime.shutdown_background();
+                let _ = ended.send(report);
+            })?;
         ready.await.map_err(|_| io::Error::other("the thread ended"))??;
-        Ok(Self { inbox, load: Arc::default(), done, thread })
+        Ok(Self {
+            inbox,
+            load: Arc::default(),
+            done,
+            thread,
+        })
     }
 
     fn load(&self) -> usize {
@@ -152,11 +180,11 @@ impl Worker {
     }
 }
 
-/// A worker's life: drives what it is handed until told to stop, then until all of it has ended.
+/// Drives the connections that a worker is handed, until `stop` and then until all of them have ended.
 async fn run<S: RequestService>(
     mut inbox: mpsc::UnboundedReceiver<Accepted>,
     service: S,
-    settings: Arc<Settings>,
+    settings: Arc<TransportSettings>,
     stop: CancellationToken,
 ) -> Report {
     let mut connections = JoinSet::new();
@@ -173,7 +201,7 @@ async fn run<S: RequestService>(
         }
     }
     let mut report = Report::default();
-    // Whoever still waits in the inbox has not been heard yet, and can try elsewhere.
+    // Nothing was read from connections that still wait in the inbox: their clients can retry on another server.
     inbox.close();
     while inbox.try_recv().is_ok() {
         report.drained += 1;
@@ -182,16 +210,28 @@ async fn run<S: RequestService>(
         match ended {
             Ok(Ending::Drained) => report.drained += 1,
             Ok(Ending::Cut) | Err(_) => report.cut += 1,
-            // Over before the shutdown, and not looked at until now.
+            // It ended before the shutdown.
             Ok(Ending::NotOpened | Ending::Closed) => {}
         }
     }
     report
 }
 
-/// One connection from hand-over to end. Its TLS handshake is computed here, on the worker, and holds up no other worker nor accept.
-async fn handle<S: RequestService>(accepted: Accepted, service: S, settings: Arc<Settings>, stop: CancellationToken) -> Ending {
-    let Accepted { socket, peer, number, stranger, place: _place } = accepted;
+/// Drives one connection from hand-over to end. The worker computes its TLS handshake, which delays neither accept nor
+/// other workers.
+async fn handle<S: RequestService>(
+    accepted: Accepted,
+    service: S,
+    settings: Arc<TransportSettings>,
+    stop: CancellationToken,
+) -> Ending {
+    let Accepted {
+        socket,
+        peer,
+        number,
+        place,
+        load: _load,
+    } = accepted;
     let socket = match TcpStream::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -200,24 +240,28 @@ async fn handle<S: RequestService>(accepted: Accepted, service: S, settings: Arc
         }
     };
     let age = connection::age(&settings, peer, number);
-    // Told to go, it goes at once: nobody whose call it would end has authenticated on it.
-    let told_to_go = stranger.told_to_go();
-    let arriving = Peer { address: peer, connection: Connection::of(stranger), certificate: None };
+    // An evicted connection is dropped at once: nobody has authenticated on it, so that no caller's request is lost.
+    let evicted = place.evicted();
+    let arriving = Peer {
+        address: peer,
+        connection: Connection::of(place),
+        certificate: None,
+    };
     let driven = connection::drive(socket, arriving, age, service, &settings, &stop);
-    told_to_go.run_until_cancelled(driven).await.unwrap_or_else(|| {
-        tracing::debug!(peer = %peer.0, "connection closed: nobody has authenticated on it, and others wait");
+    evicted.run_until_cancelled(driven).await.unwrap_or_else(|| {
+        tracing::debug!(peer = %peer.0, "connection closed: nobody has authenticated on it, and newer ones need room");
         Ending::Closed
     })
 }
 
-impl Place {
+impl LoadPlace {
     fn take(load: &Arc<AtomicUsize>) -> Self {
         load.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(load))
     }
 }
 
-impl Drop for Place {
+impl Drop for LoadPlace {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
@@ -236,7 +280,7 @@ pub(super) mod tests {
     use tower::Service;
 
     use super::*;
-    use crate::transport::strangers::Strangers;
+    use crate::transport::unauthenticated::UnauthenticatedConnections;
 
     /// A service that never answers.
     #[derive(Clone)]
@@ -258,19 +302,24 @@ pub(super) mod tests {
 
     #[tokio::test]
     async fn a_connection_goes_to_the_worker_with_the_fewest() {
-        let settings = Arc::new(Settings { workers: std::num::NonZeroUsize::new(3).expect("not zero"), ..Settings::default() });
+        let settings = Arc::new(TransportSettings {
+            workers: std::num::NonZeroUsize::new(3).expect("not zero"),
+            ..TransportSettings::default()
+        });
         let workers = Workers::start(&Unanswered, &settings).await.expect("start");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
         let loads = || workers.workers.iter().map(Worker::load).collect::<Vec<_>>();
 
-        let strangers = Strangers::new(10, 10);
+        let unauthenticated = UnauthenticatedConnections::new(10, 10);
         let mut peers = Vec::new();
         // The same number each time: a plain turn would give all six to one worker.
         for _ in 0..6 {
             peers.push(TcpStream::connect(address).await.expect("connect"));
             let (socket, peer) = listener.accept().await.expect("accept");
-            workers.hand_over(socket, peer, 0, strangers.take_in(peer.ip().into())).expect("hand over");
+            workers
+                .hand_over(socket, peer, 0, unauthenticated.add(peer.ip().into()))
+                .expect("hand over");
         }
         assert_eq!(loads(), [2, 2, 2]);
 
@@ -281,7 +330,7 @@ pub(super) mod tests {
             }
         })
         .await
-        .expect("the places are given back");
+        .expect("the places are released");
         assert_eq!(workers.shut_down().await, Report::default());
     }
 }

@@ -1,18 +1,16 @@
-//! What use is made of tokens and caller keys is noted in memory, off the path of a Verify, and written down in batches.
+//! Records uses of tokens and caller keys in memory, from where a background job writes them to the database in
+//! batches.
 //!
 //! ```text
-//! Verify answers ALLOW, a key authenticates -> Recorder: merged into the entry of the token or key, in memory
-//!                                              Keeper: every 30 s, early if memory fills up, and at the end -> Store
+//! Verify answers ALLOW, a key authenticates -> UsageRecorder: merges the use into the entry of the token or key
+//!                                              UsageFlushJob: every 30 s, early if memory fills up, and at the end
 //! ```
 //!
-//! Noting awaits nothing, and takes a lock that is held only for another noting, or for as long as it takes to put an empty map in the place
-//! of a full one. Whatever the database does, a Verify does not wait for usage. What was seen is told up to [`keeper::FLUSH_INTERVAL`] and
-//! the time of a write later; a crash loses what was not written.
+//! Recording awaits nothing. Its lock is held only while another use is recorded, or while an empty map replaces a full
+//! one. So a Verify never waits for usage, whatever the database does. A use shows in `GetToken` up to 30 s and the
+//! time of a write later. A crash loses the uses that were not written.
 
-mod keeper;
 mod shards;
-
-pub(crate) use keeper::Keeper;
 
 use std::collections::HashMap;
 
@@ -20,32 +18,35 @@ use metrics::Counter;
 use tokend_core::{
     credential::CredentialId,
     time::Timestamp,
-    usage::{SeenUses, TokenUse},
+    token::usage::{SeenUses, TokenUse},
 };
 use tokio::sync::Notify;
 
 use self::shards::{Room, Shards};
-use crate::layers::telemetry::Telemetry;
+use crate::observability::metrics::Telemetry;
 
 const DROPPED: &str = "tokend_usage_dropped_total";
 
-/// Tokens of which uses are kept in memory, at most: about 16 MiB.
-const MAX_TOKENS: usize = 65_536;
+/// The maximum number of tokens whose uses are kept in memory: about 16 MiB.
+pub(crate) const MAX_TOKENS: usize = 65_536;
 
-/// Likewise caller keys.
+/// The maximum number of caller keys whose uses are kept in memory.
 const MAX_KEYS: usize = 16_384;
 
-/// Notes uses. One for the whole server.
-pub(crate) struct Recorder {
+/// Records uses. The whole server shares one.
+pub(crate) struct UsageRecorder {
     tokens: Shards<SeenUses>,
     keys: Shards<Timestamp>,
     fills_up: Notify,
     dropped: Counter,
 }
 
-impl Recorder {
+impl UsageRecorder {
     pub(crate) fn new(telemetry: &Telemetry) -> Self {
-        telemetry.describe(DROPPED, "Tokens and caller keys of which a use was not recorded, for lack of room: each time.");
+        telemetry.describe(
+            DROPPED,
+            "Uses of tokens and caller keys that were not recorded, for lack of memory.",
+        );
         Self {
             tokens: Shards::new(MAX_TOKENS),
             keys: Shards::new(MAX_KEYS),
@@ -54,50 +55,53 @@ impl Recorder {
         }
     }
 
-    /// Notes a use of a token. Of a token that was noted since the last flush this allocates nothing.
+    /// Records a use of a token. Allocates nothing if the token was used since the last flush.
     pub(crate) fn note_token(&self, token: CredentialId, used: &TokenUse) {
-        self.heed(self.tokens.upsert(token, || SeenUses::first(used), |seen| seen.note(used)));
+        self.wake_if_full(
+            self.tokens
+                .upsert(token, || SeenUses::first(used), |seen| seen.record(used)),
+        );
     }
 
-    /// Notes that a caller key authenticated a call at this time, database time.
+    /// Records that a caller key authenticated a call at `at`, in database time.
     pub(crate) fn note_key(&self, key: CredentialId, at: Timestamp) {
-        self.heed(self.keys.upsert(key, || at, |last| *last = at.max(*last)));
+        self.wake_if_full(self.keys.upsert(key, || at, |last| *last = at.max(*last)));
     }
 
-    fn heed(&self, room: Room) {
+    fn wake_if_full(&self, room: Room) {
         match room {
             Room::Plenty => {}
             Room::Scarce => self.fills_up.notify_one(),
             Room::None => {
                 self.fills_up.notify_one();
-                self.left_out(1);
+                self.count_dropped(1);
             }
         }
     }
 
     /// Waits until memory fills up.
-    async fn fills_up(&self) {
+    pub(crate) async fn fills_up(&self) {
         self.fills_up.notified().await;
     }
 
-    /// Takes everything that was noted of tokens, a piece at a time.
-    fn take_tokens(&self) -> impl Iterator<Item = HashMap<CredentialId, SeenUses>> {
+    /// Takes all recorded uses of tokens, one shard at a time.
+    pub(crate) fn take_tokens(&self) -> impl Iterator<Item = HashMap<CredentialId, SeenUses>> {
         self.tokens.take()
     }
 
-    /// Likewise of caller keys.
-    fn take_keys(&self) -> impl Iterator<Item = HashMap<CredentialId, Timestamp>> {
+    /// Takes all recorded uses of caller keys, one shard at a time.
+    pub(crate) fn take_keys(&self) -> impl Iterator<Item = HashMap<CredentialId, Timestamp>> {
         self.keys.take()
     }
 
-    /// Counts what was not recorded.
-    fn left_out(&self, credentials: usize) {
+    /// Counts uses that were not recorded.
+    pub(crate) fn count_dropped(&self, credentials: usize) {
         self.dropped.increment(u64::try_from(credentials).unwrap_or(u64::MAX));
     }
 }
 
-impl std::fmt::Debug for Recorder {
+impl std::fmt::Debug for UsageRecorder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Recorder")
+        f.write_str("UsageRecorder")
     }
 }

@@ -5,34 +5,37 @@ use std::{
 
 use tokend_core::credential::CredentialId;
 
-/// So many that the threads that serve seldom meet. A power of two.
+/// The number of shards: enough that serving threads seldom wait for each other. A power of two.
 const SHARDS: usize = 16;
 
-/// A map of bounded size by credential, in pieces with a lock each.
+/// A map by credential with a bounded size, in shards that each have a lock.
 pub(super) struct Shards<V> {
     shards: [Mutex<HashMap<CredentialId, V>>; SHARDS],
-    /// Most entries of a piece.
+    /// The maximum number of entries in a shard.
     max: usize,
 }
 
-/// How much is left for further entries.
+/// The room that is left for further entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Room {
-    /// Enough.
+    /// At least half of the shard is free.
     Plenty,
-    /// Half of a piece is taken: it should be emptied.
+    /// More than half of the shard is taken: it should be flushed.
     Scarce,
-    /// None, not even for this entry, which was left out.
+    /// The shard is full, and this entry was dropped.
     None,
 }
 
 impl<V> Shards<V> {
-    /// With room for about `max` entries: ids are random, so that the pieces fill up alike.
+    /// Creates a map with room for about `max` entries. Ids are random, so that the shards fill up evenly.
     pub(super) fn new(max: usize) -> Self {
-        Self { shards: std::array::from_fn(|_| Mutex::default()), max: max.div_ceil(SHARDS) }
+        Self {
+            shards: std::array::from_fn(|_| Mutex::default()),
+            max: max.div_ceil(SHARDS),
+        }
     }
 
-    /// Changes the entry, or makes the first one.
+    /// Changes the entry, or inserts `first`.
     pub(super) fn upsert(&self, id: CredentialId, first: impl FnOnce() -> V, change: impl FnOnce(&mut V)) -> Room {
         let mut shard = lock(&self.shards[usize::from(id.as_bytes()[0]) % SHARDS]);
         if let Some(value) = shard.get_mut(&id) {
@@ -43,13 +46,18 @@ impl<V> Shards<V> {
             return Room::None;
         }
         shard.insert(id, first());
-        if shard.len() > self.max / 2 { Room::Scarce } else { Room::Plenty }
+        if shard.len() > self.max / 2 {
+            Room::Scarce
+        } else {
+            Room::Plenty
+        }
     }
 
-    /// Takes all entries, a piece at a time. An empty map with as much room takes the place of each, so that it need not grow again.
+    /// Takes all entries, one shard at a time. The empty map that replaces a shard has the same capacity, so that it
+    /// need not grow again.
     pub(super) fn take(&self) -> impl Iterator<Item = HashMap<CredentialId, V>> {
         self.shards.iter().map(|shard| {
-            // Made outside of the lock; what comes in between is few.
+            // Allocated without the lock. Few entries are added in between.
             let capacity = lock(shard).len();
             let empty = HashMap::with_capacity(capacity);
             std::mem::replace(&mut *lock(shard), empty)
@@ -57,7 +65,7 @@ impl<V> Shards<V> {
     }
 }
 
-/// A map is whole whenever its lock is free, even if its holder panicked.
+/// Locks a map. It is consistent whenever its lock is free, even if a holder panicked.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -96,13 +104,23 @@ mod tests {
 
     #[test]
     fn what_goes_over_is_left_out_and_told() {
-        // Four to a piece; those of one piece.
+        // Four entries in each shard; ids of one shard.
         let shards = Shards::new(4 * SHARDS);
-        let of_one_piece: Vec<_> = (0..6).map(|number| number * 256).collect();
-        let room: Vec<_> = of_one_piece.iter().map(|number| add(&shards, *number)).collect();
-        assert_eq!(room, [Room::Plenty, Room::Plenty, Room::Scarce, Room::Scarce, Room::None, Room::None]);
+        let of_one_shard: Vec<_> = (0..6).map(|number| number * 256).collect();
+        let room: Vec<_> = of_one_shard.iter().map(|number| add(&shards, *number)).collect();
+        assert_eq!(
+            room,
+            [
+                Room::Plenty,
+                Room::Plenty,
+                Room::Scarce,
+                Room::Scarce,
+                Room::None,
+                Room::None
+            ]
+        );
         assert_eq!(add(&shards, 0), Room::Plenty, "what is there goes on");
-        assert_eq!(add(&shards, 1), Room::Plenty, "so do the other pieces");
+        assert_eq!(add(&shards, 1), Room::Plenty, "so do the other shards");
         assert_eq!(taken(&shards).len(), 5);
         assert_eq!(add(&shards, 1_024), Room::Plenty, "there is room again");
     }

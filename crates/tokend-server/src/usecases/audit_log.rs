@@ -1,4 +1,4 @@
-//! Reading and following the audit log.
+//! ListAuditEvents and WatchAuditEvents.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
@@ -11,101 +11,141 @@ use tokend_store::RecordPage;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use crate::{access::Authenticated, refusal::Refusal};
+use crate::{
+    auth::{Authenticated, CallContext},
+    error::ServiceError,
+};
 
-/// Time between looks for new events, and at whether the watcher may still see them. A look is two statements by key.
+/// The time between two polls for new events. Each poll also checks the watcher, and is two statements by key.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
-/// Most events that one look reads.
-const AT_ONCE: u64 = 100;
+/// The most events that one poll reads.
+const POLL_LIMIT: u64 = 100;
 
-/// Refuses a chain that the caller may not see. What is no name is left to validation.
-pub(crate) fn sees_chain(caller: &Caller, parent: &str) -> Result<(), Refusal> {
+/// Refuses a chain that the caller may not see. Validation refuses invalid names later.
+pub(crate) fn authorize_chain(caller: &Caller, parent: &str) -> Result<(), ServiceError> {
     match caller.role {
-        Role::WorkspaceAdmin | Role::Revoker if parent == Chain::INSTALLATION => {
-            Err(Refusal::RoleNotAllowed { caller: caller.id.name(), method: "the installation's audit log".to_owned() })
-        }
-        _ => crate::access::sees_workspace(caller, parent),
+        Role::WorkspaceAdmin | Role::Revoker if parent == Chain::INSTALLATION => Err(ServiceError::RoleNotAllowed {
+            caller: caller.id.name(),
+            method: "the installation's audit log".to_owned(),
+        }),
+        _ => crate::auth::authorize_workspace(caller, parent),
     }
 }
 
-/// The events of a list that the caller may see, among those that it asks for. A REVOKER sees events of tokens, no others.
+/// Restricts the filter to the events that the caller may see: a REVOKER sees events of tokens only.
 pub(crate) fn visible_events(caller: &Caller, asked: Option<EventFilter>) -> Option<EventFilter> {
-    if caller.role == Role::Revoker { Some(EventFilter::of_tokens(asked)) } else { asked }
+    if caller.role == Role::Revoker {
+        Some(EventFilter::of_tokens(asked))
+    } else {
+        asked
+    }
 }
 
-/// A page of a chain, newest first: all of its events, or those that `filter` is true of.
+/// Returns a page of a chain, newest first: all of its events, or those that match `filter`.
 pub(crate) async fn list(
     context: &Context,
     chain: &Chain,
     filter: Option<EventFilter>,
     before: Option<u64>,
     limit: u16,
-) -> Result<RecordPage, Refusal> {
-    exists(context, chain).await?;
+) -> Result<RecordPage, ServiceError> {
+    check_exists(context, chain).await?;
     Ok(match filter {
         None => context.store.list_audit(chain, before, limit.into()).await?,
-        Some(filter) => context.store.filtered_audit(chain, filter, before, limit.into()).await?,
+        Some(filter) => {
+            context
+                .store
+                .filtered_audit(chain, filter, before, limit.into())
+                .await?
+        }
     })
 }
 
-/// One who follows a chain.
+/// Follows a chain for one client.
 pub(crate) struct Watcher {
     context: Arc<Context>,
     caller: Authenticated,
     chain: Chain,
-    /// The last event that was told.
+    /// The sequence number of the last event that was returned.
     after: u64,
     read: VecDeque<Record>,
     stop: CancellationToken,
 }
 
 impl Watcher {
-    /// Starts behind `after`, until `stop`.
+    /// Starts after the event `after`. The watch ends with `stop`.
     ///
     /// # Errors
-    /// [`Refusal::AuditPositionGone`] if what follows `after` is not all there, or `after` itself not yet.
+    /// [`ServiceError::AuditPositionGone`] if events after `after` are no longer kept, or `after` does not exist yet.
     pub(crate) async fn start(
         context: &Arc<Context>,
-        caller: Authenticated,
+        call: &CallContext,
         (chain, after): (Chain, u64),
         stop: CancellationToken,
-    ) -> Result<Self, Refusal> {
-        exists(context, &chain).await?;
+    ) -> Result<Self, ServiceError> {
+        check_exists(context, &chain).await?;
         let (oldest, last) = match context.store.audit_head(&chain).await? {
             Some(head) => (head.base_sequence, head.sequence),
             None => (0, 0),
         };
         let after = if after == 0 { oldest } else { after };
         if !(oldest..=last).contains(&after) {
-            return Err(Refusal::AuditPositionGone { after, oldest: oldest + 1, last });
+            return Err(ServiceError::AuditPositionGone {
+                after,
+                oldest: oldest + 1,
+                last,
+            });
         }
-        Ok(Self { context: Arc::clone(context), caller, chain, after, read: VecDeque::new(), stop })
+        Ok(Self {
+            context: Arc::clone(context),
+            caller: call.authenticated(),
+            chain,
+            after,
+            read: VecDeque::new(),
+            stop,
+        })
     }
 
-    /// The next event, as soon as there is one; none when the server stops.
+    /// Waits for the next event and returns it, or `None` when the server stops.
     ///
     /// # Errors
-    /// [`Refusal::InvalidCredential`] once the caller's key has ended or the caller is gone; the store's.
-    pub(crate) async fn next(&mut self) -> Result<Option<Record>, Refusal> {
+    /// [`ServiceError::InvalidCredential`] once the caller is no longer served; [`ServiceError::Storage`].
+    pub(crate) async fn next(&mut self) -> Result<Option<Record>, ServiceError> {
         let stop = self.stop.clone();
-        // Told before the end: what was read already.
-        if self.read.is_empty() && stop.run_until_cancelled(self.wait()).await.transpose()?.is_none() {
+        // Events that were read already are returned before the watch ends.
+        if self.read.is_empty()
+            && stop
+                .run_until_cancelled(self.poll_until_read())
+                .await
+                .transpose()?
+                .is_none()
+        {
             return Ok(None);
         }
-        let Some(record) = self.read.pop_front() else { return Ok(None) };
+        let Some(record) = self.read.pop_front() else {
+            return Ok(None);
+        };
         self.after = record.place.sequence;
         Ok(Some(record))
     }
 
-    async fn wait(&mut self) -> Result<(), Refusal> {
+    async fn poll_until_read(&mut self) -> Result<(), ServiceError> {
         loop {
-            self.may_still_watch().await?;
-            let read = self.context.store.audit_after(&self.chain, self.after, AT_ONCE).await?;
+            self.check_caller().await?;
+            let read = self
+                .context
+                .store
+                .audit_after(&self.chain, self.after, POLL_LIMIT)
+                .await?;
             if let Some(first) = read.first() {
                 let next = first.place.sequence;
                 if next != self.after + 1 {
-                    // Retention was faster than the watcher.
-                    return Err(Refusal::AuditPositionGone { after: self.after, oldest: next, last: next });
+                    // Retention has deleted events that the watcher has not read.
+                    return Err(ServiceError::AuditPositionGone {
+                        after: self.after,
+                        oldest: next,
+                        last: next,
+                    });
                 }
                 self.read = read.into();
                 return Ok(());
@@ -114,23 +154,26 @@ impl Watcher {
         }
     }
 
-    async fn may_still_watch(&self) -> Result<(), Refusal> {
+    async fn check_caller(&self) -> Result<(), ServiceError> {
         let store = &self.context.store;
-        match self.caller.check(&store.known_caller(&self.caller.reference()).await?) {
+        match self
+            .caller
+            .check(&store.current_caller(&self.caller.reference()).await?)
+        {
             Ok(()) => Ok(()),
-            Err(ended) => Err(ended.refusal(store).await),
+            Err(invalidated) => Err(invalidated.into_error(store).await),
         }
     }
 }
 
-/// Refuses the chain of a workspace that there is not.
-async fn exists(context: &Context, chain: &Chain) -> Result<(), Refusal> {
+/// Refuses the chain of a workspace that does not exist.
+async fn check_exists(context: &Context, chain: &Chain) -> Result<(), ServiceError> {
     match chain {
         Chain::Installation => Ok(()),
-        // Without counting its tokens: who follows a chain asks often.
-        Chain::Workspace(id) => match context.store.governed_workspace(id).await? {
+        // This read does not count the workspace's tokens.
+        Chain::Workspace(id) => match context.store.workspace_with_policy(id).await? {
             Some(_) => Ok(()),
-            None => Err(Refusal::WorkspaceNotFound(id.clone())),
+            None => Err(ServiceError::WorkspaceNotFound(id.clone())),
         },
     }
 }

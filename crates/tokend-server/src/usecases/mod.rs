@@ -1,16 +1,13 @@
-//! What the service does, one module for each subject: fetch, decide in the core, save. Free of transport.
+//! What the service does, a module for each subject. A use case takes a [`CallContext`](crate::auth::CallContext) and a
+//! validated request, reads, decides in the core, and writes. It knows no transport.
 
-mod admission;
 pub(crate) mod audit_log;
-pub(crate) mod bulk;
 pub(crate) mod callers;
-pub(crate) mod leaks;
 pub(crate) mod organizations;
 pub(crate) mod policies;
-mod retries;
-pub(crate) mod rotation;
 pub(crate) mod tokens;
 pub(crate) mod verify;
+pub(crate) mod watch;
 pub(crate) mod workspaces;
 
 use std::sync::Arc;
@@ -22,19 +19,23 @@ use tokend_core::{
 };
 use tokend_store::Store;
 
+use self::tokens::revocation_queue::RevocationQueue;
 use crate::{
-    tally::{DeniedVerdicts, LeakedSecrets},
-    usage::Recorder,
+    observability::counters::{DeniedVerdicts, LeakedSecrets},
+    usage::UsageRecorder,
+    verifier::Verifier,
 };
 
 /// What every use case needs.
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) store: Store,
+    pub(crate) verifier: Verifier,
+    pub(crate) revocations: RevocationQueue,
     pub(crate) catalog: Arc<ScopeCatalog>,
     pub(crate) denied: DeniedVerdicts,
     pub(crate) leaked: LeakedSecrets,
-    pub(crate) usage: Arc<Recorder>,
+    pub(crate) usage: Arc<UsageRecorder>,
 }
 
 impl Context {

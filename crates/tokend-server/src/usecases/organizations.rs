@@ -1,47 +1,53 @@
-//! Making and showing organizations.
+//! Creating and reading organizations.
 
-use tokend_core::{
-    audit::{Chain, EventType},
-    name::OrganizationId,
-    organization::Organization,
-    policy::PolicyState,
-};
+use tokend_core::{name::OrganizationId, organization::Organization, policy::PolicyState};
 use tokend_proto::request::organizations::CreateOrganization;
 use tokend_store::{Insert, OrganizationPage};
 
 use super::Context;
 use crate::{
-    access::{Act, Acting},
-    refusal::Refusal,
+    auth::{Acting, CallContext},
+    error::ServiceError,
 };
 
-/// Makes an organization.
-pub(crate) async fn create(context: &Context, act: Act, request: CreateOrganization) -> Result<Organization, Refusal> {
+/// Creates an organization.
+pub(crate) async fn create(
+    context: &Context,
+    call: CallContext,
+    request: CreateOrganization,
+) -> Result<Organization, ServiceError> {
     let CreateOrganization { id, display_name } = request;
     let create = async move |tx: &Acting<'_>| {
-        let organization = Organization { id, display_name, create_time: tx.now().await?, policy: PolicyState::default() };
+        let organization = Organization {
+            id,
+            display_name,
+            create_time: tx.now().await?,
+            policy: PolicyState::default(),
+        };
         if tx.insert_organization(&organization).await? != Insert::Done {
-            return Err(Refusal::OrganizationAlreadyExists(organization.id));
+            return Err(ServiceError::OrganizationAlreadyExists(organization.id));
         }
-        let (name, row) = (organization.id.name(), tx.row_is(&organization).await?);
-        tx.audit(tx.event(Chain::Installation, EventType::OrganizationCreated, name, row)).await?;
         Ok(organization)
     };
-    act.write(&context.store, move |tx| Box::pin(async move { create(tx).await })).await
+    call.write(&context.store, create).await
 }
 
-/// Shows an organization.
-pub(crate) async fn get(context: &Context, id: OrganizationId) -> Result<Organization, Refusal> {
-    context.store.organization(&id).await?.ok_or(Refusal::OrganizationNotFound(id))
+/// Returns an organization.
+pub(crate) async fn get(context: &Context, id: OrganizationId) -> Result<Organization, ServiceError> {
+    context
+        .store
+        .organization(&id)
+        .await?
+        .ok_or(ServiceError::OrganizationNotFound(id))
 }
 
-/// A page of organizations, by id, and the id behind which the next page starts.
+/// Returns a page of organizations, ordered by id, and the id after which the next page starts.
 pub(crate) async fn list(
     context: &Context,
     after: Option<String>,
     limit: u16,
-) -> Result<(Vec<Organization>, Option<String>), Refusal> {
+) -> Result<(Vec<Organization>, Option<String>), ServiceError> {
     let OrganizationPage { organizations, next } = context.store.list_organizations(after, limit.into()).await?;
-    // What can't be read was logged; it hides nothing else.
+    // The store has logged rows that can't be read. They do not keep others from being listed.
     Ok((organizations.into_iter().flatten().collect(), next))
 }

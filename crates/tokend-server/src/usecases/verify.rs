@@ -1,103 +1,169 @@
-//! May this token do this, here, now? Every answer reads the database.
+//! Verify and BatchVerify: may this token do this, here, now?
+
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokend_core::{
-    credential::{CredentialId, NotAuthentic, Unrecognized},
-    revision::Revision,
-    usage::TokenUse,
+    credential::CredentialId,
+    feed::Revision,
+    token::usage::TokenUse,
     verdict::{Denial, Question, Verdict, decide},
 };
 use tokend_proto::{
     request::token_verify::Verify,
     view::{KnownToken, Verification},
 };
-use tokend_store::PresentedToken;
 
 use super::Context;
-use crate::{access::Authenticated, refusal::Refusal};
+use crate::{
+    auth::CallContext,
+    error::ServiceError,
+    observability::request_span,
+    verifier::{Freshness, VerifiedToken},
+};
 
-/// Questions of one batch that are looked up at once: as many as leave connections to others.
-const AT_ONCE: usize = 4;
+/// The number of questions of one batch that are looked up at once: few enough to leave connections to others.
+const CONCURRENT_LOOK_UPS: usize = 4;
 
-/// Decides about one token.
-pub(crate) async fn verify(context: &Context, caller: &Authenticated, question: Verify) -> Result<Verification, Refusal> {
-    Ok(noted(context, caller, decided(context, caller, question).await?))
+/// Answers one question.
+pub(crate) async fn verify(
+    context: &Context,
+    call: &CallContext,
+    question: Verify,
+) -> Result<Verification, ServiceError> {
+    let decided = decide_one(context, call, question).await?;
+    if let Some(known) = &decided.verification.known {
+        request_span::record_workspace(&known.token.name.workspace);
+    }
+    Ok(record(context, call, decided))
 }
 
-/// Decides about several tokens, each on its own.
+/// Answers several questions, each on its own. If one fails, the call fails.
 pub(crate) async fn verify_each(
     context: &Context,
-    caller: &Authenticated,
+    call: &CallContext,
     questions: Vec<Verify>,
-) -> Result<Vec<Verification>, Refusal> {
-    let each = questions.into_iter().map(|question| decided(context, caller, question));
-    let decided: Vec<_> = stream::iter(each).buffered(AT_ONCE).try_collect().await?;
-    // If one failed, none is answered.
-    Ok(decided.into_iter().map(|decided| noted(context, caller, decided)).collect())
+) -> Result<Vec<Verification>, ServiceError> {
+    let each = questions
+        .into_iter()
+        .map(|question| decide_one(context, call, question));
+    let decided: Vec<_> = stream::iter(each).buffered(CONCURRENT_LOOK_UPS).try_collect().await?;
+    Ok(decided
+        .into_iter()
+        .map(|decided| record(context, call, decided))
+        .collect())
 }
 
-/// A verdict, and if it is yes, what the use of the token is.
+/// A verdict, and the use of the token if the verdict is ALLOW.
 struct Decided {
     verification: Verification,
     used: Option<(CredentialId, TokenUse)>,
 }
 
-/// What is told of a verdict to whom it concerns besides.
-fn noted(context: &Context, caller: &Authenticated, Decided { verification, used }: Decided) -> Verification {
-    context.denied.note(verification.verdict, &caller.caller);
+/// Records a verdict's side effects, which are the counter of denials and the token's usage.
+fn record(context: &Context, call: &CallContext, Decided { verification, used }: Decided) -> Verification {
+    context.denied.note(verification.verdict, &call.caller);
     if let Some((token, used)) = used {
         context.usage.note_token(token, &used);
     }
     verification
 }
 
-async fn decided(context: &Context, caller: &Authenticated, question: Verify) -> Result<Decided, Refusal> {
-    let Verify { token, resource, required_scopes, client_address, min_revision, fully_consistent: _ } = question;
-    let keys = context.store.keys();
-    // What we did not mint costs neither the database nor us more than a hash.
-    let presented = match keys.authenticate(token.expose()) {
-        Ok(presented) => presented,
-        Err(NotAuthentic::Unrecognized) => return Ok(unrecognized()),
-        Err(NotAuthentic::KeyLacked(kid)) => return Err(Refusal::KeyNotAtHand(kid)),
+async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> Result<Decided, ServiceError> {
+    let Verify {
+        token,
+        resource,
+        required_scopes,
+        client_address,
+        min_revision,
+        fully_consistent,
+    } = question;
+    let presented = context.verifier.check(token.expose())?;
+    let mut freshness = Freshness {
+        fully_consistent,
+        min_revision,
     };
-    // One snapshot of the token and of whoever asks: a verdict is for callers that are still served.
-    let found = context.store.presented_token_to(presented.id(), &caller.reference()).await?;
-    let Some((PresentedToken { token, circumstances, now, revision }, asking)) = found else {
-        return Ok(unrecognized());
+    let (verified, verdict, expiry) = loop {
+        let verified = context
+            .verifier
+            .token_for(&presented, &call.authenticated(), freshness)
+            .await?;
+        // A token of another workspace is answered exactly as one that does not exist.
+        let verified = verified
+            .verified()
+            .filter(|verified| call.caller.workspaces.includes(&verified.token.name.workspace));
+        let Some(verified) = verified else {
+            return Ok(unrecognized());
+        };
+        // The check comes late, because its error reveals that the token exists.
+        check_revision(verified.revision, min_revision)?;
+        let verdict = decide(
+            &verified.token,
+            &verified.token_context,
+            &context.catalog,
+            &Question {
+                resource: &resource,
+                required_scopes,
+                client_address,
+                now: verified.now,
+            },
+        );
+        let expiry = verified.token.expiry(&verified.token_context);
+        if let (Verdict::Deny(Denial::Expired), Some(end)) = (verdict, expiry.time()) {
+            context.verifier.note_expired(end).await?;
+        }
+        if context.verifier.may_answer(&verified) {
+            break (verified, verdict, expiry);
+        }
+        // The lease has ended while the answer was made.
+        freshness.fully_consistent = true;
     };
-    if let Err(ended) = caller.check(&asking) {
-        return Err(ended.refusal(&context.store).await);
-    }
-    let token = match keys.recognize(&presented, token) {
-        Ok(token) if caller.caller.workspaces.includes(&token.name.workspace) => token,
-        Ok(_) | Err(Unrecognized) => return Ok(unrecognized()),
+    let cacheable_for = match verdict {
+        Verdict::Allow => context.verifier.cacheable_for(&verified),
+        Verdict::Deny(_) => Duration::ZERO,
     };
-    // Only now: a refusal would tell that there is such a token.
-    reaches(revision, min_revision)?;
-    let verdict =
-        decide(&token, &circumstances, &context.catalog, &Question { resource: &resource, required_scopes, client_address, now });
-    let expiry = token.expiry(&circumstances);
-    if let (Verdict::Deny(Denial::Expired), Some(end)) = (verdict, expiry.time()) {
-        // A clock set back later must not revive what was told to be over.
-        context.store.raise_time_floor(end).await?;
-    }
-    let used = TokenUse { at: now, address: client_address, asked: required_scopes };
+    let VerifiedToken {
+        token, now, revision, ..
+    } = verified;
+    let used = TokenUse {
+        at: now,
+        address: client_address,
+        asked: required_scopes,
+    };
     Ok(Decided {
-        used: (verdict == Verdict::Allow).then_some((presented.id(), used)),
-        verification: Verification { verdict, known: Some(KnownToken { token: token.into_inner(), expiry, now, revision }) },
+        used: (verdict == Verdict::Allow).then_some((token.name.id, used)),
+        verification: Verification {
+            verdict,
+            known: Some(KnownToken {
+                token: token.into_inner(),
+                expiry,
+                now,
+                revision,
+                cacheable_for,
+            }),
+        },
     })
 }
 
-/// The one answer for whatever the caller may not know of. It tells no revision either: the answers must not differ.
+/// Returns the answer for every token that does not exist for the caller. It has no revision, so that all such answers
+/// are the same.
 const fn unrecognized() -> Decided {
-    Decided { verification: Verification { verdict: Verdict::Deny(Denial::Unrecognized), known: None }, used: None }
+    Decided {
+        verification: Verification {
+            verdict: Verdict::Deny(Denial::Unrecognized),
+            known: None,
+        },
+        used: None,
+    }
 }
 
-/// Refuses to answer from a state older than the caller has seen. The database is always the newest state there is, so that this
-/// happens only when an old one was put back without a new epoch.
-fn reaches(revision: Revision, wanted: Option<Revision>) -> Result<(), Refusal> {
+/// Refuses to answer from a state that is older than one that the caller has seen. The database has the newest state,
+/// so this happens only after an older one was restored without a new epoch.
+fn check_revision(revision: Revision, wanted: Option<Revision>) -> Result<(), ServiceError> {
     match wanted {
-        Some(wanted) if wanted.epoch == revision.epoch && wanted.number > revision.number => Err(Refusal::RevisionNotReached),
+        Some(wanted) if wanted.epoch == revision.epoch && wanted.number > revision.number => {
+            Err(ServiceError::RevisionNotReached)
+        }
         _ => Ok(()),
     }
 }

@@ -1,16 +1,20 @@
-//! What one peer, and all of them together, may have.
+//! The limits of one peer and of all peers together.
 
 use std::time::Duration;
 
-use tokend_server::transport::Settings;
+use tokend_server::transport::TransportSettings;
 use tokio::time::sleep;
 
 use crate::peer::{ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS, Peer, RST_STREAM, SETTINGS, STATUS_200};
 use crate::support::{Server, patient, soon};
 
 #[tokio::test]
-async fn connections_beyond_the_cap_are_closed_and_room_is_given_back() {
-    let server = Server::start(Settings { max_connections: 2, ..patient() }).await;
+async fn connections_beyond_the_limit_are_closed() {
+    let server = Server::start(TransportSettings {
+        max_connections: 2,
+        ..patient()
+    })
+    .await;
     let served = async |peer: &mut Peer| {
         peer.get(1, "/").await;
         peer.next(HEADERS).await;
@@ -41,8 +45,8 @@ async fn connections_beyond_the_cap_are_closed_and_room_is_given_back() {
 }
 
 #[tokio::test]
-async fn the_peer_is_told_the_limits() {
-    let server = Server::start(Settings::default()).await;
+async fn the_settings_announce_the_limits() {
+    let server = Server::start(TransportSettings::default()).await;
     let mut peer = Peer::open(server.address).await;
     let settings = peer.next(SETTINGS).await;
     assert_eq!(settings.setting(3), Some(128), "streams");
@@ -57,7 +61,7 @@ async fn the_peer_is_told_the_limits() {
 async fn rapid_resets_end_the_connection() {
     let server = Server::start(patient()).await;
     let mut peer = Peer::open(server.address).await;
-    // In one piece, so that the resets are there before the requests are looked at.
+    // Send everything at once, so that the resets arrive before the server handles the requests.
     let mut burst = Vec::new();
     for stream in (1..400).step_by(2) {
         burst.extend(Frame::get(stream, "/gated", &[]).encode());
@@ -72,7 +76,11 @@ async fn rapid_resets_end_the_connection() {
 
 #[tokio::test]
 async fn malformed_headers_end_the_connection() {
-    let server = Server::start(Settings { max_local_error_reset_streams: 50, ..patient() }).await;
+    let server = Server::start(TransportSettings {
+        max_local_error_reset_streams: 50,
+        ..patient()
+    })
+    .await;
     let mut peer = Peer::open(server.address).await;
     // `connection: close` makes a request malformed (RFC 9113, section 8.2.2), which is an error of its stream alone.
     let forbidden = b"\x00\x0aconnection\x05close";
@@ -86,7 +94,7 @@ async fn malformed_headers_end_the_connection() {
 }
 
 #[tokio::test]
-async fn a_header_list_that_is_too_long_is_refused_and_the_connection_lives() {
+async fn an_oversized_header_list_fails_only_its_request() {
     let server = Server::start(patient()).await;
     let mut peer = Peer::open(server.address).await;
     // 100 times `x: ` and 100 characters, of which each counts 32 bytes more.
@@ -104,7 +112,7 @@ async fn a_header_list_that_is_too_long_is_refused_and_the_connection_lives() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_ends_its_own_request_only() {
+async fn a_panicking_handler_fails_only_its_request() {
     let server = Server::start(patient()).await;
     let mut peer = Peer::open(server.address).await;
     peer.get(1, "/panics").await;

@@ -1,7 +1,7 @@
-//! The transport against peers that behave and peers that do not: over real sockets, with deadlines shortened.
+//! The transport serves well-behaved peers and withstands others. The tests use real sockets and short deadlines.
 //!
-//! A test that waits for a thing to happen does so under [`support::soon`]; a lower bound on time is asserted only where the
-//! bound is the promise.
+//! A test that waits for an event uses [`support::soon`]. A test asserts a lower bound on time only if the bound is
+//! what the transport guarantees.
 
 mod closing;
 mod limits;

@@ -1,4 +1,4 @@
-//! How a connection begins: who is served, and who is shown out.
+//! The start of a connection: which peers are served, and which are disconnected.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use http::Request;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokend_server::transport::{Settings, TransportError, serve};
+use tokend_server::transport::{TransportError, TransportSettings, serve};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
@@ -15,12 +15,13 @@ use crate::peer::{PREFACE, Peer};
 use crate::support::{Server, patient, soon};
 
 #[tokio::test]
-async fn a_request_is_answered_and_knows_where_it_comes_from() {
+async fn a_request_is_answered_and_has_its_peers_address() {
     let server = Server::start(patient()).await;
     let socket = TcpStream::connect(server.address).await.expect("connect");
     let mine = socket.local_addr().expect("address");
-    let (mut requests, connection) =
-        http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(socket)).await.expect("handshake");
+    let (mut requests, connection) = http2::handshake::<_, _, Empty<Bytes>>(TokioExecutor::new(), TokioIo::new(socket))
+        .await
+        .expect("handshake");
     tokio::spawn(connection);
     let request = Request::get("http://test/peer").body(Empty::new());
     let answer = requests.send_request(request.expect("a request"));
@@ -43,17 +44,28 @@ async fn what_is_not_http2_is_closed_at_once() {
 }
 
 #[tokio::test]
-async fn a_silent_connection_is_closed_when_its_preface_is_due() {
+async fn a_silent_connection_is_closed_at_the_preface_deadline() {
     let due = Duration::from_millis(300);
-    let server = Server::start(Settings { preface_timeout: due, ..patient() }).await;
+    let server = Server::start(TransportSettings {
+        preface_timeout: due,
+        ..patient()
+    })
+    .await;
     let mut peer = Peer::silent(server.address).await;
-    assert!(timeout(due / 2, peer.closed()).await.is_err(), "it has its time");
+    assert!(
+        timeout(due / 2, peer.closed()).await.is_err(),
+        "the connection stays open until the deadline"
+    );
     peer.closed().await;
 }
 
 #[tokio::test]
-async fn a_preface_that_trickles_in_does_not_move_the_deadline() {
-    let server = Server::start(Settings { preface_timeout: Duration::from_millis(300), ..patient() }).await;
+async fn a_slow_preface_does_not_extend_the_deadline() {
+    let server = Server::start(TransportSettings {
+        preface_timeout: Duration::from_millis(300),
+        ..patient()
+    })
+    .await;
     let mut peer = Peer::silent(server.address).await;
     let (mut reads, mut writes) = peer.socket.split();
     let trickle = async {
@@ -70,8 +82,8 @@ async fn a_preface_that_trickles_in_does_not_move_the_deadline() {
 }
 
 #[tokio::test]
-async fn a_peer_that_is_mute_after_its_preface_is_closed_by_keepalive() {
-    let server = Server::start(Settings {
+async fn a_peer_that_is_silent_after_its_preface_is_closed_by_keepalive() {
+    let server = Server::start(TransportSettings {
         keepalive_interval: Duration::from_millis(100),
         keepalive_timeout: Duration::from_millis(100),
         ..patient()
@@ -83,9 +95,12 @@ async fn a_peer_that_is_mute_after_its_preface_is_closed_by_keepalive() {
 }
 
 #[tokio::test]
-async fn a_number_out_of_range_is_refused_before_anything_starts() {
+async fn a_setting_out_of_range_is_rejected_at_start() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    let settings = Settings { drain: Duration::ZERO, ..patient() };
+    let settings = TransportSettings {
+        drain: Duration::ZERO,
+        ..patient()
+    };
     let service = crate::support::Paths::default();
     let refused = soon(serve(listener, service, settings, std::future::pending())).await;
     assert!(matches!(refused, Err(TransportError::Settings(error)) if error.name == "drain"));

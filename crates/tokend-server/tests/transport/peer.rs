@@ -1,4 +1,4 @@
-//! A peer that sends exactly the frames a test wants (RFC 9113), for what a well-behaved client never does.
+//! A peer that sends any HTTP/2 frames (RFC 9113), including those that a well-behaved client never sends.
 
 use std::net::SocketAddr;
 
@@ -26,7 +26,7 @@ pub(crate) const STATUS_200: u8 = 0x88;
 pub(crate) const NO_ERROR: u32 = 0;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
-/// What a GOAWAY says at first: no stream is refused yet.
+/// The stream id of the first GOAWAY: no stream is rejected yet.
 pub(crate) const LAST_STREAM_OPEN: u32 = (1 << 31) - 1;
 
 #[derive(Debug)]
@@ -40,10 +40,15 @@ pub(crate) struct Frame {
 impl Frame {
     pub(crate) fn new(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Self {
         let payload = payload.to_vec();
-        Self { kind, flags, stream, payload }
+        Self {
+            kind,
+            flags,
+            stream,
+            payload,
+        }
     }
 
-    /// HEADERS of a GET without a body, with a few more headers in HPACK.
+    /// HEADERS of a GET without a body, with additional headers in HPACK.
     pub(crate) fn get(stream: u32, path: &str, more: &[u8]) -> Self {
         let mut block = vec![0x82, 0x86, 0x01, 4];
         block.extend(b"test");
@@ -84,7 +89,7 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    /// A TCP connection on which nothing has been said.
+    /// A TCP connection on which nothing was sent.
     pub(crate) async fn silent(address: SocketAddr) -> Self {
         let socket = soon(TcpStream::connect(address)).await.expect("connect");
         Self { socket }
@@ -106,7 +111,7 @@ impl Peer {
         self.send(&Frame::get(stream, path, &[]).encode()).await;
     }
 
-    /// The next frame, or nothing at the connection's end. Answers PINGs, as every client must.
+    /// Returns the next frame, or nothing at the connection's end. Answers PINGs, as every client must.
     pub(crate) async fn frame(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.socket.read_exact(&mut head).await.ok()?;
@@ -122,11 +127,11 @@ impl Peer {
         Some(frame)
     }
 
-    /// The next frame of this kind.
+    /// Returns the next frame of this kind.
     pub(crate) async fn next(&mut self, kind: u8) -> Frame {
         soon(async {
             loop {
-                let frame = self.frame().await.expect("the connection ended");
+                let frame = self.frame().await.expect("a frame before the connection's end");
                 if frame.is(kind) {
                     return frame;
                 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Frame;
-use tokend_server::transport::{PeerAddress, Report, Settings, TransportError, serve};
+use tokend_server::transport::{PeerAddress, Report, TransportError, TransportSettings, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -22,18 +22,18 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
-/// Longer than anything that should happen takes, and shorter than the settings that must not be what made it happen.
+/// Longer than any expected event takes, and shorter than the settings that must not be its cause.
 pub(crate) const SOON: Duration = Duration::from_secs(5);
 
-/// Waits for what should happen soon.
+/// Waits for an event that must happen soon.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    timeout(SOON, what).await.expect("it takes too long")
+    timeout(SOON, what).await.expect("the event happens in time")
 }
 
-/// Settings under which nothing ends by itself within a test.
-pub(crate) fn patient() -> Settings {
+/// Settings under which nothing times out during a test.
+pub(crate) fn patient() -> TransportSettings {
     const LONG: Duration = Duration::from_secs(60);
-    Settings {
+    TransportSettings {
         preface_timeout: LONG,
         connection_age: LONG,
         connection_age_jitter_percent: 0,
@@ -42,7 +42,7 @@ pub(crate) fn patient() -> Settings {
         quiet: LONG,
         keepalive_interval: LONG,
         keepalive_timeout: LONG,
-        ..Settings::default()
+        ..TransportSettings::default()
     }
 }
 
@@ -55,40 +55,45 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    pub(crate) async fn start(settings: Settings) -> Self {
+    pub(crate) async fn start(settings: TransportSettings) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
         let service = Paths::default();
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
         let done = tokio::spawn(serve(listener, service.clone(), settings, stopped));
-        Self { address, service, stop, done }
+        Self {
+            address,
+            service,
+            stop,
+            done,
+        }
     }
 
     pub(crate) fn begin_shutdown(&self) {
         self.stop.cancel();
     }
 
-    /// Drops the future that serves.
+    /// Drops the serving future.
     pub(crate) fn forget(&self) {
         self.done.abort();
     }
 
-    /// Shuts down, if that has not begun, and tells how it went.
+    /// Shuts down, unless a shutdown has begun, and returns the result.
     pub(crate) async fn shut_down(self) -> Report {
         self.stop.cancel();
         soon(self.done).await.expect("no panic").expect("served")
     }
 }
 
-/// A service that does what the path says.
+/// A service that behaves as the path of the request demands.
 #[derive(Clone)]
 pub(crate) struct Paths {
     /// Requests to `/gated` are answered once this is true.
     pub(crate) gate: watch::Sender<bool>,
-    /// Requests being handled now.
+    /// Requests that are being handled.
     pub(crate) running: watch::Sender<usize>,
-    /// Threads that `/blocks` has blocked. Each goes on after one message to `unblock`.
+    /// Threads that `/blocks` has blocked. Each continues after one message to `unblock`.
     blocked: Arc<AtomicUsize>,
     pub(crate) unblock: mpsc::Sender<()>,
     unblocked: Arc<Mutex<mpsc::Receiver<()>>>,
@@ -109,7 +114,9 @@ impl Default for Paths {
 
 impl Paths {
     pub(crate) async fn running(&self, count: usize) {
-        soon(self.running.subscribe().wait_for(|running| *running == count)).await.expect("the sender lives");
+        soon(self.running.subscribe().wait_for(|running| *running == count))
+            .await
+            .expect("the sender lives");
     }
 
     pub(crate) async fn blocked(&self) {
@@ -139,7 +146,7 @@ impl Paths {
                 Body::empty()
             }
             "/unanswered" => pending().await,
-            "/panics" => panic!("as the path says"),
+            "/panics" => panic!("a panic in the handler"),
             "/endless" => Body::new(Repeat(None)),
             "/flood" => Body::new(Repeat(Some(Bytes::from_static(&[0; 16 * 1024])))),
             "/blocks" => {
@@ -170,7 +177,7 @@ impl Service<Request<Body>> for Paths {
     }
 }
 
-/// Counts a request for as long as its handler is alive.
+/// Counts a request while its handler is alive.
 struct Running(watch::Sender<usize>);
 
 impl Running {
@@ -186,7 +193,7 @@ impl Drop for Running {
     }
 }
 
-/// A body that never ends: of the same piece over and over, or of nothing.
+/// A body that never ends: it repeats the same piece, or sends nothing.
 struct Repeat(Option<Bytes>);
 
 impl hyper::body::Body for Repeat {

@@ -1,73 +1,28 @@
-//! PostgreSQL's URLs, as libpq documents them: one or several hosts, and parameters.
+//! Parses PostgreSQL URLs as libpq documents them: one or several hosts, and parameters.
 //!
-//! Every host form works. Every parameter that libpq documents either works or is refused by name, and any other is refused too: a
-//! parameter that is ignored may be the one that was to encrypt the connection.
+//! All forms of hosts work. Every parameter that libpq documents either works or is rejected by name. Any other
+//! parameter is rejected, too: an ignored parameter might be the one that encrypts the connection.
+
+mod parameters;
 
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use sqlx::postgres::PgConnectOptions;
 
-/// What a URL says.
+use parameters::{FIXED, REFUSED};
+
+/// A parsed URL.
 pub(super) struct PostgresUrl {
-    /// The hosts, in the order in which they are to be tried; all other options are the same.
+    /// The options for each host, in the order in which they are tried. Only the host differs.
     pub(super) hosts: Vec<PgConnectOptions>,
-    /// How long connecting to one host may take; nothing if the URL does not say.
+    /// How long connecting to one host may take, if the URL says so.
     pub(super) connect_timeout: Option<Duration>,
 }
 
-/// A parameter that libpq documents and that works only with certain values: those that ask for what happens anyway.
-const FIXED: [(&str, &[&str]); 11] = [
-    ("channel_binding", &["prefer", "disable"]),
-    ("client_encoding", &["utf8", "utf-8", "unicode"]),
-    ("gssencmode", &["prefer", "disable"]),
-    ("load_balance_hosts", &["disable"]),
-    ("replication", &["false", "off", "no", "0"]),
-    ("ssl_max_protocol_version", &["tlsv1.3"]),
-    ("ssl_min_protocol_version", &["tlsv1", "tlsv1.1", "tlsv1.2"]),
-    ("sslcertmode", &["allow"]),
-    ("sslcompression", &["0"]),
-    ("sslnegotiation", &["postgres"]),
-    ("sslsni", &["1"]),
-];
-
-/// Parameters that libpq documents and that do not work, with what to do instead.
-const REFUSED: [(&str, &str); 27] = [
-    ("application_name", "tokend names its connections itself, to find out whether servers use a database"),
-    ("gssdelegation", NO_GSS),
-    ("gsslib", NO_GSS),
-    ("keepalives", KEEPALIVES),
-    ("keepalives_count", KEEPALIVES),
-    ("keepalives_idle", KEEPALIVES),
-    ("keepalives_interval", KEEPALIVES),
-    ("krbsrvname", NO_GSS),
-    ("max_protocol_version", NOT_SUPPORTED),
-    ("min_protocol_version", NOT_SUPPORTED),
-    ("oauth_client_id", NOT_SUPPORTED),
-    ("oauth_client_secret", NOT_SUPPORTED),
-    ("oauth_issuer", NOT_SUPPORTED),
-    ("oauth_scope", NOT_SUPPORTED),
-    ("passfile", "name the file in the environment variable PGPASSFILE"),
-    ("require_auth", NOT_SUPPORTED),
-    ("requirepeer", NOT_SUPPORTED),
-    ("requiressl", "write sslmode=require"),
-    ("scram_client_key", NOT_SUPPORTED),
-    ("scram_server_key", NOT_SUPPORTED),
-    ("service", "write the service's parameters into the URL"),
-    ("servicefile", "write the service's parameters into the URL"),
-    ("sslcrl", NOT_SUPPORTED),
-    ("sslcrldir", NOT_SUPPORTED),
-    ("sslkeylogfile", NOT_SUPPORTED),
-    ("sslpassword", "give a key file without a password"),
-    ("tcp_user_timeout", KEEPALIVES),
-];
-const NOT_SUPPORTED: &str = "tokend does not support it";
-const NO_GSS: &str = "tokend does not support GSSAPI";
-const KEEPALIVES: &str = "set it for the whole system, by sysctl";
-
-/// The value of `sslrootcert` that stands for the authorities which the system trusts.
+/// The value of `sslrootcert` for the certificate authorities of the system.
 const SYSTEM: &str = "system";
 
-/// What a URL's parameters are collected in.
+/// The parameters of a URL.
 #[derive(Default)]
 struct Parameters {
     user: Option<String>,
@@ -78,26 +33,33 @@ struct Parameters {
     ports: Vec<String>,
     sslmode: Option<String>,
     sslrootcert: Option<String>,
-    /// Those that need no attention, with their names in the driver.
+    /// Parameters that are passed on, with their names in the driver.
     others: Vec<(String, String)>,
     connect_timeout: Option<Duration>,
 }
 
-/// Reads a URL. `variable` looks up environment variables, which give defaults.
+/// Parses a URL. `variable` looks up environment variables, which provide defaults.
 ///
 /// # Errors
-/// What is wrong with it, without any value that could be a password.
+/// A sentence that says what is wrong, without any value that could be a password.
 pub(super) fn parse(url: &str, variable: impl Fn(&str) -> Option<String>) -> Result<PostgresUrl, String> {
-    let rest = url.strip_prefix("postgres://").or_else(|| url.strip_prefix("postgresql://"));
+    let rest = url
+        .strip_prefix("postgres://")
+        .or_else(|| url.strip_prefix("postgresql://"));
     let rest = rest.ok_or("after postgres: come two slashes")?;
     let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, dbname) = place.split_once('/').unwrap_or((place, ""));
-    let mut parameters = Parameters { dbname: some(decoded(dbname)?), ..Parameters::default() };
+    let mut parameters = Parameters {
+        dbname: some(decoded(dbname)?),
+        ..Parameters::default()
+    };
     // An @ in a password should be encoded, but is no ambiguity: no host has one.
     let hosts = match authority.rsplit_once('@') {
         None => authority,
         Some((user, hosts)) => {
-            let (user, password) = user.split_once(':').map_or((user, None), |(user, password)| (user, Some(password)));
+            let (user, password) = user
+                .split_once(':')
+                .map_or((user, None), |(user, password)| (user, Some(password)));
             parameters.user = some(decoded(user)?);
             parameters.password = password.map(decoded).transpose()?;
             hosts
@@ -168,14 +130,21 @@ impl Parameters {
             // It is the name where there is no other, and there is one.
             "fallback_application_name" => {}
             "connect_timeout" => {
-                let seconds: i32 = value.parse().map_err(|_| "the parameter connect_timeout takes a number of seconds")?;
+                let seconds: i32 = value
+                    .parse()
+                    .map_err(|_| "the parameter connect_timeout takes a number of seconds")?;
                 // As with libpq, 0 and less are no limit.
-                self.connect_timeout = u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs);
+                self.connect_timeout = u64::try_from(seconds)
+                    .ok()
+                    .filter(|seconds| *seconds > 0)
+                    .map(Duration::from_secs);
             }
             // Only a server that accepts writes will do in any case.
             "target_session_attrs" if matches!(value.as_str(), "any" | "read-write" | "primary" | "") => {}
             "target_session_attrs" => {
-                return Err("tokend writes: the parameter target_session_attrs takes read-write, primary or any".to_owned());
+                return Err(
+                    "tokend writes: the parameter target_session_attrs takes read-write, primary or any".to_owned(),
+                );
             }
             _ => return Err(unknown(name)),
         }
@@ -215,20 +184,41 @@ impl Parameters {
         if self.ports.len() > 1 && self.ports.len() != count {
             return Err(format!("it has {} ports for {count} hosts", self.ports.len()));
         }
-        let hosts = (0..count).map(|number| self.options(number, sslmode)).collect::<Result<_, _>>()?;
-        Ok(PostgresUrl { hosts, connect_timeout: self.connect_timeout })
+        let hosts = (0..count)
+            .map(|number| self.options(number, sslmode))
+            .collect::<Result<_, _>>()?;
+        Ok(PostgresUrl {
+            hosts,
+            connect_timeout: self.connect_timeout,
+        })
     }
 
-    /// The driver's options for one host, by a URL in which nothing is left to interpretation. The driver adds what environment
-    /// variables and the password file say.
+    /// The driver's options for one host, by a URL in which nothing is left to interpretation. The driver adds what
+    /// environment variables and the password file say.
     fn options(&self, number: usize, sslmode: &str) -> Result<PgConnectOptions, String> {
         let host = self.hosts.get(number).filter(|host| !host.is_empty());
-        let port = self.ports.get(number).or(self.ports.first()).filter(|port| !port.is_empty());
+        let port = self
+            .ports
+            .get(number)
+            .or(self.ports.first())
+            .filter(|port| !port.is_empty());
         // TLS is for TCP.
-        let sslmode = if host.is_some_and(|host| host.starts_with('/')) { "disable" } else { sslmode };
-        let given = [("user", &self.user), ("password", &self.password), ("dbname", &self.dbname)];
-        let given = given.into_iter().filter_map(|(name, value)| Some((name, value.as_deref()?)));
-        let place = [("host", host), ("port", port)].into_iter().filter_map(|(name, value)| Some((name, value?.as_str())));
+        let sslmode = if host.is_some_and(|host| host.starts_with('/')) {
+            "disable"
+        } else {
+            sslmode
+        };
+        let given = [
+            ("user", &self.user),
+            ("password", &self.password),
+            ("dbname", &self.dbname),
+        ];
+        let given = given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value.as_deref()?)));
+        let place = [("host", host), ("port", port)]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?.as_str())));
         let others = self.others.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let mut url = "postgres:///?".to_owned();
         for (name, value) in given.chain(place).chain([("sslmode", sslmode)]).chain(others) {
@@ -238,7 +228,9 @@ impl Parameters {
             url.push('&');
         }
         // Its error could quote the password.
-        url.trim_end_matches('&').parse().map_err(|_| "the driver can't read it".to_owned())
+        url.trim_end_matches('&')
+            .parse()
+            .map_err(|_| "the driver can't read it".to_owned())
     }
 }
 
@@ -251,15 +243,19 @@ fn ssl_mode(
     const MODES: [&str; 5] = ["disable", "prefer", "require", "verify-ca", "verify-full"];
     let (given, source) = match given {
         Some(mode) => (Some(mode), "the parameter sslmode"),
-        None => (variable("PGSSLMODE").and_then(some), "the environment variable PGSSLMODE"),
+        None => (
+            variable("PGSSLMODE").and_then(some),
+            "the environment variable PGSSLMODE",
+        ),
     };
     let is_system = sslrootcert == Some(SYSTEM);
     let mode = match given {
         None if is_system => "verify-full",
         None => "prefer",
-        Some(given) => {
-            MODES.into_iter().find(|mode| *mode == given).ok_or_else(|| format!("{source} takes {}", MODES.join(", ")))?
-        }
+        Some(given) => MODES
+            .into_iter()
+            .find(|mode| *mode == given)
+            .ok_or_else(|| format!("{source} takes {}", MODES.join(", ")))?,
     };
     match mode {
         "verify-full" => Ok(mode),
@@ -287,9 +283,17 @@ fn unknown(name: &str) -> String {
         "target_session_attrs",
         "user",
     ];
-    let in_common =
-        |known: &str| known.bytes().zip(name.bytes()).take_while(|(known, name)| known.eq_ignore_ascii_case(name)).count();
-    let close = KNOWN.into_iter().max_by_key(|known| in_common(known)).filter(|known| in_common(known) > 3);
+    let in_common = |known: &str| {
+        known
+            .bytes()
+            .zip(name.bytes())
+            .take_while(|(known, name)| known.eq_ignore_ascii_case(name))
+            .count()
+    };
+    let close = KNOWN
+        .into_iter()
+        .max_by_key(|known| in_common(known))
+        .filter(|known| in_common(known) > 3);
     let name: String = name.chars().filter(|char| !char.is_control()).take(40).collect();
     match close {
         Some(close) => format!("there is no parameter {name}; is it {close}?"),
@@ -302,7 +306,10 @@ fn some(text: String) -> Option<String> {
 }
 
 fn list(text: &str) -> Vec<String> {
-    text.split(',').filter(|_| !text.is_empty()).map(ToOwned::to_owned).collect()
+    text.split(',')
+        .filter(|_| !text.is_empty())
+        .map(ToOwned::to_owned)
+        .collect()
 }
 
 /// Replaces %XX by bytes. A plus sign is one.
@@ -317,9 +324,17 @@ fn decoded(text: &str) -> Result<String, String> {
         }
         let digits = rest.split_at_checked(2).and_then(|(digits, behind)| {
             rest = behind;
-            u8::from_str_radix(str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?, 16).ok()
+            u8::from_str_radix(
+                str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?,
+                16,
+            )
+            .ok()
         });
-        bytes.push(digits.filter(|byte| *byte != 0).ok_or("after % come two hexadecimal digits, not 00; % itself is %25")?);
+        bytes.push(
+            digits
+                .filter(|byte| *byte != 0)
+                .ok_or("after % come two hexadecimal digits, not 00; % itself is %25")?,
+        );
     }
     String::from_utf8(bytes).map_err(|_| "what is encoded in it is not UTF-8".to_owned())
 }

@@ -1,49 +1,52 @@
-//! A connection while somebody uses it.
+//! One connection of a pool while it is in use.
 
 use std::time::Duration;
 
 use sea_orm::DbErr;
-use tokend_core::clock::BootTime;
 
-use super::{Connection, Pool, driver_error, is_not_primary};
-use crate::error::is_of_server;
+use super::connections::{Connections, Pooled};
+use crate::{
+    database::Connection,
+    error::driver_error::{connection_error, is_not_primary, is_of_server},
+};
 
 /// A connection that was unused for longer than this is checked before it is used.
 const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// A connection that was opened longer ago than this is closed when it is given back while another is free, so that nobody has to wait
-/// for the one that replaces it.
+/// A connection older than this is closed when it is returned while another one is unused, so that nobody has to wait
+/// for its replacement.
 const LONGEST_LIFE: Duration = Duration::from_secs(30 * 60);
 
-/// A connection, and what is known of it.
-pub(super) struct Pooled {
-    pub(super) connection: Connection,
-    pub(super) opened: BootTime,
-    pub(super) used: BootTime,
-    /// [`Target::generation`] when it was opened.
-    pub(super) generation: u64,
-}
-
-/// A connection of a pool. It is closed when this is dropped; [`give_back`](Self::give_back) keeps it.
+/// A connection in use. Dropping the lease closes the connection; [`give_back`](Self::give_back) keeps it.
 pub(super) struct Lease {
     pooled: Option<Pooled>,
-    pool: Pool,
+    connections: Connections,
 }
 
 impl Lease {
-    /// Lends a connection of `pool`, which has counted it.
-    pub(super) const fn new(pooled: Pooled, pool: Pool) -> Self {
-        Self { pooled: Some(pooled), pool }
+    /// Waits for a connection that works.
+    pub(super) async fn next(connections: &Connections) -> Result<Self, DbErr> {
+        // The call still waits while a connection is checked.
+        let _waiting = connections.waiting();
+        loop {
+            let mut lease = Self {
+                pooled: Some(connections.take().await?),
+                connections: connections.clone(),
+            };
+            if lease.is_usable().await {
+                return Ok(lease);
+            }
+            lease.close().await;
+        }
     }
 
-    /// Whether the connection can still be used: it is of this generation, and works.
-    pub(super) async fn is_usable(&mut self) -> bool {
-        let now = self.pool.inner.clock.boot_time();
-        let generation = self.pool.inner.target.generation();
+    /// Returns whether the connection belongs to the current generation and works.
+    async fn is_usable(&mut self) -> bool {
+        let target = self.connections.target();
         let Some(pooled) = &mut self.pooled else { return false };
-        if pooled.generation != generation {
+        if pooled.generation != target.generation() {
             return false;
         }
-        if now.saturating_since(pooled.used) <= TRUSTED_FOR {
+        if self.connections.now().saturating_since(pooled.used) <= TRUSTED_FOR {
             return true;
         }
         match pooled.connection.check().await {
@@ -51,44 +54,53 @@ impl Lease {
             Err(error) => {
                 tracing::warn!(%error, "a connection to the database is replaced");
                 if is_not_primary(&error) {
-                    self.pool.inner.target.end_generation(pooled.generation);
+                    target.end_generation(pooled.generation);
                 }
                 false
             }
         }
     }
 
-    /// Does `work` with the connection.
-    pub(super) async fn with<T>(&mut self, work: impl AsyncFnOnce(&mut Connection) -> Result<T, DbErr>) -> Result<T, DbErr> {
-        let Some(pooled) = &mut self.pooled else { return Err(driver_error(sqlx::Error::PoolClosed)) };
+    /// Runs `work` with the connection.
+    pub(super) async fn with<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut Connection) -> Result<T, DbErr>,
+    ) -> Result<T, DbErr> {
+        let Some(pooled) = &mut self.pooled else {
+            return Err(connection_error(sqlx::Error::PoolClosed));
+        };
         let done = work(&mut pooled.connection).await;
         if done.as_ref().is_err_and(is_of_server) {
-            self.pool.inner.target.end_generation(pooled.generation);
+            self.connections.target().end_generation(pooled.generation);
         }
         done
     }
 
     pub(super) fn is_sqlite(&self) -> bool {
-        self.pool.inner.target.is_sqlite()
+        self.connections.target().is_sqlite()
     }
 
-    /// Keeps the connection for others. Only for one that is outside of a transaction and works.
+    /// Returns the connection to the pool. The connection must work and be outside of a transaction.
     pub(super) async fn give_back(mut self) {
         if let Some(pooled) = self.pooled.take() {
-            let _ended = Ended(&self.pool);
-            let used = self.pool.inner.clock.boot_time();
-            let is_old = used.saturating_since(pooled.opened) > LONGEST_LIFE && self.pool.has_unused();
-            let closed = if is_old { Err(pooled) } else { self.pool.keep(Pooled { used, ..pooled }) };
+            let _ended = Ended(&self.connections);
+            let used = self.connections.now();
+            let is_old = used.saturating_since(pooled.opened) > LONGEST_LIFE && self.connections.has_unused();
+            let closed = if is_old {
+                Err(pooled)
+            } else {
+                self.connections.add(Pooled { used, ..pooled })
+            };
             if let Err(pooled) = closed {
                 pooled.connection.close().await;
             }
         }
     }
 
-    /// Closes the connection, and waits until it is closed: then nothing that was begun on it holds a lock.
+    /// Closes the connection, and waits until it is closed: from then on nothing that ran on it holds a lock.
     pub(super) async fn close(mut self) {
         if let Some(pooled) = self.pooled.take() {
-            let _ended = Ended(&self.pool);
+            let _ended = Ended(&self.connections);
             pooled.connection.close().await;
         }
     }
@@ -98,21 +110,16 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if let Some(pooled) = self.pooled.take() {
             drop(pooled);
-            drop(Ended(&self.pool));
+            drop(Ended(&self.connections));
         }
     }
 }
 
-/// Counts, when dropped, a lease that has ended, and has its connection replaced if that was closed and is needed.
-struct Ended<'a>(&'a Pool);
+/// Reports the end of a lease when dropped.
+struct Ended<'a>(&'a Connections);
 
 impl Drop for Ended<'_> {
     fn drop(&mut self) {
-        self.0.state().leased -= 1;
-        self.0.inner.ended.notify_one();
-        // Where the runtime has ended, nobody waits.
-        if tokio::runtime::Handle::try_current().is_ok() {
-            self.0.open_if_needed();
-        }
+        self.0.lease_ended();
     }
 }

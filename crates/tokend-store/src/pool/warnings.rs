@@ -1,8 +1,8 @@
-//! What a server warns of while it does something.
+//! Captures the warnings that a server sends while a statement runs.
 //!
-//! PostgreSQL acknowledges a COMMIT whose wait for a synchronous standby was cancelled, and a BEGIN or ROLLBACK that did nothing, with
-//! a warning and no error. The driver gives warnings to nobody: it logs them. So this module listens to the log for the time of one
-//! piece of work, and passes everything on to whoever listens otherwise.
+//! PostgreSQL acknowledges a COMMIT whose wait for a synchronous standby was cancelled, and a BEGIN or ROLLBACK without
+//! effect, with a warning instead of an error. The driver only logs warnings. So this module listens to the log while a
+//! future runs, and passes all events on to the subscriber that would receive them otherwise.
 
 use std::{
     cell::RefCell,
@@ -21,12 +21,16 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// What the driver logs a server's messages as.
+/// The target under which the driver logs a server's messages.
 const NOTICE: &str = "sqlx::postgres::notice";
 
-/// Does `work`, and returns with its result the last warning that the server sent meanwhile.
+/// Runs `work`, and returns its result with the last warning that the server sent meanwhile.
 pub(super) async fn watched<F: Future>(work: F) -> (F::Output, Option<String>) {
-    Watched { work: Box::pin(work), warning: None }.await
+    Watched {
+        work: Box::pin(work),
+        warning: None,
+    }
+    .await
 }
 
 struct Watched<F> {
@@ -51,14 +55,14 @@ thread_local! {
     static HEARD: RefCell<Option<Heard>> = const { RefCell::new(None) };
 }
 
-/// What this thread's listener needs.
+/// The state of this thread's listener.
 struct Heard {
-    /// Whoever listens otherwise.
+    /// The subscriber that receives the events otherwise.
     outer: Dispatch,
     warning: Option<String>,
 }
 
-/// This thread listens until this is dropped.
+/// Makes this thread listen until it is dropped.
 struct Listening {
     before: Option<Heard>,
     _scope: DefaultGuard,
@@ -66,11 +70,14 @@ struct Listening {
 
 impl Listening {
     fn begin() -> Self {
-        // One for the process: the log's callsites are asked anew whenever a subscriber is made.
+        // One for the process, because every new subscriber makes `tracing` evaluate all callsites again.
         static LISTENER: LazyLock<Dispatch> = LazyLock::new(|| Dispatch::new(Listener));
         let outer = dispatcher::get_default(Dispatch::clone);
         let before = HEARD.replace(Some(Heard { outer, warning: None }));
-        Self { before, _scope: dispatcher::set_default(&LISTENER) }
+        Self {
+            before,
+            _scope: dispatcher::set_default(&LISTENER),
+        }
     }
 
     fn end(mut self) -> Option<String> {
@@ -93,7 +100,11 @@ fn is_warning(metadata: &Metadata<'_>) -> bool {
 
 impl Subscriber for Listener {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        if is_warning(metadata) { Interest::always() } else { Interest::sometimes() }
+        if is_warning(metadata) {
+            Interest::always()
+        } else {
+            Interest::sometimes()
+        }
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -177,22 +188,24 @@ mod tests {
     use super::*;
 
     fn run<F: Future>(work: F) -> (F::Output, Option<String>) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime starts");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime starts");
         runtime.block_on(watched(work))
     }
 
     #[test]
-    fn a_warning_of_the_server_is_heard_and_nothing_else() {
-        let ((), heard) = run(async {
+    fn only_warnings_of_the_server_are_captured() {
+        let ((), captured) = run(async {
             tracing::warn!("of ours");
             tracing::info!(target: NOTICE, "no warning");
             tokio::task::yield_now().await;
             tracing::warn!(target: NOTICE, "canceling wait");
             tokio::task::yield_now().await;
         });
-        assert_eq!(heard.as_deref(), Some("canceling wait"));
-        let ((), heard) = run(async { tracing::warn!("of ours") });
-        assert_eq!(heard, None);
+        assert_eq!(captured.as_deref(), Some("canceling wait"));
+        let ((), captured) = run(async { tracing::warn!("of ours") });
+        assert_eq!(captured, None);
     }
 
     /// Counts the events of one target.
@@ -215,16 +228,16 @@ mod tests {
     }
 
     #[test]
-    fn whoever_listens_otherwise_hears_everything_too() {
+    fn other_subscribers_still_receive_everything() {
         let count = Arc::new(AtomicU32::new(0));
-        let ((), heard) = dispatcher::with_default(&Dispatch::new(Counter(Arc::clone(&count))), || {
+        let ((), captured) = dispatcher::with_default(&Dispatch::new(Counter(Arc::clone(&count))), || {
             run(async {
                 tracing::warn!(target: NOTICE, "a warning");
                 tracing::error!(target: NOTICE, "an error");
                 tracing::warn!("not what it listens to");
             })
         });
-        assert_eq!(heard.as_deref(), Some("an error"));
+        assert_eq!(captured.as_deref(), Some("an error"));
         assert_eq!(count.load(Ordering::Relaxed), 2);
     }
 }

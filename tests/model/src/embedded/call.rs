@@ -9,7 +9,7 @@ use crate::time::Left;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Call {
     pub(super) step: Step,
-    /// It found the token dead, and so has nothing to invalidate.
+    /// The call found the token dead, and so has nothing to invalidate.
     repeats: bool,
     number: u8,
 }
@@ -86,14 +86,24 @@ pub(super) fn actions(model: &Embedded, state: &State, number: usize, actions: &
 pub(super) fn act(model: &Embedded, state: &mut State, number: usize, action: Action) {
     let call = &mut state.calls[number];
     match action {
-        Action::Begin => *call = Call { step: Step::Open, repeats: state.death.is_some(), number: state.head + 1 },
+        Action::Begin => {
+            *call = Call {
+                step: Step::Open,
+                repeats: state.death.is_some(),
+                number: state.head + 1,
+            }
+        }
         Action::Commit => {
             call.step = Step::Stored { acknowledged: true };
             store(state, number);
         }
         Action::CommitFails { stored } => {
             let invalidates = model.keeps(Rule::InvalidateAfterError);
-            call.step = if invalidates { Step::Stored { acknowledged: false } } else { Step::Failed };
+            call.step = if invalidates {
+                Step::Stored { acknowledged: false }
+            } else {
+                Step::Failed
+            };
             if stored {
                 store(state, number);
             }
@@ -108,9 +118,17 @@ pub(super) fn act(model: &Embedded, state: &mut State, number: usize, action: Ac
         }
         Action::ReadLeases => {
             let process = &state.process;
-            let former = if model.keeps(Rule::WaitAfterStart) { process.former_leases } else { Left(0) };
+            let former = if model.keeps(Rule::WaitAfterStart) {
+                process.former_leases
+            } else {
+                Left(0)
+            };
             let wait = process.leases.max(former);
-            call.step = if call.step == Step::Invalidated { Step::Waiting(wait) } else { Step::LeasesRead(wait) };
+            call.step = if call.step == Step::Invalidated {
+                Step::Waiting(wait)
+            } else {
+                Step::LeasesRead(wait)
+            };
         }
         Action::Return => {
             call.step = Step::Returned;
@@ -118,7 +136,11 @@ pub(super) fn act(model: &Embedded, state: &mut State, number: usize, action: Ac
         }
         // The other process knows no leases, and waits as long as the longest.
         Action::WriteElsewhere => {
-            *call = Call { step: Step::Waiting(Left(GRANT + MARGIN)), repeats: state.death.is_some(), number: state.head + 1 };
+            *call = Call {
+                step: Step::Waiting(Left(GRANT + MARGIN)),
+                repeats: state.death.is_some(),
+                number: state.head + 1,
+            };
             store(state, number);
         }
     }
@@ -136,7 +158,13 @@ fn invalidate(model: &Embedded, state: &mut State, number: usize) {
     if !repeats {
         state.process.memory.raise(number);
         if state.sdk.stream.is_some() {
-            state.sdk.push(model.broken, Message::Invalidate { thing: Thing::Token, number });
+            state.sdk.push(
+                model.broken,
+                Message::Invalidate {
+                    thing: Thing::Token,
+                    number,
+                },
+            );
         }
     }
 }

@@ -37,16 +37,16 @@ pub(crate) struct State {
     violated: bool,
 }
 
-/// What a restart loses.
+/// The state that a restart loses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Process {
     /// The number up to which memory is invalidated.
     applied: u8,
     memory: Memory,
     fill: Option<Revision>,
-    /// For how long leases of the former life may run.
+    /// How long leases from before the restart may run.
     former_leases: Left,
-    /// For how long Watch leases may run, as far as it is recorded.
+    /// How long Watch leases may run, as recorded.
     leases: Left,
     /// A lease whose pong has left and which is not recorded yet. Only without `LeaseRecordedBeforePong`.
     unrecorded: Left,
@@ -73,7 +73,10 @@ pub(crate) enum Action {
 
 impl Process {
     fn start(head: u8) -> Self {
-        let slot = Revision { epoch: EPOCH, number: head };
+        let slot = Revision {
+            epoch: EPOCH,
+            number: head,
+        };
         Self {
             applied: head,
             memory: Memory { slot, entry: None },
@@ -102,13 +105,18 @@ impl State {
 
     /// The newest snapshot in which the token is alive.
     fn last_alive(&self) -> Revision {
-        Revision { epoch: EPOCH, number: self.death.map_or(self.head, |death| death - 1) }
+        Revision {
+            epoch: EPOCH,
+            number: self.death.map_or(self.head, |death| death - 1),
+        }
     }
 
     fn tick(&mut self) {
         self.calls.iter_mut().for_each(Call::tick);
         let process = &mut self.process;
-        [&mut process.former_leases, &mut process.leases, &mut process.unrecorded].into_iter().for_each(|left| left.tick());
+        [&mut process.former_leases, &mut process.leases, &mut process.unrecorded]
+            .into_iter()
+            .for_each(|left| left.tick());
         self.sdk.tick(GRANT + DRIFT);
     }
 }
@@ -144,7 +152,11 @@ impl Model for Embedded {
         if state.crashes > 0 {
             actions.push(Action::Restart);
         }
-        actions.push(if state.process.fill.is_none() { Action::Fill } else { Action::StoreFill });
+        actions.push(if state.process.fill.is_none() {
+            Action::Fill
+        } else {
+            Action::StoreFill
+        });
         let sdk = &state.sdk;
         if sdk.stream.is_none() {
             actions.push(Action::Connect);
@@ -162,7 +174,11 @@ impl Model for Embedded {
         if sdk.queue[0].is_some() {
             actions.push(Action::Receive);
         }
-        actions.push(if sdk.answer == Answer::None { Action::Ask } else { Action::StoreAnswer });
+        actions.push(if sdk.answer == Answer::None {
+            Action::Ask
+        } else {
+            Action::StoreAnswer
+        });
         if state.dead {
             actions.extend([Action::Verify, Action::SdkVerify]);
         }
@@ -170,7 +186,13 @@ impl Model for Embedded {
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut next = *last;
-        let State { process, sdk, crashes, calls, .. } = &mut next;
+        let State {
+            process,
+            sdk,
+            crashes,
+            calls,
+            ..
+        } = &mut next;
         match action {
             Action::Tick => next.tick(),
             Action::Call(number, action) => call::act(self, &mut next, number, action),
@@ -190,7 +212,14 @@ impl Model for Embedded {
             }
             // Memory, or the database, allows.
             Action::Verify => next.violated = self.hits(last) || last.death.is_none(),
-            Action::Connect => sdk.connect(self.broken, 0, Some(Revision { epoch: EPOCH, number: process.applied })),
+            Action::Connect => sdk.connect(
+                self.broken,
+                0,
+                Some(Revision {
+                    epoch: EPOCH,
+                    number: process.applied,
+                }),
+            ),
             Action::Cut => sdk.cut(),
             Action::Ping => sdk.pings[0] = Some(Age(0)),
             Action::Pong => {
@@ -200,7 +229,13 @@ impl Model for Embedded {
                 } else {
                     process.unrecorded = Left(GRANT + MARGIN);
                 }
-                sdk.push(self.broken, Message::Pong { lease: GRANT + DRIFT, head: process.applied });
+                sdk.push(
+                    self.broken,
+                    Message::Pong {
+                        lease: GRANT + DRIFT,
+                        head: process.applied,
+                    },
+                );
             }
             Action::RecordLease => {
                 process.leases.extend(process.unrecorded.0);
@@ -208,7 +243,10 @@ impl Model for Embedded {
             }
             Action::Receive => sdk.receive(self.broken),
             Action::Ask => {
-                let applied = Revision { epoch: EPOCH, number: process.applied };
+                let applied = Revision {
+                    epoch: EPOCH,
+                    number: process.applied,
+                };
                 if self.hits(last) {
                     sdk.answer = Answer::UnderWay(applied);
                 } else if last.death.is_none() {
@@ -220,7 +258,10 @@ impl Model for Embedded {
         }
         if self.keeps(Rule::SlotOnHit) {
             next.process.memory.drop_outdated();
-            next.process.fill = next.process.fill.filter(|&entry| !next.process.memory.is_below_slot(entry));
+            next.process.fill = next
+                .process
+                .fill
+                .filter(|&entry| !next.process.memory.is_below_slot(entry));
         }
         next.sdk.seen = 0;
         // A COMMIT that failed may have raised the slot above the number at which the next stream begins.
@@ -234,12 +275,16 @@ impl Model for Embedded {
             Property::sometimes("a change is answered while an SDK has a lease", |_, state: &State| {
                 state.dead && state.sdk.lease.runs()
             }),
-            Property::sometimes("the process allows from stale memory before the answer", |model: &Embedded, state: &State| {
-                state.death.is_some() && !state.dead && model.hits(state)
-            }),
-            Property::sometimes("an SDK allows from its stale cache before the answer", |model: &Embedded, state: &State| {
-                state.death.is_some() && state.sdk.lease.runs() && state.sdk.hits(model.broken)
-            }),
+            Property::sometimes(
+                "the process allows from stale memory before the answer",
+                |model: &Embedded, state: &State| state.death.is_some() && !state.dead && model.hits(state),
+            ),
+            Property::sometimes(
+                "an SDK allows from its stale cache before the answer",
+                |model: &Embedded, state: &State| {
+                    state.death.is_some() && state.sdk.lease.runs() && state.sdk.hits(model.broken)
+                },
+            ),
             Property::sometimes("a change is answered without a wait", |_, state: &State| {
                 let leases = state.process.leases.max(state.process.former_leases);
                 state.dead && !leases.runs()

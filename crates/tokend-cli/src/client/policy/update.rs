@@ -1,78 +1,87 @@
+//! `tokend policy update`: changes some rules of a policy.
+
 use clap::{ValueEnum, builder::BoolishValueParser};
 use prost_types::Duration;
 use tokend_client::v1::{
     GetTokenPolicyRequest, Selection, TokenPolicy, UpdateTokenPolicyRequest, UpdateTokenPolicyResponse, token_policy,
 };
 
-use super::view;
+use super::view::{self, Saved};
 use crate::{
-    client::{connection::Connection, names, output::Output, parse},
-    failure::Failure,
+    client::{
+        connection::Connection,
+        names::{Named, PolicyName},
+        output::{Output, first_shown, tokens_in_words},
+        parse,
+        single::NoWait,
+    },
+    command_error::CommandError,
     terminal::note,
 };
 
-/// Whose policy to change, and how. It is read, changed and written back: if somebody else changes it meanwhile, nothing is written.
+/// Reads the policy, changes it, and writes it back. If the policy is changed in between, nothing is written.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Whose: workspaces/WORKSPACE or its id alone, or organizations/ORGANIZATION
-    #[arg(value_parser = names::policy)]
-    name: String,
+    #[command(flatten)]
+    policy: PolicyName,
     #[command(flatten)]
     changes: Changes,
-    /// Show which tokens would end earlier, and when, and change nothing
+    /// Show which tokens would end earlier, and when, without changing anything
     #[arg(long)]
     dry_run: bool,
-    /// Write only over the policy of this etag, as `tokend policy get` shows it, instead of over whichever there is now
+    /// Fail unless the policy still has this etag, as `tokend policy get` shows it
     #[arg(long)]
     etag: Option<String>,
-    /// Don't wait until every replica knows
-    #[arg(long)]
-    no_wait: bool,
+    #[command(flatten)]
+    no_wait: NoWait,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// What to change; at least one of it.
+/// The changes to a policy. At least one is required.
 #[derive(Debug, Default, clap::Args)]
 #[group(required = true, multiple = true)]
 struct Changes {
-    /// Whether every token must have an end
-    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new())]
+    /// Whether every token must expire
+    #[arg(
+        long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true",
+        value_parser = BoolishValueParser::new(),
+    )]
     require_expiry: Option<bool>,
-    /// How far a token's end may lie from its making, such as 90d
+    /// The longest lifetime of a token, counted from its creation, such as 90d
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     max_lifetime: Option<Duration>,
-    /// How long a token lives whose end was not chosen, such as 30d
+    /// The lifetime of a token that is created without an expiry, such as 30d
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     default_lifetime: Option<Duration>,
-    /// A scope that tokens may have; can be given several times. All of them: together they replace those of before
+    /// A scope that tokens may have; repeatable. The scopes given replace the previous list
     #[arg(long, value_name = "SCOPE")]
     allowed_scope: Vec<String>,
-    /// A network that tokens may be used from; can be given several times, likewise
+    /// A network that tokens may be used from; repeatable. The networks given replace the previous list
     #[arg(long, value_name = "CIDR")]
     allowed_cidr: Vec<String>,
-    /// How many tokens of a workspace may work at once
+    /// How many active tokens a workspace may have
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     max_active_tokens: Option<i32>,
-    /// Whether tokens that are there already keep their ends, or end no later than the longest lifetime from now
+    /// Whether existing tokens keep their expiry, or expire within the longest lifetime, counted from now
     #[arg(long, value_name = "CHOICE")]
     existing_tokens: Option<ExistingTokens>,
-    /// Drop a rule; can be given several times
+    /// Remove a rule; repeatable
     #[arg(long, value_name = "RULE")]
     clear: Vec<Rule>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ExistingTokens {
-    /// They keep their ends; what an earlier `apply` has left is lifted, as far as it is still ahead
+    /// Keep the expiry of existing tokens. A deadline that an earlier `apply` set is lifted unless it has passed
     Keep,
-    /// They end no later than the longest lifetime from now
+    /// Make existing tokens expire within the longest lifetime, counted from now
     Apply,
 }
 
-/// A rule that can be dropped.
+/// A rule that can be removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Rule {
     RequireExpiry,
@@ -83,40 +92,60 @@ enum Rule {
     MaxActiveTokens,
 }
 
-/// Reads the policy, changes it and writes it back.
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let Args { name, changes, dry_run, etag, no_wait, output, connection } = args;
+/// Runs the command.
+pub(super) async fn run(args: Args) -> Result<(), CommandError> {
+    let Args {
+        policy,
+        changes,
+        dry_run,
+        etag,
+        no_wait: NoWait { no_wait },
+        output,
+        connection,
+    } = args;
     changes.check()?;
+    let name = policy.into_name();
     let mut admin = connection.open().await?.workspace_admin();
-    let read = admin.get_token_policy(GetTokenPolicyRequest { name: name.clone() }).await?.into_inner().policy.unwrap_or_default();
+    let read = admin
+        .get_token_policy(GetTokenPolicyRequest { name: name.clone() })
+        .await?
+        .into_inner()
+        .policy
+        .unwrap_or_default();
     let etag = etag.unwrap_or_else(|| read.etag.clone());
-    let done = name.clone();
-    let policy = Some(TokenPolicy { name, etag, ..changes.made_to(read) });
-    let request = UpdateTokenPolicyRequest { policy, validate_only: dry_run, no_wait };
+    let done = format!("{name} is updated");
+    let policy = Some(TokenPolicy {
+        name,
+        etag,
+        ..changes.apply(read)
+    });
+    let request = UpdateTokenPolicyRequest {
+        policy,
+        validate_only: dry_run,
+        no_wait,
+    };
     let answer = admin.update_token_policy(request).await?.into_inner();
     note(&outcome(&answer, dry_run));
-    match dry_run {
-        true => output.print_as(&view::proposed(&answer), &answer),
-        false => output.print_done(&answer, &format!("{done} is updated")),
+    if dry_run {
+        output.print_as(&view::updated(&answer, Saved::No), &answer)
+    } else {
+        output.print_done(&answer, &done)
     }
 }
 
-fn outcome(answer: &UpdateTokenPolicyResponse, is_rehearsal: bool) -> String {
-    let UpdateTokenPolicyResponse { affected_count, affected, .. } = answer;
-    let tokens = if *affected_count == 1 { "1 token".to_owned() } else { format!("{affected_count} tokens") };
-    let shown = match affected.len() {
-        shown if usize::try_from(*affected_count).is_ok_and(|all| all > shown) => format!("; the first {shown} are shown"),
-        _ => String::new(),
-    };
-    match is_rehearsal {
-        true => format!("This would make {tokens} end earlier{shown}. Nothing was changed."),
-        false => format!("This makes {tokens} end earlier{shown}."),
+fn outcome(answer: &UpdateTokenPolicyResponse, is_dry_run: bool) -> String {
+    let tokens = tokens_in_words(answer.affected_count);
+    let shown = first_shown(answer.affected.len(), answer.affected_count);
+    if is_dry_run {
+        format!("This would make {tokens} end earlier{shown}. Nothing was changed.")
+    } else {
+        format!("This makes {tokens} end earlier{shown}.")
     }
 }
 
 impl Changes {
-    /// Refuses to set and to drop the same rule.
-    fn check(&self) -> Result<(), Failure> {
+    /// Rejects changes that set and remove the same rule.
+    fn check(&self) -> Result<(), CommandError> {
         let both = |rule: &&Rule| match rule {
             Rule::RequireExpiry => self.require_expiry.is_some(),
             Rule::MaxLifetime => self.max_lifetime.is_some(),
@@ -126,12 +155,15 @@ impl Changes {
             Rule::MaxActiveTokens => self.max_active_tokens.is_some(),
         };
         match self.clear.iter().find(both).and_then(|rule| rule.to_possible_value()) {
-            Some(rule) => Err(Failure::Usage(format!("{} is both set and cleared", rule.get_name()))),
+            Some(rule) => Err(CommandError::Usage(format!(
+                "{} is both set and cleared",
+                rule.get_name()
+            ))),
             None => Ok(()),
         }
     }
 
-    fn made_to(self, mut policy: TokenPolicy) -> TokenPolicy {
+    fn apply(self, mut policy: TokenPolicy) -> TokenPolicy {
         let Self {
             require_expiry,
             max_lifetime,
@@ -166,7 +198,10 @@ impl Changes {
 }
 
 fn only(names: Vec<String>) -> Option<Selection> {
-    (!names.is_empty()).then_some(Selection { all: false, only: names })
+    (!names.is_empty()).then_some(Selection {
+        all: false,
+        only: names,
+    })
 }
 
 impl From<ExistingTokens> for token_policy::ExistingTokens {
@@ -195,29 +230,71 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_named_stays() {
-        assert_eq!(Changes::default().made_to(policy()), policy());
+    fn rules_that_are_not_named_stay() {
+        assert_eq!(Changes::default().apply(policy()), policy());
         let span = Some(Duration { seconds: 30, nanos: 0 });
-        let changed = Changes { default_lifetime: span, ..Default::default() }.made_to(policy());
-        assert_eq!(changed, TokenPolicy { default_lifetime: span, ..policy() });
-        let lists = Changes { allowed_scope: vec!["project".to_owned()], require_expiry: Some(false), ..Default::default() };
-        let changed = lists.made_to(policy());
-        let expected = TokenPolicy { allowed_scopes: only(vec!["project".to_owned()]), require_expiry: false, ..policy() };
+        let changed = Changes {
+            default_lifetime: span,
+            ..Default::default()
+        }
+        .apply(policy());
+        assert_eq!(
+            changed,
+            TokenPolicy {
+                default_lifetime: span,
+                ..policy()
+            }
+        );
+        let lists = Changes {
+            allowed_scope: vec!["project".to_owned()],
+            require_expiry: Some(false),
+            ..Default::default()
+        };
+        let changed = lists.apply(policy());
+        let expected = TokenPolicy {
+            allowed_scopes: only(vec!["project".to_owned()]),
+            require_expiry: false,
+            ..policy()
+        };
         assert_eq!(changed, expected);
     }
 
     #[test]
-    fn what_is_cleared_is_no_rule_any_more() {
+    fn cleared_rules_are_removed() {
         let all = Rule::value_variants().to_vec();
-        let changed = Changes { clear: all, existing_tokens: Some(ExistingTokens::Keep), ..Default::default() }.made_to(policy());
+        let changed = Changes {
+            clear: all,
+            existing_tokens: Some(ExistingTokens::Keep),
+            ..Default::default()
+        }
+        .apply(policy());
         let existing_tokens = token_policy::ExistingTokens::Keep.into();
-        assert_eq!(changed, TokenPolicy { existing_tokens, etag: "1".to_owned(), ..Default::default() });
+        assert_eq!(
+            changed,
+            TokenPolicy {
+                existing_tokens,
+                etag: "1".to_owned(),
+                ..Default::default()
+            }
+        );
     }
 
     #[test]
-    fn a_rule_is_not_set_and_cleared_at_once() {
-        let both = Changes { clear: vec![Rule::MaxActiveTokens], max_active_tokens: Some(1), ..Default::default() };
-        assert!(matches!(both.check(), Err(Failure::Usage(sentence)) if sentence.contains("max-active-tokens")));
-        assert!(Changes { clear: vec![Rule::MaxLifetime], max_active_tokens: Some(1), ..Default::default() }.check().is_ok());
+    fn a_rule_can_not_be_both_set_and_cleared() {
+        let both = Changes {
+            clear: vec![Rule::MaxActiveTokens],
+            max_active_tokens: Some(1),
+            ..Default::default()
+        };
+        assert!(matches!(both.check(), Err(CommandError::Usage(sentence)) if sentence.contains("max-active-tokens")));
+        assert!(
+            Changes {
+                clear: vec![Rule::MaxLifetime],
+                max_active_tokens: Some(1),
+                ..Default::default()
+            }
+            .check()
+            .is_ok()
+        );
     }
 }

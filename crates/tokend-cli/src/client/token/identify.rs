@@ -1,3 +1,5 @@
+//! `tokend token identify`.
+
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -5,14 +7,14 @@ use tokend_client::v1::{IdentifyTokenRequest, IdentifyTokenResponse};
 use tokend_core::credential::{Kind, Malformed, Unverified};
 use tonic::Code;
 
-use crate::terminal::{View, note};
 use crate::{
     client::{connection::Connection, output::Output, secret},
-    failure::Failure,
+    command_error::CommandError,
     stdout::print,
+    terminal::{View, note},
 };
 
-/// The secret is read from stdin.
+/// Reads the secret from stdin.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -21,46 +23,61 @@ pub(crate) struct Args {
     connection: Connection,
 }
 
-/// Tells which token a secret belongs to; without a server that answers, what its spelling tells.
-pub(super) async fn run(args: Args) -> Result<ExitCode, Failure> {
+/// Shows which token a secret belongs to. If no server answers, shows what its spelling reveals.
+pub(super) async fn run(args: Args) -> Result<ExitCode, CommandError> {
     let Args { output, connection } = args;
     let secret = secret::from_stdin()?;
     if secret.expose().is_empty() {
-        return Err(Failure::Other("there is no secret on stdin".to_owned()));
+        return Err(CommandError::Other(
+            "stdin is empty: pass the secret on stdin".to_owned(),
+        ));
     }
     if !connection.names_a_server() {
-        note("No server is named (--address, TOKEND_ADDRESS): this is what the spelling tells, not whether such a token exists.");
+        note(
+            "No server was given with --address or TOKEND_ADDRESS. This is what the spelling reveals, not whether \
+             the token exists.",
+        );
         return offline(secret.expose(), output);
     }
     match ask(&connection, secret.expose()).await {
         Ok(answer) => output.print(&answer).map(|()| ExitCode::SUCCESS),
-        Err(failure) => match unanswered(&failure) {
+        Err(error) => match unanswered(&error) {
             Some(problem) => {
-                note(&format!("{problem}. This is what the spelling tells, not whether such a token exists."));
+                note(&format!(
+                    "{problem}. This is what the spelling reveals, not whether the token exists."
+                ));
                 offline(secret.expose(), output)
             }
-            None => Err(failure),
+            None => Err(error),
         },
     }
 }
 
-async fn ask(connection: &Connection, secret: &str) -> Result<IdentifyTokenResponse, Failure> {
-    let request = IdentifyTokenRequest { secret: secret.to_owned() };
-    Ok(connection.open().await?.token_admin().identify_token(request).await?.into_inner())
+async fn ask(connection: &Connection, secret: &str) -> Result<IdentifyTokenResponse, CommandError> {
+    let request = IdentifyTokenRequest {
+        secret: secret.to_owned(),
+    };
+    Ok(connection
+        .open()
+        .await?
+        .token_admin()
+        .identify_token(request)
+        .await?
+        .into_inner())
 }
 
-/// Why no server has answered, if none has.
-fn unanswered(failure: &Failure) -> Option<String> {
-    match failure {
-        Failure::Unreachable(sentence) => Some(sentence.clone()),
-        Failure::Call(failure) if failure.code == Code::Unavailable => Some(failure.to_string()),
-        // Something on the way has answered instead.
-        Failure::Call(failure) if failure.reason.is_empty() => Some(failure.to_string()),
-        Failure::Call(_) | Failure::Usage(_) | Failure::Other(_) => None,
+/// Returns why no server has answered, if none has.
+fn unanswered(error: &CommandError) -> Option<String> {
+    match error {
+        CommandError::Unreachable(message) => Some(message.clone()),
+        CommandError::Call(error) if error.code == Code::Unavailable => Some(error.to_string()),
+        // Something between the command and the service has answered.
+        CommandError::Call(error) if error.reason.is_empty() => Some(error.to_string()),
+        CommandError::Call(_) | CommandError::Usage(_) | CommandError::Other(_) => None,
     }
 }
 
-/// What a secret's spelling tells.
+/// What the spelling of a secret reveals.
 #[derive(Serialize)]
 struct Findings {
     prefix: Option<String>,
@@ -69,15 +86,28 @@ struct Findings {
     checksum: &'static str,
 }
 
-/// A wrong checksum is told as a finding, and as a failure by the exit code.
-fn offline(presented: &str, output: Output) -> Result<ExitCode, Failure> {
+/// Prints what the spelling reveals. A wrong checksum is a finding, and makes the exit code 1.
+fn offline(presented: &str, output: Output) -> Result<ExitCode, CommandError> {
     let (findings, code) = match Unverified::parse(presented) {
         Ok(unverified) => (findings(&unverified), ExitCode::SUCCESS),
-        Err(Malformed::Checksum) => (Findings { prefix: None, kind: None, id: None, checksum: "wrong" }, ExitCode::FAILURE),
-        Err(malformed @ Malformed::Shape) => return Err(Failure::Other(malformed.to_string())),
+        Err(Malformed::Checksum) => (
+            Findings {
+                prefix: None,
+                kind: None,
+                id: None,
+                checksum: "wrong",
+            },
+            ExitCode::FAILURE,
+        ),
+        Err(malformed @ Malformed::Shape) => return Err(CommandError::Other(malformed.to_string())),
     };
     if output.is_table() {
-        let Findings { prefix, kind, id, checksum } = findings;
+        let Findings {
+            prefix,
+            kind,
+            id,
+            checksum,
+        } = findings;
         let fields = vec![
             ("PREFIX", prefix.unwrap_or_default()),
             ("KIND", kind.unwrap_or_default().to_owned()),
@@ -86,7 +116,7 @@ fn offline(presented: &str, output: Output) -> Result<ExitCode, Failure> {
         ];
         print(&View::Details(fields).lines())?;
     } else {
-        let json = serde_json::to_string_pretty(&findings).map_err(|error| Failure::Other(error.to_string()))?;
+        let json = serde_json::to_string_pretty(&findings).map_err(|error| CommandError::Other(error.to_string()))?;
         print(&(json + "\n"))?;
     }
     Ok(code)

@@ -1,13 +1,15 @@
+//! `tokend token report-leaks`.
+
 use std::{collections::BTreeSet, io, iter::Peekable};
 
 use prost::Message;
 use serde::Serialize;
 use tokend_client::{
-    Authenticated,
+    Authenticated, CallError,
     v1::{
         RevokeLeakedTokensRequest,
         revoke_leaked_tokens_request::Leak,
-        revoke_leaked_tokens_response::{Kind, Label, Result as Finding},
+        revoke_leaked_tokens_response::{Kind, Label, Result as LeakResult},
         token_admin_client::TokenAdminClient,
     },
 };
@@ -16,53 +18,55 @@ use crate::{
     client::{
         connection::Connection,
         output::{Output, word},
-        patience::call_patiently,
+        retry::call_with_retries,
         secret::{self, Line},
+        single::NoWait,
     },
-    failure::Failure,
+    command_error::CommandError,
     progress::Progress,
-    terminal::{View, note},
+    terminal::{Field, View, note},
 };
 
-/// Most strings in a call, as the contract has it.
-const STRINGS_IN_A_CALL: usize = 1_000;
-/// Most bytes of them with what is said of them, so that a call stays below the 1 MiB that the service takes.
-const BYTES_IN_A_CALL: usize = 900 * 1024;
+/// The most strings that the contract allows in a call.
+const MAX_STRINGS: usize = 1_000;
+/// The most bytes of leaks in a call, which keeps it below the 1 MiB that the service accepts.
+const MAX_BYTES: usize = 900 * 1024;
 
-/// Revokes the tokens in a text on stdin: a list of tokens, a log, a dump in whatever encoding. Secrets are never taken from arguments.
+/// Finds tokens in the text on stdin and revokes them. The text can be a list of tokens, a log, or a dump in any
+/// encoding.
 ///
-/// Shows, with the number of its line, whether a credential is one of this installation, and which; never its secret. Tokens are revoked
-/// then, whether or not they were before. Caller keys still work. A line without a credential is shown as a false positive. Exit code 0: a
-/// token or caller key was found; 1: none was, or not all lines were looked at, and the same command can be repeated.
+/// Prints the line number and the name of each token and caller key of this installation, never the secret. Afterwards,
+/// all these tokens are revoked. Caller keys are not revoked. A line without a token or key is a false positive. Exit
+/// code 0: a token or caller key was found. Exit code 1: none was found, or not all lines were processed; then run the
+/// command again.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Who found them, or in what kind of thing, such as github-secret-scanning; on record with each token
+    /// Who found the leak, such as github-secret-scanning. It is stored in the audit log with each token
     #[arg(long)]
     source: String,
-    /// Where they were found; on record with each token
+    /// Where the leak was found. It is stored in the audit log with each token
     #[arg(long)]
     url: String,
-    /// Don't wait until the tokens are dead in every replica and cache
-    #[arg(long)]
-    no_wait: bool,
+    #[command(flatten)]
+    no_wait: NoWait,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
     connection: Connection,
 }
 
-/// What was found in all lines.
+/// The findings of all lines.
 #[derive(Default, Serialize)]
 struct Findings {
-    results: Vec<Found>,
-    /// The last line that was read, empty ones aside.
+    results: Vec<Finding>,
+    /// The number of the last line that was read, not counting empty lines at the end.
     #[serde(skip)]
     last_line: u64,
 }
 
-/// What a credential in a line is, or a line without one, under the contract's names.
+/// The finding about a credential, or about a line without one. Its JSON has the field names of the contract.
 #[derive(Clone, Serialize)]
-struct Found {
+struct Finding {
     line: u64,
     label: &'static str,
     kind: &'static str,
@@ -70,37 +74,61 @@ struct Found {
     caller_key: String,
 }
 
-/// Reports the strings, and shows what is known of them even if not all could be looked at.
-pub(super) async fn run(args: Args) -> Result<(), Failure> {
-    let Args { source, url, no_wait, output, connection } = args;
+/// Runs the command. Prints the findings even if not all lines could be processed.
+pub(super) async fn run(args: Args) -> Result<(), CommandError> {
+    let Args {
+        source,
+        url,
+        no_wait: NoWait { no_wait },
+        output,
+        connection,
+    } = args;
     let mut tokens = connection.open().await?.token_admin();
     let mut findings = Findings::default();
     let leaks = secret::lines_from_stdin().flat_map(|line| leaks_of(line, &url, &source));
     let outcome = report(&mut tokens, leaks, no_wait, &mut findings).await;
     if outcome.is_ok() || !findings.results.is_empty() {
         let shown = output.print_value(&findings.view(), &findings);
-        shown.map_err(|failure| failure.after("the tokens among the strings are revoked"))?;
+        shown.map_err(|error| error.after_change("the tokens among the strings are revoked"))?;
         findings.note_counts();
     }
     outcome?;
-    if findings.results.iter().any(Found::is_ours) {
+    if findings.results.iter().any(Finding::is_ours) {
         return Ok(());
     }
-    Err(Failure::Other("no token or caller key of this installation was found".to_owned()))
+    Err(CommandError::Other(
+        "no token or caller key of this installation was found".to_owned(),
+    ))
 }
 
-/// The credentials of a line, each as a string of its own: a string has one result. A line without one goes as it is, for the service to
-/// judge.
+/// Returns each credential of a line as a separate leak, since a leak has one result. A line without a credential is a
+/// leak as a whole: the service decides.
 fn leaks_of(line: io::Result<Line>, url: &str, source: &str) -> Vec<io::Result<(u64, Leak)>> {
-    let Line { number, credentials, start } = match line {
+    let Line {
+        number,
+        credentials,
+        start,
+    } = match line {
         Ok(line) => line,
         Err(error) => return vec![Err(error)],
     };
-    let leak = |secret: String| Ok((number, Leak { secret, url: url.to_owned(), source: source.to_owned() }));
+    let leak = |secret: String| {
+        Ok((
+            number,
+            Leak {
+                secret,
+                url: url.to_owned(),
+                source: source.to_owned(),
+            },
+        ))
+    };
     if credentials.is_empty() {
         return vec![leak(start)];
     }
-    credentials.iter().map(|credential| leak(credential.expose().to_owned())).collect()
+    credentials
+        .iter()
+        .map(|credential| leak(credential.expose().to_owned()))
+        .collect()
 }
 
 async fn report(
@@ -108,31 +136,39 @@ async fn report(
     leaks: impl Iterator<Item = io::Result<(u64, Leak)>>,
     no_wait: bool,
     findings: &mut Findings,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let (mut leaks, mut progress) = (leaks.peekable(), Progress::on_stderr());
     loop {
-        let (lines, leaks) = next_call(&mut leaks).map_err(|error| Failure::Other(format!("can't read from stdin: {error}")))?;
-        let Some((first, last)) = lines.first().zip(lines.last()) else { return Ok(()) };
+        let (lines, leaks) =
+            next_call(&mut leaks).map_err(|error| CommandError::Other(format!("can't read from stdin: {error}")))?;
+        let Some((first, last)) = lines.first().zip(lines.last()) else {
+            return Ok(());
+        };
         if !findings.results.is_empty() {
-            progress.tell(&format!("{} strings looked at so far", findings.results.len()));
+            progress.show(&format!("{} strings checked so far", findings.results.len()));
         }
         let request = RevokeLeakedTokensRequest { leaks, no_wait };
-        let on_failure = |failure: &tokend_client::Failure| progress.tell(&format!("Trying again after: {failure}"));
+        let on_retry = |error: &CallError| progress.show(&format!("Retrying after an error: {error}"));
         let call = async || tokens.revoke_leaked_tokens(request.clone()).await;
-        let answer = call_patiently(call, on_failure).await.inspect_err(|_| {
-            note(&format!("Lines {first} to {last} and those behind them are not known to be dealt with. Repeating is safe."));
+        let answer = call_with_retries(call, on_retry).await.inspect_err(|_| {
+            note(&format!(
+                "Lines from {first} on may not have been processed. It is safe to run the command again."
+            ));
         })?;
         findings.last_line = *last;
         let found = lines.into_iter().zip(answer.results);
-        findings.results.extend(found.flat_map(|(line, finding)| Found::all_of(line, finding)));
+        findings
+            .results
+            .extend(found.flat_map(|(line, result)| Finding::all_of(line, result)));
     }
 }
 
-/// Takes as many strings as fit into a call, with the numbers of their lines. An error waits for those before it.
+/// Takes as many leaks as fit into a call, with the numbers of their lines. A read error is returned after the leaks
+/// before it.
 fn next_call(leaks: &mut Peekable<impl Iterator<Item = io::Result<(u64, Leak)>>>) -> io::Result<(Vec<u64>, Vec<Leak>)> {
     let (mut lines, mut taken, mut bytes) = (Vec::new(), Vec::<Leak>::new(), 0);
     while let Some(leak) = leaks.next_if(|next| match next {
-        Ok((_, leak)) => taken.len() < STRINGS_IN_A_CALL && (taken.is_empty() || bytes + leak.encoded_len() <= BYTES_IN_A_CALL),
+        Ok((_, leak)) => taken.len() < MAX_STRINGS && (taken.is_empty() || bytes + leak.encoded_len() <= MAX_BYTES),
         Err(_) => taken.is_empty(),
     }) {
         let (line, leak) = leak?;
@@ -145,42 +181,53 @@ fn next_call(leaks: &mut Peekable<impl Iterator<Item = io::Result<(u64, Leak)>>>
 
 impl Findings {
     fn view(&self) -> View {
-        let row = |found: &Found| {
-            let Found { line, label, kind, token, caller_key } = found;
-            vec![line.to_string(), word(label, "LABEL_"), kind_in_words(kind), format!("{token}{caller_key}")]
-        };
-        View::List {
-            header: &["LINE", "LABEL", "KIND", "NAME"],
-            rows: self.results.iter().map(row).collect(),
-            none: "There are no strings on stdin.",
-        }
+        const COLUMNS: &[Field<Finding>] = &[
+            ("LINE", |finding| finding.line.to_string()),
+            ("LABEL", |finding| word(finding.label, "LABEL_")),
+            ("KIND", |finding| kind_in_words(finding.kind)),
+            ("NAME", |finding| finding.name().to_owned()),
+        ];
+        View::list(&self.results, COLUMNS, "There are no strings on stdin.")
     }
 
-    /// Prints how much was read and found. Caller keys still work, other than the tokens.
+    /// Prints how much was read and found.
     fn note_counts(&self) {
         let [tokens, caller_keys] = [Kind::WorkspaceToken, Kind::CallerKey].map(|kind| self.count(kind));
-        note(&format!("Lines read: {}. Tokens found: {tokens}. Caller keys found: {caller_keys}.", self.last_line));
+        note(&format!(
+            "Lines read: {}. Tokens found: {tokens}. Caller keys found: {caller_keys}.",
+            self.last_line
+        ));
         if caller_keys > 0 {
-            note(&format!(
-                "Caller keys among them: {caller_keys}. They are on record and still work: `tokend caller key revoke NAME`"
-            ));
+            note("Caller keys are not revoked automatically. Revoke each with `tokend caller key revoke NAME`.");
         }
     }
 
-    /// How many credentials of that kind there are: each once, as far as they have names.
+    /// Counts the credentials of a kind. Those with the same name count once.
     fn count(&self, kind: Kind) -> usize {
-        let of_kind = || self.results.iter().filter(|found| found.kind == kind.as_str_name());
-        let names: BTreeSet<_> = of_kind().map(Found::name).filter(|name| !name.is_empty()).collect();
-        names.len() + of_kind().filter(|found| found.name().is_empty()).count()
+        let of_kind = || self.results.iter().filter(|finding| finding.kind == kind.as_str_name());
+        let names: BTreeSet<_> = of_kind().map(Finding::name).filter(|name| !name.is_empty()).collect();
+        names.len() + of_kind().filter(|finding| finding.name().is_empty()).count()
     }
 }
 
-impl Found {
-    /// What a result says, the first and those beside it.
-    fn all_of(line: u64, finding: Finding) -> Vec<Self> {
-        let (label, kind) = (finding.label().as_str_name(), finding.kind().as_str_name());
-        let Finding { label: _, token, kind: _, caller_key, others } = finding;
-        let first = Self { line, label, kind, token, caller_key };
+impl Finding {
+    /// Converts a result, and the further results that it contains.
+    fn all_of(line: u64, result: LeakResult) -> Vec<Self> {
+        let (label, kind) = (result.label().as_str_name(), result.kind().as_str_name());
+        let LeakResult {
+            label: _,
+            token,
+            kind: _,
+            caller_key,
+            others,
+        } = result;
+        let first = Self {
+            line,
+            label,
+            kind,
+            token,
+            caller_key,
+        };
         let others = others.into_iter().flat_map(|other| Self::all_of(line, other));
         std::iter::once(first).chain(others).collect()
     }
@@ -190,12 +237,20 @@ impl Found {
     }
 
     fn name(&self) -> &str {
-        if self.token.is_empty() { &self.caller_key } else { &self.token }
+        if self.token.is_empty() {
+            &self.caller_key
+        } else {
+            &self.token
+        }
     }
 }
 
 fn kind_in_words(kind: &'static str) -> String {
-    if kind == Kind::Unspecified.as_str_name() { String::new() } else { word(kind, "KIND_") }
+    if kind == Kind::Unspecified.as_str_name() {
+        String::new()
+    } else {
+        word(kind, "KIND_")
+    }
 }
 
 #[cfg(test)]
@@ -206,20 +261,36 @@ mod tests {
 
     fn leaks(count: u64, url_bytes: usize) -> impl Iterator<Item = io::Result<(u64, Leak)>> {
         let url = "u".repeat(url_bytes);
-        (1..=count).map(move |line| Ok((line, Leak { secret: line.to_string(), url: url.clone(), source: String::new() })))
+        (1..=count).map(move |line| {
+            Ok((
+                line,
+                Leak {
+                    secret: line.to_string(),
+                    url: url.clone(),
+                    source: String::new(),
+                },
+            ))
+        })
     }
 
-    /// How many strings each call has.
+    /// Returns how many strings each call has.
     fn calls(leaks: impl Iterator<Item = io::Result<(u64, Leak)>>) -> Vec<usize> {
         let mut leaks = leaks.peekable();
         let mut last = 0;
         iter::from_fn(|| {
             let (lines, taken) = next_call(&mut leaks).expect("read");
             for (line, leak) in lines.iter().zip(&taken) {
-                assert_eq!((*line, leak.secret.clone()), (last + 1, (last + 1).to_string()), "in order, none left out");
+                assert_eq!(
+                    (*line, leak.secret.clone()),
+                    (last + 1, (last + 1).to_string()),
+                    "in order, none left out"
+                );
                 last = *line;
             }
-            let request = RevokeLeakedTokensRequest { leaks: taken, no_wait: false };
+            let request = RevokeLeakedTokensRequest {
+                leaks: taken,
+                no_wait: false,
+            };
             assert!(request.encoded_len() <= 1024 * 1024, "{}", request.encoded_len());
             Some(lines.len()).filter(|&count| count > 0)
         })
@@ -227,12 +298,12 @@ mod tests {
     }
 
     #[test]
-    fn a_call_has_as_many_strings_as_the_service_takes() {
+    fn a_call_has_as_many_strings_as_the_service_accepts() {
         assert_eq!(calls(leaks(0, 20)), Vec::<usize>::new());
         assert_eq!(calls(leaks(2_500, 20)), [1_000, 1_000, 500]);
         let long = calls(leaks(1_000, 2_048));
         assert!(long.len() > 1 && long.iter().sum::<usize>() == 1_000, "{long:?}");
-        assert_eq!(calls(leaks(2, BYTES_IN_A_CALL - 100)), [1, 1], "one goes, whatever its size");
+        assert_eq!(calls(leaks(2, MAX_BYTES - 100)), [1, 1], "one goes, whatever its size");
     }
 
     #[test]
@@ -244,30 +315,55 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_told_by_its_number() {
-        let finding = |label: Label, kind: Kind, token: &str, caller_key: &str| Finding {
+    fn findings_have_line_numbers() {
+        let finding = |label: Label, kind: Kind, token: &str, caller_key: &str| LeakResult {
             label: label.into(),
             token: token.to_owned(),
             kind: kind.into(),
             caller_key: caller_key.to_owned(),
             others: Vec::new(),
         };
-        let several = Finding {
-            others: vec![finding(Label::TruePositive, Kind::WorkspaceToken, "workspaces/acme/tokens/z", "")],
+        let several = LeakResult {
+            others: vec![finding(
+                Label::TruePositive,
+                Kind::WorkspaceToken,
+                "workspaces/acme/tokens/z",
+                "",
+            )],
             ..finding(Label::TruePositive, Kind::CallerKey, "", "callers/gate/keys/y")
         };
         let findings = Findings {
             results: [
-                Found::all_of(1, finding(Label::TruePositive, Kind::WorkspaceToken, "workspaces/acme/tokens/x", "")),
-                Found::all_of(3, finding(Label::FalsePositive, Kind::Unspecified, "", "")),
-                Found::all_of(12, several),
-                Found::all_of(13, finding(Label::TruePositive, Kind::WorkspaceToken, "workspaces/acme/tokens/x", "")),
-                Found::all_of(14, finding(Label::TruePositive, Kind::WorkspaceToken, "", "")),
+                Finding::all_of(
+                    1,
+                    finding(
+                        Label::TruePositive,
+                        Kind::WorkspaceToken,
+                        "workspaces/acme/tokens/x",
+                        "",
+                    ),
+                ),
+                Finding::all_of(3, finding(Label::FalsePositive, Kind::Unspecified, "", "")),
+                Finding::all_of(12, several),
+                Finding::all_of(
+                    13,
+                    finding(
+                        Label::TruePositive,
+                        Kind::WorkspaceToken,
+                        "workspaces/acme/tokens/x",
+                        "",
+                    ),
+                ),
+                Finding::all_of(14, finding(Label::TruePositive, Kind::WorkspaceToken, "", "")),
             ]
             .concat(),
             last_line: 14,
         };
-        assert_eq!((findings.count(Kind::WorkspaceToken), findings.count(Kind::CallerKey)), (3, 1), "x, z and one without a name");
+        assert_eq!(
+            (findings.count(Kind::WorkspaceToken), findings.count(Kind::CallerKey)),
+            (3, 1),
+            "x, z and one without a name"
+        );
         assert_eq!(
             findings.view().lines(),
             "LINE  LABEL           KIND             NAME\n\

@@ -1,56 +1,68 @@
+//! `tokend token list`.
+
 use prost_types::Duration;
-use tokend_client::v1::{ListTokensRequest, Token};
-use tokend_core::{clock::Clock, time::Timestamp};
+use tokend_client::{
+    Client,
+    v1::{ListTokensRequest, ListTokensResponse, Token},
+};
+use tokend_core::time::{Clock, Timestamp};
 
 use crate::{
-    client::{connection::Connection, names, output::Output, paging::Paging, parse},
-    failure::Failure,
+    client::{list::ListArgs, names, parse},
+    command_error::CommandError,
 };
 
-/// Which tokens to list.
+/// The tokens to list.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct Tokens {
     /// The workspace whose tokens to list
     #[arg(long, value_parser = names::workspace)]
     workspace: String,
-    /// List only tokens of which this is true, such as 'state = ACTIVE AND expire_time = never'
+    /// List only tokens that match this filter, such as 'state = ACTIVE AND expire_time = never'
     ///
-    /// Fields: state, scopes, labels.KEY, creator, create_time, expire_time, last_used_time, unused, resource. Operators: = != < <= > >=
-    /// and : (has; of a resource: at or below). AND and OR join comparisons, OR tighter than AND; parentheses group them.
+    /// Fields: state, scopes, labels.KEY, creator, create_time, expire_time, last_used_time, unused, resource.
+    /// Operators: = != < <= > >= and : (has). For a resource, ":" matches the resource and everything below it.
+    /// Comparisons are joined by AND and OR, and grouped by parentheses; OR binds tighter than AND.
     #[arg(long)]
     filter: Option<String>,
-    /// List only active tokens that end within this time, such as 30d, the next to end first
+    /// List only active tokens that expire within this time, such as 30d, sorted by expiry
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     expiring: Option<Duration>,
-    #[command(flatten)]
-    paging: Paging,
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    connection: Connection,
 }
 
-/// Lists the tokens.
-pub(super) async fn run(args: Args, clock: &Clock) -> Result<(), Failure> {
-    let Args { workspace: parent, filter, expiring, paging, output, connection } = args;
-    let filter = match &expiring {
-        Some(span) => expiring_by(filter, end_of(span, clock.wall_time())),
-        None => filter.unwrap_or_default(),
+/// Runs the command.
+pub(super) async fn run(args: ListArgs<Tokens>, clock: &Clock) -> Result<(), CommandError> {
+    // Read once: all pages of a list need the same filter.
+    let now = clock.wall_time();
+    let list = async |client: &Client, tokens: &Tokens, page_size, page_token| {
+        let request = ListTokensRequest {
+            parent: tokens.workspace.clone(),
+            filter: tokens.filter(now),
+            page_size,
+            page_token,
+        };
+        client.token_admin().list_tokens(request).await
     };
-    let mut tokens = connection.open().await?.token_admin();
-    let mut list = paging
-        .gather(async |page_size, page_token| {
-            let (parent, filter) = (parent.clone(), filter.clone());
-            tokens.list_tokens(ListTokensRequest { parent, filter, page_size, page_token }).await
-        })
-        .await?;
-    if expiring.is_some() {
-        list.tokens.sort_by_key(end);
-    }
-    output.print_list(&list)
+    let sort = |tokens: &Tokens, list: &mut ListTokensResponse| {
+        if tokens.expiring.is_some() {
+            list.tokens.sort_by_key(expiry);
+        }
+    };
+    args.run_and_edit(list, sort).await
 }
 
-/// Without parentheses around what was given: AND binds last, and a refusal counts the characters that somebody typed.
+impl Tokens {
+    fn filter(&self, now: Timestamp) -> String {
+        let filter = self.filter.clone();
+        match &self.expiring {
+            Some(span) => expiring_by(filter, end_of(span, now)),
+            None => filter.unwrap_or_default(),
+        }
+    }
+}
+
+/// Adds the condition behind the filter, without parentheses around it: AND binds loosest, and an error message counts
+/// the characters of the filter as the user typed it.
 fn expiring_by(filter: Option<String>, time: Timestamp) -> String {
     let expiring = format!("state = ACTIVE AND expire_time <= {time}");
     match filter {
@@ -60,11 +72,15 @@ fn expiring_by(filter: Option<String>, time: Timestamp) -> String {
 }
 
 fn end_of(span: &Duration, now: Timestamp) -> Timestamp {
-    now.saturating_add_micros(span.seconds.saturating_mul(1_000_000).saturating_add(i64::from(span.nanos / 1_000)))
+    now.saturating_add_micros(
+        span.seconds
+            .saturating_mul(1_000_000)
+            .saturating_add(i64::from(span.nanos / 1_000)),
+    )
 }
 
-/// Seconds and nanoseconds, in the order of time.
-fn end(token: &Token) -> Option<(i64, i32)> {
+/// Returns the expiry as a value that sorts by time.
+fn expiry(token: &Token) -> Option<(i64, i32)> {
     token.expire_time.as_ref().map(|end| (end.seconds, end.nanos))
 }
 
@@ -75,9 +91,15 @@ mod tests {
     use super::*;
 
     fn parts(filter: Option<&str>) -> usize {
-        let span = Duration { seconds: 86_400, nanos: 500_000_000 };
+        let span = Duration {
+            seconds: 86_400,
+            nanos: 500_000_000,
+        };
         let text = expiring_by(filter.map(str::to_owned), end_of(&span, Timestamp::UNIX_EPOCH));
-        assert!(text.ends_with("state = ACTIVE AND expire_time <= 1970-01-02T00:00:00.5Z"), "{text}");
+        assert!(
+            text.ends_with("state = ACTIVE AND expire_time <= 1970-01-02T00:00:00.5Z"),
+            "{text}"
+        );
         let filter: TokenFilter = text.parse().expect("a filter");
         match filter.expression() {
             Expression::All(parts) => parts.len(),
@@ -86,15 +108,28 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_soon_is_asked_for_together_with_the_filter() {
+    fn the_expiry_is_added_to_the_filter() {
         assert_eq!(parts(None), 2);
         assert_eq!(parts(Some("labels.team = web")), 3);
-        assert_eq!(parts(Some("labels.team = web OR labels.team = ops")), 3, "the filter stays whole");
+        assert_eq!(
+            parts(Some("labels.team = web OR labels.team = ops")),
+            3,
+            "the filter stays whole"
+        );
         assert_eq!(parts(Some("labels.team = web AND resource:workspaces/acme")), 4);
     }
 
     #[test]
-    fn a_span_beyond_time_is_all_of_it() {
-        assert_eq!(end_of(&Duration { seconds: i64::MAX, nanos: 0 }, Timestamp::UNIX_EPOCH), Timestamp::MAX);
+    fn a_duration_beyond_the_last_time_ends_there() {
+        assert_eq!(
+            end_of(
+                &Duration {
+                    seconds: i64::MAX,
+                    nanos: 0
+                },
+                Timestamp::UNIX_EPOCH
+            ),
+            Timestamp::MAX
+        );
     }
 }

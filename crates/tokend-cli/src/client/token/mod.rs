@@ -1,7 +1,6 @@
-//! `tokend token`: workspace access tokens.
+//! `tokend token`: commands about workspace access tokens.
 
 mod bulk;
-mod chosen;
 mod create;
 mod expiry;
 mod identify;
@@ -9,53 +8,47 @@ mod leaks;
 mod list;
 mod revoke;
 mod rotate;
+mod selection;
 mod view;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use tokend_client::v1::GetTokenRequest;
-use tokend_core::clock::Clock;
+use tokend_client::{Client, v1::GetTokenRequest};
+use tokend_core::time::Clock;
 
-use super::{connection::Connection, names::TokenName, output::Output};
-use crate::failure::Failure;
+use super::{list::ListArgs, names::TokenName, single::GetArgs};
+use crate::command_error::CommandError;
 
 pub(super) use view::{NOT_USED, labels};
 
-/// What can be done with tokens.
+/// Commands about tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Make a token; its secret alone is printed on stdout, this once
+    /// Create a token and print its secret on stdout. The secret is never shown again
     Create(Box<create::Args>),
     /// Show a token
-    Get(GetArgs),
-    /// List a workspace's tokens, newest first, ended ones included
-    List(list::Args),
-    /// Replace a token by one with the same grants; the new secret alone is printed on stdout, this once
+    Get(GetArgs<TokenName>),
+    /// List the tokens of a workspace, newest first, including expired and revoked ones
+    List(ListArgs<list::Tokens>),
+    /// Replace a token with a new one that has the same grants, and print the new secret on stdout
     Rotate(Box<rotate::Args>),
-    /// End a token, several, or all that a filter is true of, for good
+    /// Permanently revoke one token, several tokens, or all tokens that match a filter
     Revoke(revoke::Args),
-    /// End the tokens among the strings on stdin, one a line, that were found where they do not belong
+    /// Find leaked tokens in the text on stdin, and revoke them
     ReportLeaks(leaks::Args),
-    /// Tell what token the secret on stdin is; without a server, what can be told offline
+    /// Show which token the secret on stdin belongs to. Without a server, show what its spelling reveals
     Identify(identify::Args),
 }
 
-#[derive(Debug, clap::Args)]
-pub(crate) struct GetArgs {
-    #[command(flatten)]
-    name: TokenName,
-    #[command(flatten)]
-    output: Output,
-    #[command(flatten)]
-    connection: Connection,
-}
-
-/// Carries out a command and tells its exit code.
-pub(super) async fn run(command: Command, clock: &Clock) -> Result<ExitCode, Failure> {
+/// Runs a command and returns its exit code.
+pub(super) async fn run(command: Command, clock: &Clock) -> Result<ExitCode, CommandError> {
     match command {
         Command::Create(args) => create::run(*args).await?,
-        Command::Get(args) => get(args).await?,
+        Command::Get(args) => {
+            let get = async |client: Client, name| client.token_admin().get_token(GetTokenRequest { name }).await;
+            args.show(get).await?;
+        }
         Command::List(args) => list::run(args, clock).await?,
         Command::Rotate(args) => rotate::run(*args).await?,
         Command::Revoke(args) => revoke::run(args).await?,
@@ -63,10 +56,4 @@ pub(super) async fn run(command: Command, clock: &Clock) -> Result<ExitCode, Fai
         Command::Identify(args) => return identify::run(args).await,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-async fn get(args: GetArgs) -> Result<(), Failure> {
-    let GetArgs { name: TokenName(name), output, connection } = args;
-    let answer = connection.open().await?.token_admin().get_token(GetTokenRequest { name }).await?;
-    output.print(answer.get_ref())
 }

@@ -1,100 +1,83 @@
+//! Tokens as tables.
+
 use std::collections::BTreeMap;
 
-use tokend_client::v1::{
-    BatchRevokeTokensResponse, GetTokenResponse, IdentifyTokenResponse, ListTokensResponse, RevokeTokenResponse, Token,
+use tokend_client::v1::Token;
+
+use crate::{
+    client::output::{answers, time, word},
+    terminal::{Field, View},
 };
 
-use crate::client::output::{Answer, time, word};
-use crate::terminal::View;
-
-/// What stands for the time of a use that there was none of: a use is recorded within a minute.
+/// The text for a credential without a recorded use. The server records uses up to a minute late.
 pub(in crate::client) const NOT_USED: &str = "never (up to a minute late)";
 
-/// Answers with a list of tokens, and what to say if there are none.
-macro_rules! lists_its_tokens {
-    ($($answer:ident $name:literal $none:literal),+ $(,)?) => {
-        $(impl Answer for $answer {
-            const MESSAGE: &'static str = $name;
+const COLUMNS: &[Field<Token>] = &[
+    ("NAME", |token| token.name.clone()),
+    ("DISPLAY NAME", |token| token.display_name.clone()),
+    ("STATE", state),
+    ("EXPIRES", |token| time(token.expire_time.as_ref(), "never")),
+    ("LAST USED", |token| time(token.last_used_time.as_ref(), NOT_USED)),
+    ("SCOPES", |token| token.scopes.join(" ")),
+];
 
-            fn view(&self) -> View {
-                View::List {
-                    header: &["NAME", "DISPLAY NAME", "STATE", "EXPIRES", "LAST USED", "SCOPES"],
-                    rows: self.tokens.iter().map(row).collect(),
-                    none: $none,
-                }
-            }
-        })+
-    };
+const FIELDS: &[Field<Token>] = &[
+    ("NAME", |token| token.name.clone()),
+    ("DISPLAY NAME", |token| token.display_name.clone()),
+    ("DESCRIPTION", |token| token.description.clone()),
+    ("STATE", state),
+    ("RESOURCE", |token| token.resource.clone()),
+    ("SCOPES", |token| token.scopes.join(" ")),
+    ("EFFECTIVE SCOPES", |token| token.effective_scopes.join(" ")),
+    ("ALLOWED FROM", allowed_from),
+    ("LABELS", |token| labels(&token.labels)),
+    ("CREATED", |token| time(token.create_time.as_ref(), "")),
+    ("CREATOR", |token| token.creator.clone()),
+    ("EXPIRES", |token| time(token.expire_time.as_ref(), "never")),
+    ("EXPIRY ASKED FOR", requested_expiry),
+    ("LAST USED", |token| time(token.last_used_time.as_ref(), NOT_USED)),
+    ("LAST USED FROM", |token| token.last_used_addresses.join(" ")),
+    ("UNUSED SCOPES", |token| token.unused_scopes.join(" ")),
+    ("REPLACES", |token| token.rotated_from.clone()),
+    ("REPLACED BY", |token| token.rotated_to.clone()),
+    ("REVOKED", |token| time(token.revoke_time.as_ref(), "")),
+    ("REVOKER", |token| token.revoker.clone()),
+    ("REVOKE REASON", |token| token.revoke_reason.clone()),
+    ("HINT", |token| token.hint.clone()),
+];
+
+answers! {
+    ListTokensResponse(answer) => View::list(&answer.tokens, COLUMNS, "There are no tokens."),
+    BatchRevokeTokensResponse(answer) => View::list(&answer.tokens, COLUMNS, "No unrevoked token matches."),
+    GetTokenResponse(answer) => View::details(answer.token.as_ref(), FIELDS),
+    IdentifyTokenResponse(answer) => View::details(answer.token.as_ref(), FIELDS),
+    RevokeTokenResponse(answer) => View::details(answer.token.as_ref(), FIELDS),
 }
 
-lists_its_tokens! {
-    ListTokensResponse "tokend.v1.ListTokensResponse" "There are no tokens.",
-    BatchRevokeTokensResponse "tokend.v1.BatchRevokeTokensResponse" "There is no such token that is not revoked already.",
-}
-
-/// Answers with one token.
-macro_rules! shows_its_token {
-    ($($answer:ident $name:literal),+ $(,)?) => {
-        $(impl Answer for $answer {
-            const MESSAGE: &'static str = $name;
-
-            fn view(&self) -> View {
-                View::Details(self.token.as_ref().map(fields).unwrap_or_default())
-            }
-        })+
-    };
-}
-
-shows_its_token! {
-    GetTokenResponse "tokend.v1.GetTokenResponse",
-    IdentifyTokenResponse "tokend.v1.IdentifyTokenResponse",
-    RevokeTokenResponse "tokend.v1.RevokeTokenResponse",
-}
-
-fn row(token: &Token) -> Vec<String> {
-    vec![
-        token.name.clone(),
-        token.display_name.clone(),
-        state(token),
-        time(token.expire_time.as_ref(), "never"),
-        time(token.last_used_time.as_ref(), NOT_USED),
-        token.scopes.join(" "),
-    ]
-}
-
-/// Labels on a line, `key=value` each.
+/// Formats labels in one line, each as `key=value`.
 pub(in crate::client) fn labels(labels: &BTreeMap<String, String>) -> String {
-    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+    labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
-/// Every field; those of the end are empty until there is one.
-fn fields(token: &Token) -> Vec<(&'static str, String)> {
-    let requested = token.requested_expire_time.as_ref().filter(|_| token.requested_expire_time != token.expire_time);
-    let from = if token.allowed_cidrs.is_empty() { "anywhere".to_owned() } else { token.allowed_cidrs.join(" ") };
-    vec![
-        ("NAME", token.name.clone()),
-        ("DISPLAY NAME", token.display_name.clone()),
-        ("DESCRIPTION", token.description.clone()),
-        ("STATE", state(token)),
-        ("RESOURCE", token.resource.clone()),
-        ("SCOPES", token.scopes.join(" ")),
-        ("EFFECTIVE SCOPES", token.effective_scopes.join(" ")),
-        ("ALLOWED FROM", from),
-        ("LABELS", labels(&token.labels)),
-        ("CREATED", time(token.create_time.as_ref(), "")),
-        ("CREATOR", token.creator.clone()),
-        ("EXPIRES", time(token.expire_time.as_ref(), "never")),
-        ("EXPIRY ASKED FOR", time(requested, "")),
-        ("LAST USED", time(token.last_used_time.as_ref(), NOT_USED)),
-        ("LAST USED FROM", token.last_used_addresses.join(" ")),
-        ("UNUSED SCOPES", token.unused_scopes.join(" ")),
-        ("REPLACES", token.rotated_from.clone()),
-        ("REPLACED BY", token.rotated_to.clone()),
-        ("REVOKED", time(token.revoke_time.as_ref(), "")),
-        ("REVOKER", token.revoker.clone()),
-        ("REVOKE REASON", token.revoke_reason.clone()),
-        ("HINT", token.hint.clone()),
-    ]
+fn allowed_from(token: &Token) -> String {
+    if token.allowed_cidrs.is_empty() {
+        "anywhere".to_owned()
+    } else {
+        token.allowed_cidrs.join(" ")
+    }
+}
+
+/// Shows the requested expiry if it differs from the effective one.
+fn requested_expiry(token: &Token) -> String {
+    let requested = token.requested_expire_time.as_ref();
+    time(
+        requested.filter(|_| token.requested_expire_time != token.expire_time),
+        "",
+    )
 }
 
 fn state(token: &Token) -> String {
@@ -103,12 +86,13 @@ fn state(token: &Token) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokend_client::v1;
+    use tokend_client::v1::{self, GetTokenResponse};
 
     use super::*;
+    use crate::client::output::Answer;
 
     #[test]
-    fn a_token_that_never_ends_says_so_and_nothing_empty_is_shown() {
+    fn a_token_without_an_expiry_says_never_and_empty_fields_are_left_out() {
         let token = Token {
             name: "workspaces/acme/tokens/x".to_owned(),
             state: v1::token::State::Active.into(),
@@ -117,8 +101,8 @@ mod tests {
         };
         assert_eq!(
             GetTokenResponse { token: Some(token) }.view().lines(),
-            "NAME          workspaces/acme/tokens/x\nSTATE         ACTIVE\nALLOWED FROM  anywhere\nLABELS        a=1 b=\n\
-             EXPIRES       never\nLAST USED     never (up to a minute late)\n"
+            "NAME          workspaces/acme/tokens/x\nSTATE         ACTIVE\nALLOWED FROM  anywhere\n\
+             LABELS        a=1 b=\nEXPIRES       never\nLAST USED     never (up to a minute late)\n"
         );
     }
 }

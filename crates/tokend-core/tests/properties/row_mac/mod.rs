@@ -1,13 +1,14 @@
-//! Row MACs: whoever can write the database can change nothing that a verdict or an authorization reads.
+//! Row MACs: write access to the database is not enough to change anything that a verdict or an authorization depends
+//! on.
 
 mod coverage;
+mod distinct;
 mod known_answers;
-mod told_apart;
 
 use std::collections::HashSet;
 
 use tokend_core::{
-    certificate_san::CertificateSan,
+    caller::CertificateSan,
     credential::CredentialId,
     policy::Deadlines,
     row_mac::{MacInput, RowMac, Sealed},
@@ -33,7 +34,12 @@ fn san(name: &str) -> CertificateSan {
 }
 
 /// A row of two lists, a text, and a text that may be null.
-struct Columns(&'static [&'static str], &'static str, &'static [&'static str], Option<&'static str>);
+struct Columns(
+    &'static [&'static str],
+    &'static str,
+    &'static [&'static str],
+    Option<&'static str>,
+);
 
 impl Sealed for Columns {
     const TABLE: &'static str = "tests";
@@ -47,13 +53,28 @@ impl Sealed for Columns {
     }
 }
 
-/// No column runs into the next one, nor an entry of a list into the next entry: every combination of values that would look
-/// alike without lengths, counts or marks.
+/// Columns and list entries are separated: combinations that would look alike without lengths, counts or null marks
+/// have different MACs.
 #[test]
 fn columns_never_run_together() {
-    const LISTS: [&[&str]; 8] = [&[], &[""], &["a"], &["a", ""], &["", "a"], &["a", "a"], &["aa"], &["", ""]];
+    const LISTS: [&[&str]; 8] = [
+        &[],
+        &[""],
+        &["a"],
+        &["a", ""],
+        &["", "a"],
+        &["a", "a"],
+        &["aa"],
+        &["", ""],
+    ];
     const TEXTS: [&str; 3] = ["", "a", "aa"];
-    const NULLABLE: [Option<&str>; 5] = [None, Some(""), Some("a"), Some("\0\0\0\0\0\0\0\0"), Some("\u{1}\0\0\0\0\0\0\0")];
+    const NULLABLE: [Option<&str>; 5] = [
+        None,
+        Some(""),
+        Some("a"),
+        Some("\0\0\0\0\0\0\0\0"),
+        Some("\u{1}\0\0\0\0\0\0\0"),
+    ];
     let ring = ring();
     let mut macs = HashSet::new();
     for first in LISTS {
@@ -61,14 +82,17 @@ fn columns_never_run_together() {
             for second in LISTS {
                 for nullable in NULLABLE {
                     let mac = ring.seal(&Columns(first, text, second, nullable));
-                    assert!(macs.insert(mac.to_bytes()), "{first:?} {text:?} {second:?} {nullable:?}");
+                    assert!(
+                        macs.insert(mac.to_bytes()),
+                        "{first:?} {text:?} {second:?} {nullable:?}"
+                    );
                 }
             }
         }
     }
 }
 
-/// The same columns, in this table and layout.
+/// The same columns in another table or layout.
 struct Elsewhere<const OTHER_TABLE: bool, const LAYOUT: u8>;
 
 impl<const OTHER_TABLE: bool, const LAYOUT: u8> Sealed for Elsewhere<OTHER_TABLE, LAYOUT> {
@@ -87,7 +111,7 @@ fn the_same_values_of_another_table_or_layout_are_refused() {
     assert!(ring.is_intact(&row, &mac));
     assert!(!ring.is_intact(&Elsewhere::<true, 1>, &mac));
     assert!(!ring.is_intact(&row, &ring.seal(&Elsewhere::<false, 2>)));
-    // Nor does it help to write the other layout's number beside the old hash.
+    // Nor does it help to write the number of the other layout beside the old hash.
     let mut relabelled = mac.to_bytes();
     relabelled[0] = 2;
     let relabelled = RowMac::from_bytes(&relabelled).expect("well-formed");
@@ -124,18 +148,25 @@ fn a_column_that_was_added_leaves_old_rows_valid_and_itself_covered() {
     let old = ring.seal(&Before("a"));
     assert!(ring.is_intact(&After("a", "plain"), &old));
     assert!(!ring.is_intact(&After("b", "plain"), &old));
-    // The old MAC does not cover it, so that it may only hold what it was given.
+    // The old MAC does not cover the new column, so it may only hold its default.
     assert!(!ring.is_intact(&After("a", "fancy"), &old));
     let new = ring.seal(&After("a", "fancy"));
     assert!(ring.is_intact(&After("a", "fancy"), &new));
     for other in [After("a", "plain"), After("b", "fancy")] {
         assert!(!ring.is_intact(&other, &new));
     }
-    // Nobody goes back: neither a layout below the first, nor the old one for a new row, nor a server that knows the old one.
+    // A downgrade fails: to a layout below the first, to the old layout for a new row, and on a server that knows only
+    // the old layout.
     for layout in [0, 1] {
         let mut relabelled = new.to_bytes();
         relabelled[0] = layout;
-        assert!(!ring.is_intact(&After("a", "fancy"), &RowMac::from_bytes(&relabelled).expect("well-formed")), "{layout}");
+        assert!(
+            !ring.is_intact(
+                &After("a", "fancy"),
+                &RowMac::from_bytes(&relabelled).expect("well-formed")
+            ),
+            "{layout}"
+        );
     }
     assert!(!ring.is_intact(&Before("a"), &ring.seal(&After("a", "plain"))));
 }
@@ -151,7 +182,10 @@ fn bytes_round_trip_and_every_bit_counts() {
         let mut changed = bytes;
         changed[bit / 8] ^= 1 << (bit % 8);
         let read = RowMac::from_bytes(&changed);
-        assert!(read.is_none_or(|read| read.to_bytes() == changed && !ring.is_intact(&row, &read)), "bit {bit}");
+        assert!(
+            read.is_none_or(|read| read.to_bytes() == changed && !ring.is_intact(&row, &read)),
+            "bit {bit}"
+        );
     }
     // Another key of the ring did not seal it.
     let mut other_key = bytes;
@@ -160,7 +194,7 @@ fn bytes_round_trip_and_every_bit_counts() {
 }
 
 #[test]
-fn other_bytes_are_no_mac() {
+fn invalid_bytes_are_not_a_mac() {
     let bytes = ring().seal(&token()).to_bytes();
     for end in 0..bytes.len() {
         assert_eq!(RowMac::from_bytes(&bytes[..end]), None, "{end}");
@@ -172,7 +206,7 @@ fn other_bytes_are_no_mac() {
 }
 
 #[test]
-fn another_ring_finds_no_row_intact() {
+fn another_ring_rejects_every_row() {
     let mac = ring().seal(&token());
     assert!(!ring_of("tkd", &[("0", OTHER_ROOT)]).is_intact(&token(), &mac));
     assert!(!ring_of("tkd", &[("1", ROOT)]).is_intact(&token(), &mac));

@@ -17,7 +17,7 @@ fn refusal(url: &str) -> String {
     }
 }
 
-/// The places that it names: hosts or directories, and ports.
+/// Returns the hosts or directories, and the ports, that a URL names.
 fn places(url: &str) -> Vec<(String, u16)> {
     let place = |options: &PgConnectOptions| match options.get_socket() {
         Some(directory) => (directory.display().to_string(), options.get_port()),
@@ -27,7 +27,12 @@ fn places(url: &str) -> Vec<(String, u16)> {
 }
 
 fn ssl_mode_of(url: &str, variables: &[(&str, &str)]) -> String {
-    let variable = |wanted: &str| variables.iter().find(|(name, _)| *name == wanted).map(|(_, value)| (*value).to_owned());
+    let variable = |wanted: &str| {
+        variables
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, value)| (*value).to_owned())
+    };
     match parse(url, variable) {
         Ok(url) => format!("{:?}", url.hosts[0].get_ssl_mode()),
         Err(problem) => problem,
@@ -45,8 +50,14 @@ fn every_host_form_works() {
     assert_eq!(places("postgres://%2Fvar%2Frun:7/d"), [place("/var/run", 7)]);
     assert_eq!(places("postgres:///d?host=/var/run&port=7"), [place("/var/run", 7)]);
     assert_eq!(places("postgres:///d?hostaddr=192.0.2.1"), [place("192.0.2.1", 5432)]);
-    assert_eq!(places("postgres://a:1,b,[::1]:3/d"), [place("a", 1), place("b", 5432), place("::1", 3)]);
-    assert_eq!(places("postgres:///d?host=a,b&port=1,2"), [place("a", 1), place("b", 2)]);
+    assert_eq!(
+        places("postgres://a:1,b,[::1]:3/d"),
+        [place("a", 1), place("b", 5432), place("::1", 3)]
+    );
+    assert_eq!(
+        places("postgres:///d?host=a,b&port=1,2"),
+        [place("a", 1), place("b", 2)]
+    );
     assert_eq!(places("postgres:///d?host=a,b&port=7"), [place("a", 7), place("b", 7)]);
     for wrong in ["h:port", "h:0", "h:65536", "[::1", "[::1]7", "[]:1", "a:1:2"] {
         refusal(&format!("postgres://{wrong}/d"));
@@ -64,7 +75,7 @@ fn names_are_decoded() {
     let options = &good("postgres://h?user=u%26v&dbname=d%3Db&options=-c%20search_path%3Da%2Bb+c").hosts[0];
     assert_eq!((options.get_username(), options.get_database()), ("u&v", Some("d=b")));
     assert_eq!(options.get_options(), Some("-c search_path=a+b+c"));
-    // As people paste them.
+    // An unescaped `@` in the password.
     assert_eq!(good("postgres://u:p@ss@h/d").hosts[0].get_host(), "h");
     for wrong in ["%", "%0", "%zz", "%+1", "%00", "%ff"] {
         refusal(&format!("postgres://h/{wrong}"));
@@ -72,20 +83,24 @@ fn names_are_decoded() {
 }
 
 #[test]
-fn a_misspelt_parameter_is_refused() {
+fn a_misspelt_parameter_is_rejected() {
     let problem = refusal("postgres://u:hush@h/d?sslmod=verify-full");
     assert_eq!(problem, "there is no parameter sslmod; is it sslmode?");
     refusal("postgres://h/d?SSLMODE=verify-full");
     refusal("postgres://h/d?sslmode");
     refusal("postgres://h/d?=1");
-    for url in ["postgres://u:hush@h:x/d", "postgres://h/d?password=hush&x=hush", "postgres://u:hush@h/d?sslmode=hush"] {
+    for url in [
+        "postgres://u:hush@h:x/d",
+        "postgres://h/d?password=hush&x=hush",
+        "postgres://u:hush@h/d?sslmode=hush",
+    ] {
         assert!(!refusal(url).contains("hush"), "{url}");
     }
 }
 
 /// As of <https://www.postgresql.org/docs/18/libpq-connect.html#LIBPQ-PARAMKEYWORDS>.
 #[test]
-fn every_parameter_that_libpq_documents_works_or_is_refused_by_name() {
+fn every_libpq_parameter_works_or_is_rejected_by_name() {
     const DOCUMENTED: [&str; 50] = [
         "host",
         "hostaddr",
@@ -140,7 +155,10 @@ fn every_parameter_that_libpq_documents_works_or_is_refused_by_name() {
     ];
     for name in DOCUMENTED {
         if let Err(problem) = parsed(&format!("postgres:///d?{name}=strange")) {
-            assert!(problem.contains(name) && !problem.contains("there is no"), "{name}: {problem}");
+            assert!(
+                problem.contains(name) && !problem.contains("there is no"),
+                "{name}: {problem}"
+            );
         }
     }
     for works in [
@@ -157,15 +175,19 @@ fn every_parameter_that_libpq_documents_works_or_is_refused_by_name() {
     ] {
         good(&format!("postgres://h/d?{works}"));
     }
-    for not in
-        ["channel_binding=require", "gssencmode=require", "replication=database", "require_auth=scram-sha-256", "sslmode=allow"]
-    {
+    for not in [
+        "channel_binding=require",
+        "gssencmode=require",
+        "replication=database",
+        "require_auth=scram-sha-256",
+        "sslmode=allow",
+    ] {
         refusal(&format!("postgres://h/d?{not}"));
     }
 }
 
 #[test]
-fn tls_is_what_was_asked_for() {
+fn the_ssl_mode_is_the_requested_one() {
     let mode = |query: &str| ssl_mode_of(&format!("postgres://h/d?{query}"), &[]);
     for (query, wanted) in [
         ("", PgSslMode::Prefer),
@@ -181,18 +203,30 @@ fn tls_is_what_was_asked_for() {
     }
     assert!(mode("sslrootcert=system&sslmode=require").contains("verify-full"));
     assert!(mode("sslmode=Verify-Full").contains("sslmode takes"));
-    assert_eq!(ssl_mode_of("postgres://h/d", &[("PGSSLMODE", "verify-full")]), "VerifyFull");
-    assert_eq!(ssl_mode_of("postgres://h/d?sslmode=disable", &[("PGSSLMODE", "verify-full")]), "Disable");
+    assert_eq!(
+        ssl_mode_of("postgres://h/d", &[("PGSSLMODE", "verify-full")]),
+        "VerifyFull"
+    );
+    assert_eq!(
+        ssl_mode_of("postgres://h/d?sslmode=disable", &[("PGSSLMODE", "verify-full")]),
+        "Disable"
+    );
     assert!(ssl_mode_of("postgres://h/d", &[("PGSSLMODE", "verify")]).contains("PGSSLMODE takes"));
-    assert_eq!(ssl_mode_of("postgres://h/d?sslmode=require", &[("PGSSLROOTCERT", "ca.pem")]), "VerifyCa");
-    // Nobody listens between two ends of a socket.
+    assert_eq!(
+        ssl_mode_of("postgres://h/d?sslmode=require", &[("PGSSLROOTCERT", "ca.pem")]),
+        "VerifyCa"
+    );
+    // A Unix socket needs no TLS.
     assert_eq!(ssl_mode_of("postgres:///d?host=/run&sslmode=require", &[]), "Disable");
 }
 
 #[test]
-fn several_hosts_can_be_asked_for_the_one_that_takes_writes() {
+fn several_hosts_can_be_restricted_to_the_writable_one() {
     let url = good("postgres://a,b/d?target_session_attrs=read-write&connect_timeout=3");
-    assert_eq!((url.hosts.len(), url.connect_timeout), (2, Some(Duration::from_secs(3))));
+    assert_eq!(
+        (url.hosts.len(), url.connect_timeout),
+        (2, Some(Duration::from_secs(3)))
+    );
     assert_eq!(good("postgres://a,b/d?target_session_attrs=any").hosts.len(), 2);
     assert_eq!(good("postgres://a/d?connect_timeout=0").connect_timeout, None);
     for wrong in ["read-only", "standby", "prefer-standby", "best"] {

@@ -1,0 +1,344 @@
+//! What this process remembers of the database, and until when it may be trusted.
+
+use std::{
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use papaya::HashMap;
+use tokend_core::{
+    caller::{Caller, CallerKey, CertificateSan},
+    credential::CredentialId,
+    feed::{FeedEntry, Revision},
+    lease::{Lease, SlotKey, Slots, Subject},
+    name::WorkspaceId,
+    time::{BootTime, Clock},
+    token::{Token, TokenContext},
+};
+use tokend_store::{FeedPage, TokenSnapshot};
+
+use super::{token_cache::TokenCache, watchers::Watchers};
+
+/// The number of slots. Each takes 8 bytes.
+const SLOTS: usize = 1 << 16;
+
+/// The most workspaces, caller keys and certificates that are remembered, of each. They are few. A map that is full is
+/// emptied, so that a client that invents certificates takes no more than this.
+const MAX_ENTRIES: usize = 1 << 16;
+
+/// The memory of the current epoch.
+#[derive(Debug)]
+pub(super) struct Memory {
+    clock: Clock,
+    current: ArcSwap<Generation>,
+    max_bytes: usize,
+    pub(super) watchers: Watchers,
+}
+
+/// The memory of one epoch. It is replaced as a whole, so that what was read in one epoch is never compared with what
+/// was read in another.
+#[derive(Debug)]
+struct Generation {
+    /// As clients see it.
+    epoch: u64,
+    /// Every change up to this revision is applied to the slots.
+    head: AtomicU64,
+    slots: Slots,
+    lease: Lease,
+    tokens: TokenCache,
+    workspaces: HashMap<WorkspaceId, Arc<Cached<TokenContext>>>,
+    keys: HashMap<CredentialId, Arc<Cached<RememberedKey>>>,
+    certificates: HashMap<Vec<CertificateSan>, Arc<Cached<Arc<Caller>>>>,
+}
+
+/// Something that was read at a revision. Its slots say whether it is up to date.
+#[derive(Debug)]
+struct Cached<T> {
+    value: T,
+    revision: u64,
+    slots: [SlotKey; 2],
+}
+
+/// A caller key in memory, and its caller.
+#[derive(Clone, Debug)]
+pub(super) struct RememberedKey {
+    pub(super) key: Arc<CallerKey>,
+    pub(super) caller: Arc<Caller>,
+}
+
+/// The memory as one request may use it.
+///
+/// The lease and the head are read before anything is looked up (V1, V6), and everything is looked up in the generation
+/// that they belong to.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    generation: Arc<Generation>,
+    /// When the reading was taken.
+    pub(super) now: BootTime,
+    /// What was left of the lease then.
+    pub(super) lease: Duration,
+    head: u64,
+}
+
+/// What an applied poll says about the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// The lease is renewed.
+    UpToDate,
+    /// There are more entries than one poll reads. The lease is not renewed.
+    More,
+    /// Memory was emptied: the epoch is another one, or entries were purged before they were read.
+    Emptied,
+    /// The head is lower than before in the same epoch. Somebody has put an older database in place of this one.
+    WentBack,
+}
+
+impl Memory {
+    /// Creates a memory that is not trusted until something is applied.
+    pub(super) fn new(clock: Clock, max_bytes: usize) -> Self {
+        let unknown = Revision { epoch: 0, number: 0 };
+        Self {
+            clock,
+            current: ArcSwap::from_pointee(Generation::since(unknown, max_bytes)),
+            max_bytes,
+            watchers: Watchers::default(),
+        }
+    }
+
+    /// Returns the memory for a request, if a lease runs and `min_revision` is known to be applied.
+    pub(super) fn reading(&self, min_revision: Option<Revision>) -> Option<Reading> {
+        let generation = self.current.load_full();
+        let now = self.clock.boot_time();
+        let lease = generation.lease.remaining(now);
+        let head = generation.head.load(Ordering::Acquire);
+        let is_reached = min_revision.is_none_or(|min| min.epoch == generation.epoch && min.number <= head);
+        (is_reached && !lease.is_zero()).then_some(Reading {
+            generation,
+            now,
+            lease,
+            head,
+        })
+    }
+
+    /// Returns the revision up to which changes are applied, as clients see it.
+    pub(super) fn head(&self) -> Revision {
+        self.current.load().revision()
+    }
+
+    /// Returns the number of tokens in memory, and the bytes that they take.
+    pub(super) fn size(&self) -> (usize, usize) {
+        let generation = self.current.load();
+        (generation.tokens.len(), generation.tokens.bytes())
+    }
+
+    /// Applies the answer to a poll that was sent at `asked` (L2): raises slots, tells the watchers, and only then renews
+    /// the lease. Polls are applied one at a time.
+    pub(super) fn apply(&self, asked: BootTime, page: &FeedPage) -> Applied {
+        // A stream begins between two applies, never inside one (S3).
+        let mut streams = self.watchers.lock();
+        let generation = self.current.load_full();
+        let known = generation.revision();
+        if page.head.epoch != known.epoch || !page.is_gapless_after(known.number) && page.head.number > known.number {
+            // Everyone who watches has to begin anew, before anyone trusts the new memory (L5).
+            streams.resync();
+            generation.lease.end();
+            let emptied = Generation::since(page.head, self.max_bytes);
+            emptied.lease.renew(asked, page.terms.grant);
+            self.current.store(Arc::new(emptied));
+            return Applied::Emptied;
+        }
+        if page.head.number < known.number {
+            generation.lease.end();
+            return Applied::WentBack;
+        }
+        for entry in &page.entries {
+            generation.raise(entry);
+            streams.forward(entry);
+            generation.head.store(entry.revision.number, Ordering::Release);
+        }
+        if !page.is_complete_after(known.number) {
+            return Applied::More;
+        }
+        generation.lease.renew(asked, page.terms.grant);
+        Applied::UpToDate
+    }
+
+    /// Begins to trust memory for as long as this process runs, because nobody else writes to the database.
+    pub(super) fn embed(&self, head: Revision) {
+        let generation = Generation::since(head, self.max_bytes);
+        generation.lease.renew(self.clock.boot_time(), Duration::MAX);
+        self.current.store(Arc::new(generation));
+    }
+
+    /// Applies a change that this process has made to its own database, whatever COMMIT answered.
+    pub(super) fn apply_own(&self, entry: &FeedEntry, is_acknowledged: bool) {
+        let mut streams = self.watchers.lock();
+        let generation = self.current.load_full();
+        if generation.epoch != entry.revision.epoch {
+            return;
+        }
+        generation.raise(entry);
+        streams.forward(entry);
+        if is_acknowledged {
+            generation.head.fetch_max(entry.revision.number, Ordering::AcqRel);
+        }
+    }
+}
+
+impl Generation {
+    /// Creates a memory in which nothing is older than `head` (L5). It has no lease yet.
+    fn since(head: Revision, max_bytes: usize) -> Self {
+        Self {
+            epoch: head.epoch,
+            head: AtomicU64::new(head.number),
+            slots: Slots::since(head.number, SLOTS),
+            lease: Lease::ended(),
+            tokens: TokenCache::new(max_bytes),
+            workspaces: HashMap::new(),
+            keys: HashMap::new(),
+            certificates: HashMap::new(),
+        }
+    }
+
+    fn revision(&self) -> Revision {
+        Revision {
+            epoch: self.epoch,
+            number: self.head.load(Ordering::Acquire),
+        }
+    }
+
+    fn raise(&self, entry: &FeedEntry) {
+        for subject in &entry.subjects {
+            self.slots.raise(subject.slot(), entry.revision.number);
+        }
+    }
+
+    fn admits<T>(&self, cached: &Cached<T>) -> bool {
+        cached
+            .slots
+            .iter()
+            .all(|slot| self.slots.admits(*slot, cached.revision))
+    }
+
+    fn get<K: Hash + Eq, T>(&self, map: &HashMap<K, Arc<Cached<T>>>, key: &K) -> Option<Arc<Cached<T>>> {
+        map.pin().get(key).filter(|cached| self.admits(cached)).cloned()
+    }
+}
+
+/// Keeps what was read, unless something newer is there.
+fn keep<K: Hash + Eq, T>(map: &HashMap<K, Arc<Cached<T>>>, key: K, cached: Cached<T>) {
+    let map = map.pin();
+    if map.len() >= MAX_ENTRIES {
+        map.clear();
+    }
+    if map.get(&key).is_none_or(|found| found.revision <= cached.revision) {
+        map.insert(key, Arc::new(cached));
+    }
+}
+
+impl Reading {
+    /// Returns the revision of every answer from this memory (V6).
+    pub(super) fn revision(&self) -> Revision {
+        Revision {
+            epoch: self.generation.epoch,
+            number: self.head,
+        }
+    }
+
+    /// Returns whether the lease still runs, which it has to when the answer leaves (V1).
+    pub(super) fn is_current(&self, clock: &Clock) -> bool {
+        self.generation.lease.runs_at(clock.boot_time())
+    }
+
+    /// Returns a token, and what it depends on, if both are here and up to date (V2).
+    pub(super) fn token(&self, id: CredentialId) -> Option<(Arc<Token>, TokenContext)> {
+        let found = self.generation.tokens.get(id)?;
+        if !self.generation.slots.admits(found.slot, found.revision) {
+            return None;
+        }
+        let workspace = self
+            .generation
+            .get(&self.generation.workspaces, &found.token.name.workspace)?;
+        Some((Arc::clone(&found.token), workspace.value.clone()))
+    }
+
+    /// Keeps a token that was read from the database. A snapshot may be old: whether it is up to date is asked when it is
+    /// used.
+    pub(super) fn keep_token(&self, snapshot: &TokenSnapshot) {
+        let TokenSnapshot {
+            token,
+            token_context,
+            organization,
+            now: _,
+            revision,
+        } = snapshot;
+        // Absence is never remembered, nor what belongs to another epoch (V2).
+        if revision.epoch != self.generation.epoch {
+            return;
+        }
+        let slot = Subject::Token(token.name.clone()).slot();
+        self.generation.tokens.insert(Arc::clone(token), revision.number, slot);
+        let workspace = Subject::Workspace(token_context.workspace.clone()).slot();
+        let organization = organization
+            .clone()
+            .map_or(workspace, |organization| Subject::Organization(organization).slot());
+        keep(
+            &self.generation.workspaces,
+            token_context.workspace.clone(),
+            Cached {
+                value: token_context.clone(),
+                revision: revision.number,
+                slots: [workspace, organization],
+            },
+        );
+    }
+
+    /// Returns a caller key and its caller, if they are here and up to date.
+    pub(super) fn caller_key(&self, id: CredentialId) -> Option<RememberedKey> {
+        let found = self.generation.get(&self.generation.keys, &id)?;
+        Some(found.value.clone())
+    }
+
+    /// Keeps a caller key that was read from the database.
+    pub(super) fn keep_caller_key(&self, key: &RememberedKey, revision: Revision) {
+        if revision.epoch == self.generation.epoch {
+            let slot = Subject::Caller(key.caller.id.clone()).slot();
+            keep(
+                &self.generation.keys,
+                key.key.name.id,
+                Cached {
+                    value: key.clone(),
+                    revision: revision.number,
+                    slots: [slot, slot],
+                },
+            );
+        }
+    }
+
+    /// Returns the caller that the names in a certificate belong to, if that is here and up to date.
+    pub(super) fn certificate(&self, names: &[CertificateSan]) -> Option<Arc<Caller>> {
+        let names = names.to_vec();
+        let found = self.generation.get(&self.generation.certificates, &names)?;
+        Some(Arc::clone(&found.value))
+    }
+
+    /// Keeps the only caller that the names in a certificate belong to.
+    pub(super) fn keep_certificate(&self, names: &[CertificateSan], caller: &Arc<Caller>, revision: Revision) {
+        if revision.epoch == self.generation.epoch {
+            keep(
+                &self.generation.certificates,
+                names.to_vec(),
+                Cached {
+                    value: Arc::clone(caller),
+                    revision: revision.number,
+                    slots: [Subject::Caller(caller.id.clone()).slot(), Subject::Certificates.slot()],
+                },
+            );
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! A program that leaves out a rule of the protocol must be found out.
+
+use std::env;
+
+use tokend_tests::{Installation, Process, on_sqlite};
+
+use crate::{
+    cluster::{BROKEN_RULES, Cluster},
+    faults,
+    lab::Lab,
+    provocation::{By, PROVOCATIONS, Provocation},
+    report, run,
+    settings::Settings,
+    workload::Mix,
+};
+
+// The cluster on PostgreSQL brings its own server.
+on_sqlite!(rules: each_broken_rule_is_found);
+
+/// The rules to leave out, one after the other: names separated by commas, or `all`.
+pub(crate) const RULES: &str = "TOKEND_HARNESS_RULES";
+/// The rules that are left out when nothing is said: one of each part of the protocol, each found within seconds.
+const USUAL: [&str; 4] = ["AnswerWaits", "LeaseFromPollStart", "SlotOnHit", "OutageIsUnavailable"];
+/// The number of changes in progress at once. Most of the time they wait for leases to end.
+const CHANGERS: usize = 16;
+/// The value with which the program prints the rules that it can leave out, one in each line.
+const LIST: &str = "?";
+
+async fn each_broken_rule_is_found(installation: Installation) {
+    let breakable = breakable(&installation).await;
+    if breakable.is_empty() {
+        tokend_test_support::did_not_run("the program under test can't leave out a rule of the protocol");
+        return;
+    }
+    let (mut tried, mut missed) = (0, Vec::new());
+    run::print("\n| rule | found |\n|---|---|\n");
+    for provocation in chosen().filter(|provocation| breakable.iter().any(|rule| rule == provocation.rule)) {
+        let rule = provocation.rule;
+        tried += 1;
+        let found = found(&installation, provocation).await;
+        if found.is_none() {
+            missed.push(rule);
+        }
+        let found = found.unwrap_or_else(|| "not found".to_owned());
+        run::print(&format!("| `{rule}` | {found} |\n"));
+    }
+    assert!(
+        tried > 0 && missed.is_empty(),
+        "of {tried} rules, no run noticed the loss of {missed:?}"
+    );
+}
+
+/// Returns the rules that the program can leave out.
+async fn breakable(installation: &Installation) -> Vec<String> {
+    let mut command = installation.command::<&str>([]);
+    command.env(BROKEN_RULES, LIST);
+    let listed = Process::spawn(command, "").finish().await;
+    if !listed.status.success() {
+        return Vec::new();
+    }
+    listed.stdout.lines().map(ToOwned::to_owned).collect()
+}
+
+/// Returns the rules to leave out.
+fn chosen() -> impl Iterator<Item = Provocation> {
+    let wanted = env::var(RULES).unwrap_or_else(|_| USUAL.join(","));
+    let wanted: Vec<_> = wanted.split(',').map(ToOwned::to_owned).collect();
+    let is_wanted = move |rule: &str| wanted.iter().any(|wanted| wanted == rule || wanted == "all");
+    PROVOCATIONS
+        .iter()
+        .copied()
+        .filter(move |provocation| is_wanted(provocation.rule))
+}
+
+/// Runs without a rule until there is a violation, and returns how long it took and what it was. Returns nothing if no
+/// violation was found in time.
+async fn found(installation: &Installation, provocation: Provocation) -> Option<String> {
+    let rule = provocation.rule;
+    let (acts, faults, is_embedded) = match provocation.by {
+        By::Servers(acts, faults) | By::Guards(acts, faults) => (acts, faults, false),
+        By::Embedded(acts, faults) => (acts, faults, true),
+        By::Elsewhere(place) => return Some(format!("elsewhere: {place}")),
+    };
+    let installation = installation.another();
+    let cluster = if is_embedded {
+        Cluster::on_sqlite(installation, rule).await
+    } else {
+        Cluster::on_postgres(installation, rule).await?
+    };
+    assert!(
+        is_embedded || cluster.set_lease(provocation.lease()).await,
+        "the lease is set"
+    );
+    let endpoints = run::endpoints(&cluster, rule);
+    let settings = Settings {
+        changers: CHANGERS,
+        ..Settings::fixed()
+    };
+    let lab = Lab::new(settings, Mix::only(acts, faults), cluster, endpoints);
+    run::start(&lab).await;
+    let begin = lab.recorder.now();
+    let mut round = 0;
+    let found = loop {
+        faults::round(&lab, round).await;
+        round += 1;
+        lab.reap();
+        let took = lab.recorder.now().since(begin);
+        if let Some(found) = lab.check() {
+            let endpoint = lab.endpoints[found.at[0].0].name();
+            break Some(format!("after {} s: {:?} at {endpoint}", took.as_secs(), found.at[0].1));
+        }
+        if took > provocation.within() {
+            break None;
+        }
+    };
+    run::end(&lab).await;
+    if found.is_none() {
+        run::print(&report::summary(&lab, round, 0));
+    }
+    found
+}
