@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Duration};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
-use tokend_tests::{Installation, Process, on_postgres, postgres::Patroni};
+use tokend_tests::{Installation, Process, postgres::Patroni};
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -12,8 +12,18 @@ use crate::{
     standby::{becomes_not_ready, becomes_ready},
 };
 
-on_postgres!(patroni_fails_over_and_switches_over);
+mod postgres {
+    use tokend_tests::Storage;
 
+    #[test]
+    fn patroni_fails_over_and_switches_over() {
+        let program = env!("CARGO_BIN_EXE_tokend-under-test");
+        tokend_tests::run_within(super::LIMIT, program, Storage::Postgres, super::scenario);
+    }
+}
+
+/// Longer than the other tests: Patroni takes its time to notice that a member is gone.
+const LIMIT: Duration = Duration::from_secs(480);
 /// More than a cluster takes to elect a primary, or to connect a standby, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 const POLL: Duration = Duration::from_millis(500);
@@ -63,7 +73,7 @@ async fn create_database(cluster: &Patroni) {
     connection.close().await.expect("the connection closes");
 }
 
-async fn patroni_fails_over_and_switches_over(installation: Installation) {
+async fn scenario(installation: Installation) {
     let Some(mut cluster) = Patroni::create(&documented("yaml")) else {
         return;
     };

@@ -1,7 +1,5 @@
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use crate::{Installation, Storage};
 
 /// The time limit of a test, which no test should reach even on a busy machine.
@@ -29,15 +27,7 @@ pub fn run_within<F: Future<Output = ()>>(
     let Some(installation) = Installation::new(program, storage) else {
         return;
     };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
-    runtime.block_on(async {
-        timeout(limit, test(installation))
-            .await
-            .expect("the test finishes in time")
-    });
+    tokend_test_support::run_within(limit, test(installation));
 }
 
 /// Defines the function that runs the tests of a binary, each on an installation of `tokend-under-test`. The binary

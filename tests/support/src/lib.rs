@@ -6,6 +6,7 @@
 pub mod postgres;
 
 mod databases;
+mod time_limit;
 
 use std::{
     io::{self, Write},
@@ -14,6 +15,8 @@ use std::{
 };
 
 use tokio::time::{sleep, timeout};
+
+pub use self::time_limit::run_within;
 
 /// The kind of database that a test runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,11 @@ pub async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Optio
 /// # Panics
 /// If stderr can't be written to.
 pub fn did_not_run(why: &str) {
-    let test = thread::current().name().unwrap_or("a test").to_owned();
+    let test = name_of_test();
     // Not eprintln!, whose output the test runner hides when the test passes.
     writeln!(io::stderr(), "DID NOT RUN: {test}: {why}").expect("stderr can be written to");
+}
+
+fn name_of_test() -> String {
+    thread::current().name().unwrap_or("a test").to_owned()
 }

@@ -58,15 +58,7 @@ pub(crate) fn run_test<F: Future<Output = ()>>(storage: Storage, test: impl FnOn
 /// Like [`run_test`], with a longer time limit.
 pub(crate) fn run_within<F: Future<Output = ()>>(limit: Duration, storage: Storage, test: impl FnOnce(Fixture) -> F) {
     let Some(fixture) = Fixture::new(storage) else { return };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime starts");
-    runtime.block_on(async {
-        tokio::time::timeout(limit, test(fixture))
-            .await
-            .expect("the test finishes in time")
-    });
+    tokend_test_support::run_within(limit, test(fixture));
 }
 
 #[expect(clippy::disallowed_types, reason = "test entry point")]

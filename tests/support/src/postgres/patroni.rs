@@ -15,8 +15,9 @@ use super::{
 use crate::did_not_run;
 
 /// Runs a program until standard input ends, which happens when the test process ends for any reason. Then kills the
-/// program, and stops the PostgreSQL server that it has started, if any, immediately: together they crash. `$1` is the
-/// directory, the rest is the command.
+/// program, and stops the PostgreSQL server that it has started, if any, immediately: together they crash. That server
+/// is no child of this shell; its parent may never collect it, so a zombie counts as ended. `$1` is the directory, the
+/// rest is the command.
 const GUARDIAN: &str = r#"
 directory=$1
 shift
@@ -28,7 +29,7 @@ program=$!
     kill -KILL "$program"
     if read -r postgres <"$directory/data/postmaster.pid"; then
         kill -QUIT "$postgres"
-        while kill -0 "$postgres"; do sleep 0.05; done
+        while kill -0 "$postgres" && ! grep -q '^State:.Z' "/proc/$postgres/status"; do sleep 0.05; done
     fi
 } 2>/dev/null &
 exec 3<&-
