@@ -51,7 +51,7 @@ struct Generation {
     slots: Slots,
     lease: Lease,
     tokens: TokenCache,
-    workspaces: HashMap<WorkspaceId, Arc<Cached<TokenContext>>>,
+    workspaces: HashMap<WorkspaceId, Arc<Cached<Arc<TokenContext>>>>,
     keys: HashMap<CredentialId, Arc<Cached<RememberedKey>>>,
     certificates: HashMap<Vec<CertificateSan>, Arc<Cached<Arc<Caller>>>>,
 }
@@ -76,7 +76,7 @@ pub(super) struct RememberedKey {
 /// The lease and the head are read before anything is looked up (V1, V6), and everything is looked up in the generation
 /// that they belong to.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     generation: Arc<Generation>,
     /// When the reading was taken.
     pub(super) now: BootTime,
@@ -256,7 +256,7 @@ impl Reading {
     }
 
     /// Returns a token, and what it depends on, if both are here and up to date (V2).
-    pub(super) fn token(&self, id: CredentialId) -> Option<(Arc<Token>, TokenContext)> {
+    pub(super) fn token(&self, id: CredentialId) -> Option<(Arc<Token>, Arc<TokenContext>)> {
         let found = self.generation.tokens.get(id)?;
         if !self.generation.slots.admits(found.slot, found.revision) {
             return None;
@@ -264,7 +264,7 @@ impl Reading {
         let workspace = self
             .generation
             .get(&self.generation.workspaces, &found.token.name.workspace)?;
-        Some((Arc::clone(&found.token), workspace.value.clone()))
+        Some((Arc::clone(&found.token), Arc::clone(&workspace.value)))
     }
 
     /// Keeps a token that was read from the database. A snapshot may be old: whether it is up to date is asked when it is
@@ -291,7 +291,7 @@ impl Reading {
             &self.generation.workspaces,
             token_context.workspace.clone(),
             Cached {
-                value: token_context.clone(),
+                value: Arc::new(token_context.clone()),
                 revision: revision.number,
                 slots: [workspace, organization],
             },

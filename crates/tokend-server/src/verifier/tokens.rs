@@ -33,7 +33,7 @@ pub(crate) struct Freshness {
 #[derive(Debug)]
 pub(crate) struct VerifiedToken {
     pub(crate) token: Recognized<Arc<Token>>,
-    pub(crate) token_context: TokenContext,
+    pub(crate) token_context: Arc<TokenContext>,
     /// Database time.
     pub(crate) now: Timestamp,
     /// Every change up to this revision is included.
@@ -139,12 +139,25 @@ impl Verifier {
         issued: &Issued,
         caller: &Authenticated,
     ) -> Option<Outcome<VerifiedToken>> {
+        let found = self.recognized(reading, issued)?;
+        // If the caller is not served, the database says why.
+        reading.serves(caller, self.shared.now(reading.now)).then_some(found)
+    }
+
+    /// Returns the token that was presented to a caller whom `reading` knows, if that has the token, too. Whatever else
+    /// was presented, [`token_for`](Self::token_for) finds out.
+    pub(crate) fn remembered(&self, reading: &Reading, presented: &Presented) -> Option<VerifiedToken> {
+        self.recognized(reading, presented.as_issued()?)?.verified()
+    }
+
+    /// Counts an answer of [`remembered`](Self::remembered).
+    pub(crate) fn count_remembered(&self) {
+        self.shared.look_ups.memory.increment(1);
+    }
+
+    fn recognized(&self, reading: &Reading, issued: &Issued) -> Option<Outcome<VerifiedToken>> {
         let (token, token_context) = reading.token(issued.credential.id())?;
         let now = self.shared.now(reading.now);
-        if !reading.serves(caller, now) {
-            // The database says why.
-            return None;
-        }
         Some(match issued.ring.recognize(&issued.credential, token) {
             Ok(token) => Outcome::Verified(VerifiedToken {
                 token,
@@ -196,7 +209,7 @@ impl Issued {
         match self.ring.recognize(&self.credential, found.token) {
             Ok(token) => Outcome::Verified(VerifiedToken {
                 token,
-                token_context: found.token_context,
+                token_context: Arc::new(found.token_context),
                 now: found.now.max(known),
                 revision: found.revision,
                 source: Source::Database,
