@@ -77,7 +77,7 @@ pub(crate) fn allow_from_memory(
     reading: &Reading,
     caller: &Caller,
     question: &Verify,
-) -> Option<Verification> {
+) -> Option<KnownToken> {
     if question.fully_consistent || question.min_revision.is_some() {
         return None;
     }
@@ -92,7 +92,7 @@ pub(crate) fn allow_from_memory(
     if let Some((token, used)) = used {
         context.usage.note_token(token, &used);
     }
-    Some(verification)
+    verification.known
 }
 
 async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> Result<Decided, ServiceError> {
