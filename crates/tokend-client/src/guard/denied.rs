@@ -14,8 +14,8 @@ pub enum Denied {
     MissingToken,
     /// The `authorization` header is not exactly one bearer token (RFC 6750 section 2.1).
     MalformedAuthorization,
-    /// The resource that the routing returned is none that a token can be for, for example because a part of the path
-    /// went into it as it is.
+    /// The routing returned a text that is not the name of a resource, for example because it copied a part of the path
+    /// without checking it.
     MalformedResource,
     /// The service decided that the token does not permit the request.
     ByVerdict {

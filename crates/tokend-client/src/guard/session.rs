@@ -155,7 +155,7 @@ impl Session {
         }
         let name = match subject {
             Some(invalidation::Subject::Token(name) | invalidation::Subject::Workspace(name)) => name,
-            // What the caller itself may know has changed, so everything that it was told is outdated.
+            // What the caller may know has changed, so everything that was sent to it is outdated.
             Some(invalidation::Subject::Caller(_)) | None => String::new(),
         };
         match name.parse() {
