@@ -18,6 +18,8 @@ use crate::{
 };
 
 const STEPS: usize = 10;
+/// The first steps, in which the server's own memory still grows, are not in the slope.
+const WARM_UP: usize = 2;
 const SHAPE: Shape = Shape {
     connections: 1,
     streams: 16,
@@ -29,7 +31,7 @@ const MAX_CACHE_BYTES: u64 = 4 << 30;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Tokens
-    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = enough)]
     tokens: usize,
 
     /// The program to measure [default: `tokend` beside this program]
@@ -61,10 +63,10 @@ struct Report {
 pub async fn run(args: &Args) -> Result<(), BoxError> {
     let tokend = args.tokend.clone().map_or_else(tokend_beside_this, Ok)?;
     let installation = Installation::new(&tokend, Database::Sqlite, args.tokens).await?;
-    installation.configure(&format!("[limits]\nmax_cache_bytes = {MAX_CACHE_BYTES}\n"))?;
+    installation.set_limits(&format!("max_cache_bytes = {MAX_CACHE_BYTES}\n"))?;
     let server = installation.serve(&tokend, "memory", None)?;
     let questions = installation.questions(args.tokens);
-    let step = args.tokens.div_ceil(STEPS).max(1);
+    let step = args.tokens.div_ceil(STEPS);
     let mut points = Vec::new();
     for (messages, names) in questions.messages.chunks(step).zip(questions.names.chunks(step)) {
         let target = Target::new(
@@ -89,7 +91,7 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
         return Err(format!("only {last} of {} tokens are cached", args.tokens).into());
     }
     let report = Report {
-        bytes_per_token: slope(&points),
+        bytes_per_token: slope(&points[WARM_UP..]),
         points,
     };
     if args.json {
@@ -105,6 +107,13 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
     }
     println!("{:.0} bytes for a token", report.bytes_per_token);
     Ok(())
+}
+
+fn enough(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(tokens) if tokens >= 100 * STEPS => Ok(tokens),
+        _ => Err(format!("it must be a number from {} on", 100 * STEPS)),
+    }
 }
 
 fn resident_bytes(pid: u32) -> Result<f64, BoxError> {

@@ -27,6 +27,10 @@ const SCOPE: &str = "repository:write";
 /// The resource of every call.
 const RESOURCE: &str = "workspaces/bench/repositories/app";
 
+/// A call may take longer than by default, because the machine may be busy, and valgrind is slow. This changes no call
+/// that is fast enough.
+const PATIENCE: &str = "[limits]\nverify_deadline_ms = 60000\nbody_deadline_ms = 60000\n";
+
 /// A data directory, a database with tokens, and the key of a VERIFIER.
 pub struct Installation {
     directory: TempDir,
@@ -68,6 +72,7 @@ impl Installation {
             return Err(format!("`tokend init` failed: {}", String::from_utf8_lossy(&created.stderr)).into());
         }
         let admin = String::from_utf8(created.stdout)?;
+        this.set_limits("")?;
         this.fill(tokens).await?;
         let server = this.serve(tokend, "setup", None)?;
         this.key = create_verifier(&server, admin.trim()).await?;
@@ -137,16 +142,16 @@ impl Installation {
         ServerProcess::start_tokend(command, &path("ready"), &path("log"))
     }
 
-    /// Writes the settings that servers are started with from now on.
+    /// Changes the limits of servers that are started from now on. `limits` are further lines of the section.
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn configure(&self, settings: &str) -> Result<(), BoxError> {
-        Ok(fs::write(self.config(), settings)?)
+    pub fn set_limits(&self, limits: &str) -> Result<(), BoxError> {
+        Ok(fs::write(self.config(), format!("{PATIENCE}{limits}"))?)
     }
 
     fn config(&self) -> PathBuf {
-        self.directory.path().join("tokend.toml")
+        data(&self.directory).join("tokend.toml")
     }
 
     /// Returns the key of a VERIFIER of the workspace.

@@ -51,14 +51,14 @@ impl Contender {
         self.server.pid()
     }
 
-    /// Returns the part (0 to 1) of tokend's look-ups of tokens that were answered from memory.
-    pub(super) fn from_memory(&self) -> Result<f64, BoxError> {
-        let look_ups = |source| {
+    /// Returns how many of tokend's look-ups of tokens were answered from memory so far, and how many of them read the
+    /// database.
+    pub(super) fn look_ups(&self) -> Result<[f64; 2], BoxError> {
+        let of = |source| {
             self.server
                 .metric(&format!("tokend_token_look_ups_total{{source=\"{source}\"}}"))
         };
-        let (memory, database) = (look_ups("memory")?, look_ups("database")?);
-        Ok(memory / (memory + database))
+        Ok([of("memory")?, of("database")?])
     }
 
     fn key(&self) -> &str {

@@ -127,13 +127,16 @@ impl Dose {
 pub async fn run(args: &Args) -> Result<(), BoxError> {
     let dose = Dose::of(args);
     let contenders = contenders::start(args, dose.tokens).await?;
+    let before = contenders[0].look_ups()?;
     let watch = Watch::begin(contenders.iter().map(Contender::pid))?;
     let mut measured = Vec::with_capacity(args.shapes.len());
     for shape in &args.shapes {
         measured.push(measure(&contenders, *shape, dose).await?);
     }
     let busy = watch.end()?;
-    let from_memory = contenders[0].from_memory()?;
+    let after = contenders[0].look_ups()?;
+    let [memory, database] = [after[0] - before[0], after[1] - before[1]];
+    let from_memory = memory / (memory + database);
     for contender in contenders {
         contender.stop()?;
     }
