@@ -1,12 +1,28 @@
-//! Benchmarks of tokend. They compare durations that were measured side by side in one run.
+//! Benchmarks of tokend: the subcommands of `tokend-bench`.
 //!
-//! - `page-cost`: what a page of `ListTokens` costs in a small and in a large workspace.
-//! - `bulk-revocation`: how long it takes to revoke 100,000 tokens by filter, and how much this slows down others.
+//! - [`verify`]: what a Verify costs, relative to empty calls.
+//! - [`instructions`]: how many instructions a Verify takes.
+//! - [`memory`]: how much memory a cached token takes.
+//! - [`page_cost`]: what a page of `ListTokens` costs in a small and in a large workspace.
+//! - [`bulk_revocation`]: how long it takes to revoke 100,000 tokens by filter, and how much this slows down others.
 //!
-//! A baseline server, a load generator and criterion benchmarks are planned.
+//! They compare what was measured side by side in one run, never times of different runs.
 
+pub mod bulk_revocation;
+pub mod instructions;
+pub mod memory;
+pub mod page_cost;
+pub mod verify;
+
+pub mod driver;
+pub mod floor;
+pub mod servers;
+
+pub mod cpu;
 pub mod durations;
 pub mod installation;
+pub mod machine;
+pub mod statistics;
 pub mod tokens;
 
 /// Any error. A benchmark stops at the first one.

@@ -1,14 +1,14 @@
 //! Measures what a page of `ListTokens` costs in a workspace with 1,000 tokens and in one with 100,000, over gRPC on
 //! the same server.
 //!
-//! `cargo run --release -p tokend-bench --bin page-cost [DATABASE_URL]`; without a URL, on SQLite in a temporary
+//! `tokend-bench page-cost [DATABASE_URL]`; without a URL, on SQLite in a temporary
 //! directory. The database at the URL must be empty.
 
 #![expect(clippy::print_stdout, reason = "the results go to stdout")]
 
 use std::time::Duration;
 
-use tokend_bench::{
+use crate::{
     BoxError,
     durations::{Durations, ratio},
     installation::Installation,
@@ -22,9 +22,22 @@ const PAGE_SIZE: i32 = 50;
 /// Calls for each measurement, alternating between the workspaces.
 const ROUNDS: usize = 400;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), BoxError> {
-    let installation = Installation::new(std::env::args().nth(1)).await?;
+/// Measure what a page of ListTokens costs in a small and in a large workspace
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// An empty database, if not SQLite in a temporary directory
+    database_url: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The server does not start, or a call fails.
+///
+/// # Panics
+/// If an answer is wrong.
+pub async fn run(args: &Args) -> Result<(), BoxError> {
+    let installation = Installation::new(args.database_url.clone()).await?;
     let store = installation.open().await?;
     for (id, size) in SIZES {
         let id: WorkspaceId = id.parse()?;

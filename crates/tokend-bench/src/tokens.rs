@@ -1,9 +1,11 @@
 //! Fast creation of many tokens: they are inserted as CreateToken does, but many in one transaction, and without audit
 //! events.
 
+use std::sync::Arc;
+
 use tokend_core::{
     address::AllowedAddresses,
-    credential::Kind,
+    credential::{Kind, Secret},
     keyring::KeyRing,
     labels::Labels,
     name::{TokenName, WorkspaceId},
@@ -45,27 +47,41 @@ pub async fn create_workspace(store: &Store, id: &WorkspaceId) -> Result<(), Box
     Ok(())
 }
 
+/// A token that was inserted.
+#[derive(Clone)]
+pub struct Filled {
+    /// The name.
+    pub name: TokenName,
+    /// The secret, shared by clones.
+    pub secret: Arc<Secret>,
+}
+
 /// Inserts `size` tokens into an existing workspace.
 ///
 /// # Errors
 /// The tokens can't be stored.
-pub async fn fill(store: &Store, workspace: &WorkspaceId, size: usize) -> Result<(), BoxError> {
+pub async fn fill(store: &Store, workspace: &WorkspaceId, size: usize) -> Result<Vec<Filled>, BoxError> {
     let scopes = GrantedScopes::grant(&ScopeCatalog::bitbucket()?, &["repository:write"])?;
-    let mut left = size;
+    let (mut left, mut filled) = (size, Vec::with_capacity(size));
     while left > 0 {
         let count = left.min(BATCH);
         left -= count;
         let (ring, id, scopes) = (store.keys(), workspace.clone(), scopes.clone());
         let batch = async move |tx: &WriteTx| {
+            let mut filled = Vec::with_capacity(count);
             for _ in 0..count {
-                let token = token(&ring, &id, &scopes, tx).await?;
+                let (token, secret) = token(&ring, &id, &scopes, tx).await?;
                 assert_eq!(tx.insert_token(&token).await?, Insert::Done, "two random ids are equal");
+                filled.push(Filled {
+                    name: token.name,
+                    secret: Arc::new(secret),
+                });
             }
-            Ok::<_, BoxError>(())
+            Ok::<_, BoxError>(filled)
         };
-        store.write(batch).await?;
+        filled.extend(store.write(batch).await?);
     }
-    Ok(())
+    Ok(filled)
 }
 
 async fn token(
@@ -73,9 +89,9 @@ async fn token(
     workspace: &WorkspaceId,
     scopes: &GrantedScopes,
     tx: &WriteTx,
-) -> Result<Token, BoxError> {
+) -> Result<(Token, Secret), BoxError> {
     let minted = random::mint(ring, Kind::WorkspaceToken)?;
-    Ok(Token {
+    let token = Token {
         name: TokenName {
             workspace: workspace.clone(),
             id: minted.id,
@@ -94,5 +110,6 @@ async fn token(
         revocation: None,
         rotated_from: None,
         rotated_to: None,
-    })
+    };
+    Ok((token, minted.secret))
 }

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use tokend_bench::{BoxError, installation::Endpoint};
 use tokend_client::{Client, v1};
 use tokend_core::time::Clock;
 use tokio::{
@@ -17,6 +16,8 @@ use tokio::{
     time::sleep,
 };
 use tokio_util::sync::CancellationToken;
+
+use crate::{BoxError, installation::Endpoint};
 
 /// The interval between calls of one kind.
 const INTERVAL: Duration = Duration::from_millis(50);

@@ -42,6 +42,15 @@ pub(super) struct Generation {
 pub struct Acceptor(pub(super) watch::Receiver<Generation>);
 
 impl Acceptor {
+    /// Reads the files once, and ignores later changes. `tokend serve` re-reads them instead.
+    ///
+    /// # Errors
+    /// [`TlsError`], one sentence for the operator.
+    pub fn new(files: &TlsFiles, clock: &Clock) -> Result<Self, TlsError> {
+        let generation = Generation::build(files, &files.look()?, clock)?;
+        Ok(Self(watch::Sender::new(generation).subscribe()))
+    }
+
     /// Performs the handshake. Callers set the deadline.
     pub(crate) async fn accept(
         &self,

@@ -1,7 +1,7 @@
 //! Revokes 100,000 tokens of one workspace by filter, and measures how much this slows down another workspace: its
 //! verifications, token creations and revocations are timed before and during the revocation, in one run, over gRPC.
 //!
-//! `cargo run --release -p tokend-bench --bin bulk-revocation [TOKENS [DATABASE_URL]]`; without a URL, on SQLite in a
+//! `tokend-bench bulk-revocation [TOKENS [DATABASE_URL]]`; without a URL, on SQLite in a
 //! temporary directory. The database at the URL must be empty. Fails if a token is left, or if the audit log is damaged
 //! or does not have exactly one event for each token.
 
@@ -11,13 +11,13 @@ mod neighbours;
 
 use std::time::Duration;
 
-use neighbours::{Neighbours, Timed};
-use tokend_bench::{
+use crate::{
     BoxError,
     durations::{Durations, ratio},
     installation::{Installation, RunningServer},
     tokens::fill,
 };
+use neighbours::{Neighbours, Timed};
 use tokend_client::{Client, v1};
 use tokend_core::time::Clock;
 
@@ -30,11 +30,27 @@ const BEFORE: Duration = Duration::from_secs(20);
 /// Calls at the start and at the end that are compared, to see whether calls get slower the more tokens are revoked.
 const ENDS: usize = 10;
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), BoxError> {
-    let mut arguments = std::env::args().skip(1);
-    let tokens = arguments.next().map_or(Ok(TOKENS), |count| count.parse())?;
-    let installation = Installation::new(arguments.next()).await?;
+/// Revoke all tokens of a workspace by filter, and measure how much this slows down another workspace
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many tokens
+    #[arg(default_value_t = TOKENS)]
+    tokens: usize,
+    /// An empty database, if not SQLite in a temporary directory
+    database_url: Option<String>,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The server does not start, or a call fails.
+///
+/// # Panics
+/// If a token is left, or the audit log is not complete and intact.
+pub async fn run(args: &Args) -> Result<(), BoxError> {
+    let Args { tokens, database_url } = args;
+    let tokens = *tokens;
+    let installation = Installation::new(database_url.clone()).await?;
     let clock = installation.clock().clone();
 
     // Created with a call, so that they are in the audit log.
