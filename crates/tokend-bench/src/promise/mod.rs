@@ -1,0 +1,173 @@
+//! The figures of the promise: how soon a revocation holds everywhere, and what it costs that it does.
+//!
+//! Each figure has a module, which says what exactly is measured. Servers are processes of the real program, the
+//! watching clients are guards of the SDK in this process. All of them talk over loopback, and end with this process. A
+//! verdict that the promise forbids is counted as wrong, whatever is being measured.
+//!
+//! - `visible`: how soon a revocation is seen by three servers and by guards.
+//! - `returns`: how soon RevokeToken returns.
+//! - `parallel`: 200 calls of RevokeToken at once, compared to one.
+//! - `embedded`: RevokeToken on SQLite, where nobody watches.
+//! - `polls`: whether a Verify is slower while its server polls.
+//! - `cost`: the part of a Verify that checks leases and slots.
+//! - `restarts`: verdicts while the database crashes and restarts.
+
+mod calls;
+mod cluster;
+mod cost;
+mod embedded;
+mod endpoint;
+mod parallel;
+mod polls;
+mod process;
+mod random;
+mod report;
+mod restarts;
+mod returns;
+mod visible;
+
+use std::{io, io::Write as _, path::PathBuf, time::Duration};
+
+use tokend_core::time::Clock;
+use tokio::signal::unix::{SignalKind, signal};
+
+pub use self::report::{Figure, Report, Unit};
+use self::{cluster::Cluster, endpoint::Wrong};
+use crate::BoxError;
+
+/// What is measured, and for how long.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Measure for only a few seconds: enough to see wrong verdicts, not enough for figures
+    #[arg(long)]
+    pub short: bool,
+    /// How often the database is restarted [default: 200, or 3 with --short]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub restarts: Option<u32>,
+    /// Measure only these
+    #[arg(long, value_delimiter = ',', value_enum)]
+    pub only: Vec<Part>,
+    /// The program that serves [default: `tokend` beside this program]
+    #[arg(long, value_name = "FILE")]
+    pub tokend: Option<PathBuf>,
+}
+
+/// A part of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Part {
+    /// How soon a revocation is seen everywhere.
+    Visible,
+    /// How soon RevokeToken returns.
+    Returns,
+    /// 200 calls of RevokeToken at once.
+    Parallel,
+    /// RevokeToken on SQLite.
+    Embedded,
+    /// Verify during polls.
+    Polls,
+    /// What the checks of leases and slots cost.
+    Cost,
+    /// Verdicts while the database restarts.
+    Restarts,
+}
+
+/// What all parts need.
+struct Bench {
+    clock: Clock,
+    program: PathBuf,
+    short: bool,
+}
+
+/// How long a run may take without restarts of the database, and each of these.
+const LONGEST: Duration = Duration::from_secs(1_800);
+const LONGEST_RESTART: Duration = Duration::from_secs(30);
+
+/// Measures. Everything that was started has ended when this returns, also if SIGINT or SIGTERM ends it.
+///
+/// # Errors
+/// Something could not be started, a call failed that no outage explains, or a signal came.
+pub async fn run(options: &Options) -> Result<Report, BoxError> {
+    let restarts = options.restarts.unwrap_or(if options.short { 3 } else { 200 });
+    let program = match &options.tokend {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()?.with_file_name("tokend"),
+    };
+    if !program.is_file() {
+        let program = program.display();
+        return Err(format!("{program} does not exist; build it with `cargo build -p tokend-cli`").into());
+    }
+    let bench = Bench {
+        clock: Clock::system(),
+        program,
+        short: options.short,
+    };
+    let is_wanted = |part: Part| options.only.is_empty() || options.only.contains(&part);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        report = tokio::time::timeout(LONGEST + LONGEST_RESTART * restarts, bench.measure(is_wanted, restarts)) => report?,
+        _ = interrupt.recv() => Err("interrupted".into()),
+        _ = terminate.recv() => Err("terminated".into()),
+    }
+}
+
+impl Bench {
+    async fn measure(&self, is_wanted: impl Fn(Part) -> bool, restarts: u32) -> Result<Report, BoxError> {
+        let mut report = Report::begin(self.short);
+        let wrong = Wrong::default();
+        if [Part::Visible, Part::Returns, Part::Parallel]
+            .into_iter()
+            .any(&is_wanted)
+        {
+            let lease = Cluster::lease(self.short);
+            if let Some(cluster) = Cluster::on_postgres(self, lease, 3).await? {
+                if is_wanted(Part::Visible) {
+                    progress("how soon a revocation is seen");
+                    report.add(visible::measure(self, &cluster, &wrong).await?);
+                }
+                if is_wanted(Part::Returns) {
+                    progress("how soon RevokeToken returns");
+                    report.add(returns::measure(self, &cluster, &wrong).await?);
+                }
+                if is_wanted(Part::Parallel) {
+                    progress("200 revocations at once");
+                    report.add(parallel::measure(self, &cluster, &wrong).await?);
+                }
+            } else {
+                report.skip("PostgreSQL");
+            }
+        }
+        if is_wanted(Part::Embedded) {
+            progress("RevokeToken on SQLite");
+            report.add(embedded::measure(self, &wrong).await?);
+        }
+        if is_wanted(Part::Polls) {
+            progress("Verify during polls");
+            match polls::measure(self).await? {
+                Some(figures) => report.add(figures),
+                None => report.skip("PostgreSQL"),
+            }
+        }
+        if is_wanted(Part::Cost) {
+            progress("what the checks cost");
+            match cost::measure(self).await? {
+                Some(figures) => report.add(figures),
+                None => report.skip("PostgreSQL"),
+            }
+        }
+        if is_wanted(Part::Restarts) {
+            progress("restarts of the database");
+            match restarts::measure(self, restarts, &wrong).await? {
+                Some(figures) => report.add(figures),
+                None => report.skip("PostgreSQL's programs"),
+            }
+        }
+        report.end(&wrong);
+        Ok(report)
+    }
+}
+
+/// Says on stderr what is being measured.
+fn progress(what: &str) {
+    // It is lost if stderr is closed.
+    let _ = writeln!(io::stderr(), "measuring: {what}");
+}
