@@ -112,57 +112,56 @@ pub async fn run(options: &Options) -> Result<Report, BoxError> {
 
 impl Bench {
     async fn measure(&self, is_wanted: impl Fn(Part) -> bool, restarts: u32) -> Result<Report, BoxError> {
-        let mut report = Report::begin(self.short);
-        let wrong = Wrong::default();
-        if [Part::Visible, Part::Returns, Part::Parallel]
-            .into_iter()
-            .any(&is_wanted)
-        {
-            let lease = Cluster::lease(self.short);
-            if let Some(cluster) = Cluster::on_postgres(self, lease, 3).await? {
-                if is_wanted(Part::Visible) {
-                    progress("how soon a revocation is seen");
-                    report.add(visible::measure(self, &cluster, &wrong).await?);
-                }
-                if is_wanted(Part::Returns) {
-                    progress("how soon RevokeToken returns");
-                    report.add(returns::measure(self, &cluster, &wrong).await?);
-                }
-                if is_wanted(Part::Parallel) {
-                    progress("200 revocations at once");
-                    report.add(parallel::measure(self, &cluster, &wrong).await?);
-                }
-            } else {
-                report.skip("PostgreSQL");
-            }
-        }
+        let (mut report, wrong) = (Report::begin(self.short), Wrong::default());
+        self.measure_three_servers(&is_wanted, &wrong, &mut report).await?;
         if is_wanted(Part::Embedded) {
             progress("RevokeToken on SQLite");
             report.add(embedded::measure(self, &wrong).await?);
         }
         if is_wanted(Part::Polls) {
             progress("Verify during polls");
-            match polls::measure(self).await? {
-                Some(figures) => report.add(figures),
-                None => report.skip("PostgreSQL"),
-            }
-        }
-        if is_wanted(Part::Cost) {
-            progress("what the checks cost");
-            match cost::measure(self).await? {
-                Some(figures) => report.add(figures),
-                None => report.skip("PostgreSQL"),
-            }
+            report.add_or_miss(polls::measure(self).await?);
         }
         if is_wanted(Part::Restarts) {
             progress("restarts of the database");
-            match restarts::measure(self, restarts, &wrong).await? {
-                Some(figures) => report.add(figures),
-                None => report.skip("PostgreSQL's programs"),
-            }
+            report.add_or_miss(restarts::measure(self, restarts, &wrong).await?);
         }
         report.end(&wrong);
         Ok(report)
+    }
+
+    /// Measures what needs three servers on one database.
+    async fn measure_three_servers(
+        &self,
+        is_wanted: impl Fn(Part) -> bool,
+        wrong: &Wrong,
+        report: &mut Report,
+    ) -> Result<(), BoxError> {
+        let parts = [Part::Visible, Part::Returns, Part::Parallel, Part::Cost];
+        if !parts.into_iter().any(&is_wanted) {
+            return Ok(());
+        }
+        let Some(cluster) = Cluster::on_postgres(self, Cluster::lease(self.short), 3).await? else {
+            report.add_or_miss(None);
+            return Ok(());
+        };
+        if is_wanted(Part::Visible) {
+            progress("how soon a revocation is seen");
+            report.add(visible::measure(self, &cluster, wrong).await?);
+        }
+        if is_wanted(Part::Returns) {
+            progress("how soon RevokeToken returns");
+            report.add(returns::measure(self, &cluster, wrong).await?);
+        }
+        if is_wanted(Part::Parallel) {
+            progress("200 revocations at once");
+            report.add(parallel::measure(self, &cluster, wrong).await?);
+        }
+        if is_wanted(Part::Cost) {
+            progress("what the checks cost");
+            report.add(cost::measure(self, &cluster).await?);
+        }
+        Ok(())
     }
 }
 

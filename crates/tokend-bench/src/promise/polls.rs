@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Questions to each server in a block.
-const BLOCK: usize = 1_000;
+const BLOCK: usize = 500;
 
 /// The target: within 10 %.
 const MOST: f64 = 1.1;

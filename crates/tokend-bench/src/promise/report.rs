@@ -56,8 +56,8 @@ pub struct Report {
     /// The load average of one minute at the start and at the end.
     load: (f64, f64),
     figures: Vec<Figure>,
-    /// What was not measured, because this is missing.
-    missing: Vec<&'static str>,
+    /// Without PostgreSQL, only some figures are measured.
+    has_postgres: bool,
     wrong_verdicts: u64,
     /// The first ones.
     wrong: Vec<String>,
@@ -119,7 +119,7 @@ impl Report {
             processors: std::thread::available_parallelism().map_or(0, usize::from),
             load: (load_average(), 0.0),
             figures: Vec::new(),
-            missing: Vec::new(),
+            has_postgres: true,
             wrong_verdicts: 0,
             wrong: Vec::new(),
         }
@@ -129,8 +129,12 @@ impl Report {
         self.figures.extend(figures);
     }
 
-    pub(super) fn skip(&mut self, missing: &'static str) {
-        self.missing.push(missing);
+    /// Adds what needs PostgreSQL, or that there is none.
+    pub(super) fn add_or_miss(&mut self, figures: Option<Vec<Figure>>) {
+        match figures {
+            Some(figures) => self.add(figures),
+            None => self.has_postgres = false,
+        }
     }
 
     pub(super) fn end(&mut self, wrong: &Wrong) {
@@ -179,8 +183,8 @@ impl Report {
         for figure in self.figures.iter().filter(|figure| !figure.note.is_empty()) {
             let _ = writeln!(text, "- {}: {}", figure.name, figure.note);
         }
-        for missing in &self.missing {
-            let _ = writeln!(text, "- Not measured, because it is missing: {missing}");
+        if !self.has_postgres {
+            text.push_str("- PostgreSQL was not found: the figures that need it were not measured\n");
         }
         for wrong in &self.wrong {
             let _ = writeln!(text, "- WRONG: {wrong}");
@@ -208,4 +212,36 @@ fn load_average() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let first = text.split(' ').next().and_then(|first| first.parse().ok());
     first.unwrap_or(f64::NAN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missed_target_and_a_wrong_verdict_are_seen() {
+        let mut report = Report::begin(true);
+        report.add(vec![
+            Figure::new("fast", 1.0, Unit::Milliseconds, "twice").at_most(1.0),
+            Figure::new("slow", 1.5, Unit::Times, "").at_most(1.0),
+            Figure::new("count", 7.0, Unit::Count, ""),
+        ]);
+        assert!(report.is_right());
+        (report.wrong_verdicts, report.wrong) = (1, vec!["an ALLOW".to_owned()]);
+        assert!(!report.is_right());
+        let text = report.markdown();
+        for line in [
+            "| fast | 1.00 ms | ≤ 1.00 ms | yes |",
+            "| slow | 1.50 times | ≤ 1.00 times | **no** |",
+            "| count | 7 |  |  |",
+            "| wrong verdicts, in all of this | 1 | 0 | **no** |",
+            "- fast: twice",
+            "- WRONG: an ALLOW",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} is not in\n{text}");
+        }
+        let json: serde_json::Value = serde_json::from_str(&report.json().expect("JSON")).expect("JSON");
+        assert_eq!(json["figures"][1]["reached"], false);
+        assert_eq!(json["wrong_verdicts"], 1);
+    }
 }
