@@ -15,13 +15,18 @@ use super::{
 };
 use crate::BoxError;
 
-/// Deadlines for leases that are longer than the default deadlines allow.
-const LONG_DEADLINES: &str = "[limits]\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\n";
+/// Settings of all servers: changes may take long, because the machine may be busy and the lease long. No figure
+/// depends on it.
+const PATIENT: &str = "[limits]\nadmin_deadline_ms = 60000\nrevocation_deadline_ms = 60000\n";
+
+/// More patience, for short runs, which measure nothing.
+const MORE_PATIENT: &str = "verify_deadline_ms = 10000\npool_wait_ms = 5000\nwrite_wait_ms = 10000\n\
+                            lock_timeout_ms = 10000\nstatement_timeout_ms = 10000\n";
 
 /// How long a question may take: longer than the server's own deadline.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Servers on one database, which have the default settings. Dropping it ends them.
+/// Servers on one database, which have default settings but for deadlines. Dropping it ends them.
 #[derive(Debug)]
 pub(super) struct Cluster {
     servers: Vec<ServerProcess>,
@@ -34,7 +39,6 @@ struct Installation {
     program: PathBuf,
     /// `None` for SQLite.
     url: Option<String>,
-    long_deadlines: bool,
     directory: TempDir,
     /// The database at the URL, if it is to be dropped at the end.
     _database: Option<postgres::Database>,
@@ -56,19 +60,19 @@ impl Cluster {
             return Ok(None);
         };
         let url = database.url().to_owned();
-        let installation = Installation::new(bench, Some(url), Some(database), lease)?;
+        let installation = Installation::new(bench, Some(url), Some(database))?;
         Self::start(installation, lease, servers).await.map(Some)
     }
 
     /// Starts servers on the empty database at `url`.
     pub(super) async fn on(bench: &Bench, url: String, lease: Duration, servers: usize) -> Result<Self, BoxError> {
-        let installation = Installation::new(bench, Some(url), None, lease)?;
+        let installation = Installation::new(bench, Some(url), None)?;
         Self::start(installation, lease, servers).await
     }
 
     /// Starts a server on SQLite.
     pub(super) async fn on_sqlite(bench: &Bench, lease: Duration) -> Result<Self, BoxError> {
-        let installation = Installation::new(bench, None, None, lease)?;
+        let installation = Installation::new(bench, None, None)?;
         Self::start(installation, lease, 1).await
     }
 
@@ -146,19 +150,17 @@ impl Cluster {
 }
 
 impl Installation {
-    fn new(
-        bench: &Bench,
-        url: Option<String>,
-        database: Option<postgres::Database>,
-        lease: Duration,
-    ) -> Result<Self, BoxError> {
+    fn new(bench: &Bench, url: Option<String>, database: Option<postgres::Database>) -> Result<Self, BoxError> {
         let directory = tempfile::Builder::new().prefix("tokend-promise-").tempdir()?;
-        let long_deadlines = Terms::with_margin(lease) > Duration::from_secs(4);
-        std::fs::write(directory.path().join("long.toml"), LONG_DEADLINES)?;
+        let settings = if bench.short {
+            [PATIENT, MORE_PATIENT].concat()
+        } else {
+            PATIENT.to_owned()
+        };
+        std::fs::write(directory.path().join("patient.toml"), settings)?;
         Ok(Self {
             program: bench.program.clone(),
             url,
-            long_deadlines,
             directory,
             _database: database,
         })
@@ -169,11 +171,9 @@ impl Installation {
         let mut command = Command::new(self.program.canonicalize()?);
         let path = self.directory.path();
         command.args(arguments).arg("--data-dir").arg(path.join("data"));
+        command.arg("--config").arg(path.join("patient.toml"));
         if let Some(url) = &self.url {
             command.args(["--database-url", url]);
-        }
-        if self.long_deadlines {
-            command.arg("--config").arg(path.join("long.toml"));
         }
         Ok(command)
     }

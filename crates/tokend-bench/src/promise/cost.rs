@@ -3,8 +3,8 @@
 //!
 //! The checks run in this process, with the functions of `tokend-core` that the server calls, as often as one Verify
 //! calls them, in batches that alternate with batches that check nothing. The CPU time of a call is that of a real
-//! server's threads, from the scheduler's statistics, while a client asks. Part of the checks would be needed without the
-//! promise, too: a verdict needs the time.
+//! server's threads, from the scheduler's statistics, while a client asks. Part of the checks would be needed without
+//! the promise, too: a verdict needs the time.
 //!
 //! Two figures, because memory matters more than instructions: in the first, the checks find everything in the
 //! processor's caches, in the second they read a random place of 64 MiB each time. The truth lies between.
@@ -54,7 +54,7 @@ const BATCH: usize = 1_000;
 const ASKING: usize = 16;
 
 /// How long is measured if there is little time.
-const SHORT: Duration = Duration::from_millis(500);
+const SHORT: Duration = Duration::from_millis(300);
 
 /// The target in percent.
 const MOST: f64 = 2.0;
@@ -82,7 +82,7 @@ pub(super) async fn measure(bench: &Bench, cluster: &Cluster) -> Result<Vec<Figu
         let interval = bootstrap(&nanos, |drawn| median(drawn.iter().map(|nanos| **nanos)));
         let checks = median(nanos.iter().copied());
         let note = format!(
-            "{checks:.0} ns (median of {} pairs of batches) of {:.1} µs, the server's CPU time of a call ({calls} calls)",
+            "{checks:.0} ns (median of {} pairs of batches) of {:.1} µs, the server's CPU time of one of {calls} calls",
             nanos.len(),
             call.as_secs_f64() * 1e6
         );
@@ -96,8 +96,8 @@ pub(super) async fn measure(bench: &Bench, cluster: &Cluster) -> Result<Vec<Figu
     ])
 }
 
-/// Does what the server does for one Verify from memory: `Memory::reading` for the caller and for the token, `admits` for
-/// what is found, and `Reading::is_current` before the answer leaves.
+/// Does what the server does for one Verify from memory: `Memory::reading` for the caller and for the token, `admits`
+/// for what is found, and `Reading::is_current` before the answer leaves.
 fn check(clock: &Clock, current: &ArcSwap<Memory>, keys: Keys, revision: u64) -> bool {
     let reading = || {
         let memory = current.load_full();
@@ -186,8 +186,8 @@ fn keys(random: &mut Random) -> Result<Vec<Keys>, BoxError> {
     Ok(slots.collect())
 }
 
-/// Returns the server's CPU time of one Verify from memory, and how many were measured. What the server uses while nobody
-/// asks is not counted.
+/// Returns the server's CPU time of one Verify from memory, and how many were measured. What the server uses while
+/// nobody asks is not counted.
 async fn cpu_of_a_call(bench: &Bench, cluster: &Cluster) -> Result<(Duration, u32), BoxError> {
     let server = cluster.servers().first().ok_or("a cluster has a server")?;
     let clients = [cluster.client(0, 0).await?, cluster.client(0, 0).await?];

@@ -19,7 +19,7 @@ pub(super) async fn measure(bench: &Bench, wrong: &Wrong) -> Result<Vec<Figure>,
     let lease = Cluster::lease(bench.short);
     let cluster = Cluster::on_sqlite(bench, lease).await?;
     let (client, endpoint) = (cluster.client(0, 0).await?, cluster.endpoint(0).await?);
-    let tokens = create_tokens(&client, if bench.short { 50 } else { 1_000 }).await?;
+    let tokens = create_tokens(&client, if bench.short { 30 } else { 1_000 }).await?;
     // After its start, a server waits for the leases that a former process may have given.
     sleep(Terms::with_margin(lease)).await;
     let mut took = Vec::with_capacity(tokens.len());

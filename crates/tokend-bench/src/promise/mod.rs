@@ -41,7 +41,7 @@ pub struct Options {
     /// Measure for only a few seconds: enough to see wrong verdicts, not enough for figures
     #[arg(long)]
     pub short: bool,
-    /// How often the database is restarted [default: 200, or 3 with --short]
+    /// How often the database is restarted [default: 200, or 2 with --short]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub restarts: Option<u32>,
     /// Measure only these
@@ -87,7 +87,7 @@ const LONGEST_RESTART: Duration = Duration::from_secs(30);
 /// # Errors
 /// Something could not be started, a call failed that no outage explains, or a signal came.
 pub async fn run(options: &Options) -> Result<Report, BoxError> {
-    let restarts = options.restarts.unwrap_or(if options.short { 3 } else { 200 });
+    let restarts = options.restarts.unwrap_or(if options.short { 2 } else { 200 });
     let program = match &options.tokend {
         Some(program) => program.clone(),
         None => std::env::current_exe()?.with_file_name("tokend"),
@@ -103,8 +103,9 @@ pub async fn run(options: &Options) -> Result<Report, BoxError> {
     };
     let is_wanted = |part: Part| options.only.is_empty() || options.only.contains(&part);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let measuring = tokio::time::timeout(LONGEST + LONGEST_RESTART * restarts, bench.measure(is_wanted, restarts));
     tokio::select! {
-        report = tokio::time::timeout(LONGEST + LONGEST_RESTART * restarts, bench.measure(is_wanted, restarts)) => report?,
+        report = measuring => report?,
         _ = interrupt.recv() => Err("interrupted".into()),
         _ = terminate.recv() => Err("terminated".into()),
     }

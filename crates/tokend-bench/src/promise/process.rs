@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -23,7 +23,7 @@ echo "$server" >"$pid"
 wait "$server" 2>/dev/null
 "#;
 
-const START_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(5);
 
 /// A running `tokend serve`. Dropping it kills the server.
@@ -83,7 +83,7 @@ impl ServerProcess {
         Ok(Duration::from_nanos(nanos))
     }
 
-    async fn read_ready_file(&mut self, file: &PathBuf) -> Result<String, BoxError> {
+    async fn read_ready_file(&mut self, file: &Path) -> Result<String, BoxError> {
         loop {
             if let Some(status) = self.guardian.try_wait()? {
                 return Err(format!("the server has exited: {status}").into());

@@ -6,8 +6,8 @@
 //!
 //! No client sees the time of COMMIT. It lies between the time when RevokeToken was sent and the time when its answer
 //! arrived, so both spans are reported: from the answer, which is at most too short by the answer's way, and from the
-//! request, which contains the whole transaction. Both end when the first DENY has arrived, and so are too long by up to
-//! one interval of questions.
+//! request, which contains the whole transaction. Both end when the first DENY has arrived, and so are too long by up
+//! to one interval of questions.
 
 use std::{sync::Arc, time::Duration};
 
@@ -57,7 +57,7 @@ struct Seen {
 }
 
 pub(super) async fn measure(bench: &Bench, cluster: &Cluster, wrong: &Wrong) -> Result<Vec<Figure>, BoxError> {
-    let (count, mean) = if bench.short { (50, 40) } else { (3_000, 33) };
+    let (count, mean) = if bench.short { (30, 40) } else { (3_000, 33) };
     let mean = Duration::from_millis(mean);
     let endpoints: Arc<[Endpoint]> = cluster.endpoints(GUARDS).await?.into();
     let mut revokers = Vec::new();
@@ -175,8 +175,8 @@ fn figures(seen: &[Seen], endpoints: &[Endpoint]) -> Vec<Figure> {
     let figure = |who: &str, from: &str, spans: Vec<Duration>| {
         let spans = Durations::of(spans);
         let note = format!(
-            "{} revocations; median {:.0} ms, 99 % {:.0} ms, longest {:.0} ms; {failed} questions got no verdict, {hits} \
-             of the guards' were from the cache",
+            "{} revocations; median {:.0} ms, 99 % {:.0} ms, longest {:.0} ms; {failed} questions got no verdict, \
+             {hits} of the guards' were from the cache",
             spans.count(),
             millis(spans.median()),
             millis(spans.percentile_99()),

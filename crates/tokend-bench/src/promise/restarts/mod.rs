@@ -44,10 +44,12 @@ const LONGER: Duration = Duration::from_secs(2);
 const QUIET: Duration = Duration::from_millis(400);
 
 /// How long PostgreSQL, or an endpoint after it, may take before the run fails.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(5);
 
+/// Living tokens, and as many revoked ones.
 const TOKENS: usize = 100;
+const FEW_TOKENS: usize = 20;
 const WRITERS: usize = 2;
 
 pub(super) async fn measure(bench: &Bench, restarts: u32, wrong: &Wrong) -> Result<Option<Vec<Figure>>, BoxError> {
@@ -57,9 +59,10 @@ pub(super) async fn measure(bench: &Bench, restarts: u32, wrong: &Wrong) -> Resu
     let node = Arc::new(node);
     let cluster = Cluster::on(bench, node.url(), LEASE, SERVERS).await?;
     let client = cluster.client(0, 0).await?;
+    let count = if bench.short { FEW_TOKENS } else { TOKENS };
     let (living, revoked) = (
-        create_tokens(&client, TOKENS).await?,
-        create_tokens(&client, TOKENS).await?,
+        create_tokens(&client, count).await?,
+        create_tokens(&client, count).await?,
     );
     for token in &revoked {
         revoke(&client, &bench.clock, token, true).await?;
@@ -143,8 +146,8 @@ fn figures(clients: &Clients, downs: &[Duration], wrong: u64) -> Vec<Figure> {
     let longest_down = downs.iter().max().copied().unwrap_or_default();
     let total_down: Duration = downs.iter().sum();
     let note = format!(
-        "{verdicts} verdicts of {SERVERS} servers and {SERVERS} watching SDKs with a lease of {:.0} ms, and {revocations} \
-         revocations that were answered meanwhile; the database was down for {:.0} s in all, for {:.0} ms at the longest",
+        "{verdicts} verdicts of {SERVERS} servers and {SERVERS} watching SDKs with a lease of {:.0} ms, and \
+         {revocations} revocations that were answered meanwhile; the database was down for {:.0} s in all, {:.0} ms at the longest",
         millis(LEASE),
         total_down.as_secs_f64(),
         millis(longest_down)
