@@ -1,7 +1,7 @@
 //! A lean HTTP/2 client that keeps a fixed number of calls in flight and checks every answer.
 //!
 //! It runs on one thread, on the `h2` crate directly: requests are encoded once, before anything is measured, and an
-//! answer is checked by its status and first bytes, one in [`SAMPLE`] as a whole. What it costs is reported beside the
+//! answer is checked by its status and first bytes, one in 64 as a whole. What it costs is reported beside the
 //! server's cost. A wrong answer or an error ends the run.
 
 mod connection;
@@ -29,6 +29,9 @@ use crate::{BoxError, cpu::CpuTimes, statistics::SplitMix64};
 
 /// One in so many answers is decoded and compared as a whole.
 const SAMPLE: u64 = 64;
+
+/// Most calls in flight.
+const MAX_CALLS: usize = 512;
 
 /// How many connections, and how many calls in flight on each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -270,11 +273,17 @@ impl FromStr for Shape {
         let parsed = || {
             let (connections, streams) = text.split_once('x')?;
             let (connections, streams) = (connections.parse().ok()?, streams.parse().ok()?);
-            let is_possible = (1..=1_000).contains(&connections) && (1..=64).contains(&streams);
+            // Within tokend's limits for one connection and for one caller.
+            let is_possible = (1..=MAX_CALLS).contains(&connections)
+                && (1..=64).contains(&streams)
+                && connections * streams <= MAX_CALLS;
             is_possible.then_some(Self { connections, streams })
         };
         parsed().ok_or_else(|| {
-            format!("`{text}` is not CONNECTIONSxSTREAMS, such as 8x8: 1 to 1,000 connections, 1 to 64 streams on each")
+            format!(
+                "`{text}` is not CONNECTIONSxSTREAMS, such as 8x8: 1 to 64 streams on each connection, and at most \
+                 {MAX_CALLS} in all"
+            )
         })
     }
 }
@@ -288,7 +297,7 @@ mod tests {
         let shape: Shape = "8x16".parse().expect("it is a shape");
         assert_eq!((shape.connections, shape.streams), (8, 16));
         assert_eq!(shape.to_string(), "8x16");
-        for wrong in ["", "8", "8x", "0x1", "1x0", "1x65", "8 x 8", "8x8x8"] {
+        for wrong in ["", "8", "8x", "0x1", "1x0", "1x65", "8 x 8", "8x8x8", "16x64"] {
             assert!(wrong.parse::<Shape>().is_err(), "{wrong}");
         }
     }

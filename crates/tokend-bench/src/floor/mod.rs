@@ -4,10 +4,12 @@
 //! sizes of Verify's. One is served by tonic's own server with its defaults on tokio's multi_thread runtime, as in
 //! tonic's examples; the other by tokend's transport. Both have tokend's allocator.
 
+#![expect(clippy::print_stdout, reason = "the benchmark reads the address from stdout")]
+
 mod echo;
 
 use std::{
-    io::{Read, Write},
+    io::Read,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
 };
@@ -64,9 +66,7 @@ pub fn run(args: &Args) -> Result<(), BoxError> {
 
 async fn serve(args: &Args) -> Result<(), BoxError> {
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
-    let mut stdout = std::io::stdout().lock();
-    writeln!(stdout, "{}", listener.local_addr()?)?;
-    stdout.flush()?;
+    let address = listener.local_addr()?;
     let echo = Echo::new(args.response);
     let files = args.tls_cert.clone().zip(args.tls_key.clone());
     match args.kind {
@@ -76,6 +76,7 @@ async fn serve(args: &Args) -> Result<(), BoxError> {
                 let identity = Identity::from_pem(std::fs::read(certificate)?, std::fs::read(key)?);
                 server = server.tls_config(ServerTlsConfig::new().identity(identity))?;
             }
+            println!("{address}");
             let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
             server
                 .add_service(echo)
@@ -100,6 +101,7 @@ async fn serve(args: &Args) -> Result<(), BoxError> {
                 max_unauthenticated_per_source: TransportSettings::default().max_connections,
                 ..TransportSettings::default()
             };
+            println!("{address}");
             transport::serve(listener, echo, settings, end_of_stdin()).await?;
         }
     }

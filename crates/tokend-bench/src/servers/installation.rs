@@ -27,9 +27,13 @@ const SCOPE: &str = "repository:write";
 /// The resource of every call.
 const RESOURCE: &str = "workspaces/bench/repositories/app";
 
-/// A call may take longer than by default, because the machine may be busy, and valgrind is slow. This changes no call
-/// that is fast enough.
-const PATIENCE: &str = "[limits]\nverify_deadline_ms = 60000\nbody_deadline_ms = 60000\n";
+/// Calls and connections may last longer than by default, because the machine may be busy, and valgrind is slow. This
+/// changes nothing about a call that is fast enough.
+const PATIENCE: &str = "[limits]
+verify_deadline_ms = 60000
+body_deadline_ms = 60000
+connection_age_ms = 7200000
+";
 
 /// A data directory, a database with tokens, and the key of a VERIFIER.
 pub struct Installation {

@@ -71,9 +71,12 @@ impl Contender {
 }
 
 /// Starts all servers, with tokend first, and lets tokend read the tokens into memory.
-pub(super) async fn start(args: &Args, tokens: usize) -> Result<Vec<Contender>, BoxError> {
+pub(super) async fn start(
+    args: &Args,
+    tokens: usize,
+    certificate: Option<&Certificate>,
+) -> Result<Vec<Contender>, BoxError> {
     let tokend = args.tokend.clone().map_or_else(tokend_beside_this, Ok)?;
-    let certificate = args.tls.then(Certificate::new).transpose()?;
     let database = match args.database {
         Database::Sqlite => servers::Database::Sqlite,
         Database::Postgres => servers::Database::Postgres(postgres::database().ok_or("found no PostgreSQL")?),
@@ -95,14 +98,14 @@ pub(super) async fn start(args: &Args, tokens: usize) -> Result<Vec<Contender>, 
     let count = if args.spread { tokens } else { args.hot };
     let mut contenders = Vec::new();
     for (kind, path, installation) in builds {
-        contenders.push(start_tokend(kind, path, installation, count, certificate.as_ref()).await?);
+        contenders.push(start_tokend(kind, path, installation, count, certificate).await?);
     }
     if !args.no_floors {
         let like = &contenders[0];
         let (request, key) = (like.target.request_size(), like.key().to_owned());
         let response = driver::answer_size(&like.target).await?;
         for kind in [floor::Kind::Tonic, floor::Kind::Loop] {
-            contenders.push(start_floor(kind, &key, request, response, certificate.as_ref())?);
+            contenders.push(start_floor(kind, &key, request, response, certificate)?);
         }
     }
     Ok(contenders)

@@ -21,6 +21,7 @@ use crate::{
     BoxError,
     driver::{self, Shape, Window},
     machine::Watch,
+    servers::Certificate,
 };
 
 /// Measure what a Verify costs, relative to empty calls on the same machine
@@ -126,7 +127,9 @@ impl Dose {
 /// A server does not start, or an answer is wrong. No figure is an error.
 pub async fn run(args: &Args) -> Result<(), BoxError> {
     let dose = Dose::of(args);
-    let contenders = contenders::start(args, dose.tokens).await?;
+    // It outlives the servers, which read it again and again.
+    let certificate = args.tls.then(Certificate::new).transpose()?;
+    let contenders = contenders::start(args, dose.tokens, certificate.as_ref()).await?;
     let before = contenders[0].look_ups()?;
     let watch = Watch::begin(contenders.iter().map(Contender::pid))?;
     let mut measured = Vec::with_capacity(args.shapes.len());

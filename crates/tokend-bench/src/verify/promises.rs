@@ -27,8 +27,8 @@ const fn limits(promise: f64, aim: f64) -> Option<Promise> {
     Some(Promise { promise, aim })
 }
 
-/// Returns what is promised of a Verify relative to `kind`. With 64 calls in flight on few connections, what tokend does
-/// decides; with one on each connection, system calls do.
+/// Returns what is promised of a Verify relative to `kind`. With many calls in flight on few connections, the cost is
+/// what tokend does; with one on each connection, it is system calls.
 pub(super) fn promises(kind: Kind, shape: Shape, tls: bool) -> Promises {
     let has_many_streams = shape.streams >= 8;
     match kind {

@@ -182,8 +182,8 @@ impl fmt::Display for Report {
         let tls = if *tls { "TLS 1.3" } else { "no TLS" };
         writeln!(
             f,
-            "Verify of {verified_tokens} of {tokens} tokens on {database}, {tls}; medians of {pairs} pairs of windows of \
-             {window_ms} ms"
+            "Verify of {verified_tokens} of {tokens} tokens on {database}, {tls}; medians of {pairs} pairs of windows \
+             of {window_ms} ms"
         )?;
         writeln!(
             f,
