@@ -147,6 +147,7 @@ async fn run(settings: Settings, mix: Mix, cluster: Cluster, endpoints: Vec<Endp
         faults::round(&lab, rounds).await;
         rounds += 1;
         lab.reap();
+        lab.guard_counts().await;
         // Checking holds up all clients: nothing is measured meanwhile.
         let busy = lab.quiet.write().await;
         found = lab.check();
@@ -162,7 +163,8 @@ async fn run(settings: Settings, mix: Mix, cluster: Cluster, endpoints: Vec<Endp
     end(&lab).await;
     found = found.or_else(|| lab.check());
     let violations = found.as_ref().map_or(0, |found| found.at.len());
-    print(&report::summary(&lab, rounds, violations));
+    let counts = lab.guard_counts().await;
+    print(&report::summary(&lab, rounds, violations, counts));
     if let Some(Found { text, .. }) = found {
         panic!("seed {}, round {rounds}: {text}", lab.settings.seed);
     }

@@ -40,7 +40,7 @@ pub(crate) enum Kind {
     Hold,
     /// Bytes between a server and its database are delayed for a while, in one direction.
     Delay,
-    /// Connections of remote clients are cut once.
+    /// Connections of remote clients are cut.
     CutClients,
     /// Bytes between remote clients and a server are held for a while, in one direction.
     HoldClients,
@@ -84,10 +84,10 @@ impl Kind {
         (8, Self::HoldFeed),
         (6, Self::DelayFeed),
         (6, Self::DelayCommits),
-        (4, Self::CutClients),
-        (4, Self::HoldClients),
-        (6, Self::DelayClients),
-        (5, Self::StopClient),
+        (7, Self::CutClients),
+        (7, Self::HoldClients),
+        (9, Self::DelayClients),
+        (8, Self::StopClient),
         (3, Self::KillClient),
         (8, Self::Terminate),
         (6, Self::Cancel),
@@ -247,7 +247,11 @@ async fn front_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
         return false;
     };
     if kind == Kind::CutClients {
-        server.front.cut(Connections::All);
+        // A Watch stream that begins again is cut, too.
+        for _ in 0..=random.below(3) {
+            server.front.cut(Connections::All);
+            sleep(random.millis(0, 500)).await;
+        }
         return true;
     }
     server.front.disturb(vec![Disturbance {

@@ -158,7 +158,7 @@ impl Ending {
         let mut asking = Vec::new();
         for token in self.tokens.iter().take(PROBED).copied() {
             for endpoint in 0..lab.endpoints.len() {
-                let Some(key) = self.key.or_else(|| lab.world().live_key(random)) else {
+                let Some(key) = self.key.or_else(|| lab.world().key_for(token, random)) else {
                     continue;
                 };
                 let (lab, server) = (Arc::clone(lab), lab.any_server(random).index);
