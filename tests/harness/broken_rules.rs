@@ -1,6 +1,6 @@
 //! A program that leaves out a rule of the protocol must be found out.
 
-use std::env;
+use std::{env, process::Command};
 
 use tokend_tests::{Installation, Process, on_sqlite};
 
@@ -50,15 +50,21 @@ async fn each_broken_rule_is_found(installation: Installation) {
     );
 }
 
-/// Returns the rules that the program can leave out.
+/// Returns the rules that the server or the guard can leave out.
 async fn breakable(installation: &Installation) -> Vec<String> {
-    let mut command = installation.command::<&str>([]);
-    command.env(BROKEN_RULES, LIST);
-    let listed = Process::spawn(command, "").finish().await;
-    if !listed.status.success() {
-        return Vec::new();
+    let programs = [
+        installation.command::<&str>([]),
+        Command::new(env!("CARGO_BIN_EXE_guard-under-test")),
+    ];
+    let mut rules = Vec::new();
+    for mut command in programs {
+        command.env(BROKEN_RULES, LIST);
+        let listed = Process::spawn(command, "").finish().await;
+        if listed.status.success() {
+            rules.extend(listed.stdout.lines().map(ToOwned::to_owned));
+        }
     }
-    listed.stdout.lines().map(ToOwned::to_owned).collect()
+    rules
 }
 
 /// Returns the rules to leave out.

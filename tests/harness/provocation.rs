@@ -35,6 +35,10 @@ impl Provocation {
         match self.rule {
             // A COMMIT can be late by less than a second, which has to be more than the margin of the wait.
             "WaitFromAcknowledgement" => "1s",
+            // A delay has to be longer than a change waits.
+            "SdkLeaseFromSend" | "PongNamesPing" | "CacheableFromSend" => "500ms",
+            // What is missed is missed for good, or a server is held for longer than a change waits.
+            "SdkChecksLease" | "ResumeReplays" | "VerifyKeepsToOneStream" => "1s",
             _ => "3s",
         }
     }
@@ -150,30 +154,21 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     by("SdkLeaseFromSend", By::Guards(REVOKE, &[Kind::DelayClients])),
     by("PongNamesPing", By::Guards(REVOKE, &[Kind::DelayClients])),
     by("StreamBetweenApplies", By::Guards(REVOKE, &[Kind::CutClients])),
-    by(
-        "FreshStreamEndsLease",
-        By::Guards(REVOKE, &[Kind::CutClients, Kind::Hold]),
-    ),
-    by(
-        "VerifyKeepsToOneStream",
-        By::Guards(REVOKE, &[Kind::CutClients, Kind::DelayClients]),
-    ),
-    by(
-        "ResumeReplays",
-        By::Guards(REVOKE, &[Kind::CutClients, Kind::HoldClients]),
-    ),
+    // A guard resumes its streams. Only one that does not needs these two rules.
+    by("FreshStreamEndsLease", By::Guards(REVOKE, &[Kind::Lag])),
+    by("VerifyKeepsToOneStream", By::Guards(REVOKE, &[Kind::Lag])),
+    by("ResumeReplays", By::Guards(REVOKE, &[Kind::CutClients])),
     by(
         "OldResumeResyncs",
         By::Guards(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
     ),
-    by(
-        "SdkRefusesBelowSlot",
-        By::Guards(REVOKE, &[Kind::DelayClients, Kind::DelayFills]),
-    ),
+    by("SdkRefusesBelowSlot", By::Guards(REVOKE, &[Kind::DelayClients])),
+    // Each new key is a new guard, which knows nothing of what a server has applied already.
     by(
         "SdkRefusesBelowStreamStart",
-        By::Guards(REVOKE, &[Kind::CutClients, Kind::DelayFills]),
+        By::Guards(&[Act::Revoke, Act::RevokeKey], &[Kind::Lag]),
     ),
+    // The client without Watch: a guard asks without it only until its first stream begins.
     by("CacheableFromSend", By::Guards(REVOKE, &[Kind::DelayClients])),
     by(
         "ReadThroughIsNotCached",

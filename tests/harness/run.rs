@@ -63,8 +63,12 @@ pub(crate) fn endpoints(cluster: &Cluster, broken_rules: &str) -> Vec<Endpoint> 
         Endpoint::Program(Program::start(name, program, cluster.front_addresses(), broken_rules))
     };
     let servers = (0..cluster.servers().len()).map(Endpoint::Server);
+    let flaw = match broken_rules {
+        "CacheableFromSend" => Flaw::CountsFromAnswer,
+        _ => Flaw::None,
+    };
     let clients = [
-        Endpoint::Caching(CachingClient::new("client", Flaw::None)),
+        Endpoint::Caching(CachingClient::new("client", flaw)),
         guard("guard 1"),
         guard("guard 2"),
     ];

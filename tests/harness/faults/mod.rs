@@ -52,6 +52,8 @@ pub(crate) enum Kind {
     KillClient,
     /// A server does not hear of changes, again and again, for about as long as a lease.
     HoldFeed,
+    /// A server does not hear of changes for longer than they wait, and clients lose their connections to the others.
+    Lag,
     /// What a server hears of changes is late by less than a lease.
     DelayFeed,
     /// What a server sends to its database is late, and so are its commits. PostgreSQL would end a transaction whose COMMIT
@@ -73,7 +75,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind and its weight.
-    pub(crate) const ALL: [(usize, Self); 19] = [
+    pub(crate) const ALL: [(usize, Self); 20] = [
         (22, Self::Stop),
         (10, Self::Kill),
         (9, Self::Outage),
@@ -82,6 +84,7 @@ impl Kind {
         (10, Self::Delay),
         (9, Self::DelayFills),
         (8, Self::HoldFeed),
+        (6, Self::Lag),
         (6, Self::DelayFeed),
         (6, Self::DelayCommits),
         (7, Self::CutClients),
@@ -113,6 +116,7 @@ impl Kind {
             Self::Hold => "database path held",
             Self::Delay => "database path delayed",
             Self::HoldFeed => "feed held again and again",
+            Self::Lag => "feed of one server held, clients of the others cut",
             Self::DelayFeed => "feed delayed",
             Self::DelayCommits => "commits delayed",
             Self::CutClients => "client connections cut",
@@ -156,6 +160,7 @@ async fn inject(lab: &Lab, random: &mut Random) {
         | Kind::Hold
         | Kind::Delay
         | Kind::HoldFeed
+        | Kind::Lag
         | Kind::DelayFeed
         | Kind::DelayCommits
         | Kind::DelayFills => back_fault(lab, kind, random).await,
@@ -226,6 +231,15 @@ async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
                 sleep(random.millis(100, 500)).await;
             }
         }
+        Kind::Lag => {
+            proxy.disturb(vec![disturbance(kind, random)]);
+            let until = lab.recorder.now().plus(random.millis(5_000, 8_000));
+            while lab.recorder.now() < until {
+                sleep(random.millis(50, 700)).await;
+                let others = lab.cluster.servers().iter().filter(|other| other.index != server.index);
+                others.for_each(|other| other.front.cut(Connections::All));
+            }
+        }
         Kind::DelayFeed | Kind::DelayCommits => {
             proxy.disturb(vec![disturbance(kind, random)]);
             // Longer than a change waits.
@@ -275,6 +289,7 @@ async fn client_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
         return false;
     };
     if kind == Kind::KillClient {
+        sleep(random.millis(0, 1_000)).await;
         program.restart();
         return true;
     }
@@ -288,7 +303,7 @@ async fn client_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
 fn disturbance(kind: Kind, random: &mut Random) -> Disturbance {
     let some = [(1, Connections::All), (2, Connections::Feed), (2, Connections::Others)];
     let (connections, direction, delay) = match kind {
-        Kind::HoldFeed => (Connections::Feed, Direction::Answers, None),
+        Kind::HoldFeed | Kind::Lag => (Connections::Feed, Direction::Answers, None),
         Kind::DelayFeed => {
             // More than half of the wait, and less than a lease, for leases of one and of three seconds.
             let late = random.weighted(&[(1, (600, 950)), (1, (1_800, 2_800))]);
