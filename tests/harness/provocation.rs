@@ -36,9 +36,9 @@ impl Provocation {
             // A COMMIT can be late by less than a second, which has to be more than the margin of the wait.
             "WaitFromAcknowledgement" => "1s",
             // A delay has to be longer than a change waits.
-            "SdkLeaseFromSend" | "PongNamesPing" | "CacheableFromSend" => "500ms",
-            // What is missed is missed for good, or a server is held for longer than a change waits.
-            "SdkChecksLease" | "ResumeReplays" | "VerifyKeepsToOneStream" => "1s",
+            "CacheableFromSend" => "500ms",
+            // A server lags for longer than a change waits.
+            "VerifyKeepsToOneStream" => "1s",
             _ => "3s",
         }
     }
@@ -151,13 +151,13 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
         "PongAfterInvalidations",
         By::Guards(REVOKE, &[Kind::DelayClients, Kind::Nothing]),
     ),
-    by("SdkLeaseFromSend", By::Guards(REVOKE, &[Kind::DelayClients])),
-    by("PongNamesPing", By::Guards(REVOKE, &[Kind::DelayClients])),
+    by("SdkLeaseFromSend", By::Embedded(REVOKE, &[Kind::DelayClients])),
+    by("PongNamesPing", By::Embedded(REVOKE, &[Kind::DelayClients])),
     by("StreamBetweenApplies", By::Guards(REVOKE, &[Kind::CutClients])),
     // A guard resumes its streams. Only one that does not needs these two rules.
     by("FreshStreamEndsLease", By::Guards(REVOKE, &[Kind::Lag])),
     by("VerifyKeepsToOneStream", By::Guards(REVOKE, &[Kind::Lag])),
-    by("ResumeReplays", By::Guards(REVOKE, &[Kind::CutClients])),
+    by("ResumeReplays", By::Embedded(REVOKE, &[Kind::CutClients])),
     by(
         "OldResumeResyncs",
         By::Guards(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
@@ -176,7 +176,7 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     ),
     by(
         "SdkChecksLease",
-        By::Guards(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
+        By::Embedded(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
     ),
     by("SlowStreamIsCut", By::Guards(TOKENS, &[Kind::HoldClients])),
 ];

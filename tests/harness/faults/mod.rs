@@ -233,9 +233,9 @@ async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
         }
         Kind::Lag => {
             proxy.disturb(vec![disturbance(kind, random)]);
-            let until = lab.recorder.now().plus(random.millis(5_000, 8_000));
+            let until = lab.recorder.now().plus(random.millis(6_000, 8_000));
             while lab.recorder.now() < until {
-                sleep(random.millis(50, 700)).await;
+                sleep(random.millis(200, 1_200)).await;
                 let others = lab.cluster.servers().iter().filter(|other| other.index != server.index);
                 others.for_each(|other| other.front.cut(Connections::All));
             }
@@ -268,12 +268,16 @@ async fn front_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
         }
         return true;
     }
+    // Many delays are longer than a change waits.
+    let (least, most) = random.weighted(&[(1, (20, 1_500)), (1, (1_500, 4_000))]);
+    let delay = (kind == Kind::DelayClients).then(|| random.millis(least, most));
     server.front.disturb(vec![Disturbance {
         connections: Connections::All,
         direction: direction(random),
-        delay: (kind == Kind::DelayClients).then(|| random.millis(20, 1_500)),
+        delay,
     }]);
-    sleep(span(lab, random)).await;
+    // A delay shows only after it.
+    sleep(span(lab, random) + delay.unwrap_or_default()).await;
     server.front.heal();
     true
 }
