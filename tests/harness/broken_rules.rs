@@ -125,7 +125,8 @@ async fn found(installation: &Installation, provocation: Provocation) -> Option<
     };
     run::end(&lab).await;
     if found.is_none() {
-        run::print(&report::summary(&lab, round, 0));
+        let counts = lab.guard_counts().await;
+        run::print(&report::summary(&lab, round, 0, counts));
     }
     found
 }

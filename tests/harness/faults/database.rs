@@ -9,8 +9,8 @@ use tokio::time::{sleep, timeout};
 
 use crate::{lab::Lab, random::Random};
 
-/// The pause between two purges: less than between two polls of a server.
-const PURGE_PAUSE: Duration = Duration::from_millis(20);
+/// The pause between two purges: less than between two polls of a server that polls seldom.
+const PURGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Calls a function of PostgreSQL for some of the backends that serve tokend. Returns whether there were any.
 pub(super) async fn signal_backends(lab: &Lab, random: &mut Random, function: &str) -> bool {

@@ -45,7 +45,7 @@ pub(crate) enum Kind {
     Hold,
     /// Bytes between a server and its database are delayed for a while, in one direction.
     Delay,
-    /// Connections of remote clients are cut once.
+    /// Connections of remote clients are cut.
     CutClients,
     /// Bytes between remote clients and a server are held for a while, in one direction.
     HoldClients,
@@ -57,6 +57,8 @@ pub(crate) enum Kind {
     KillClient,
     /// A server does not hear of changes, again and again, for about as long as a lease.
     HoldFeed,
+    /// A server does not hear of changes for longer than they wait, and clients lose their connections to the others.
+    Lag,
     /// What a server hears of changes is late by less than a lease.
     DelayFeed,
     /// What a server sends to its database is late, and so are its commits. PostgreSQL would end a transaction whose COMMIT
@@ -82,7 +84,7 @@ pub(crate) enum Kind {
 
 impl Kind {
     /// Every kind and its weight.
-    pub(crate) const ALL: [(usize, Self); 21] = [
+    pub(crate) const ALL: [(usize, Self); 22] = [
         (22, Self::Stop),
         (10, Self::Kill),
         (9, Self::Outage),
@@ -91,12 +93,13 @@ impl Kind {
         (10, Self::Delay),
         (9, Self::DelayFills),
         (8, Self::HoldFeed),
+        (6, Self::Lag),
         (6, Self::DelayFeed),
         (6, Self::DelayCommits),
-        (4, Self::CutClients),
-        (4, Self::HoldClients),
-        (6, Self::DelayClients),
-        (5, Self::StopClient),
+        (7, Self::CutClients),
+        (7, Self::HoldClients),
+        (9, Self::DelayClients),
+        (8, Self::StopClient),
         (3, Self::KillClient),
         (8, Self::Terminate),
         (6, Self::Cancel),
@@ -124,6 +127,7 @@ impl Kind {
             Self::Hold => "database path held",
             Self::Delay => "database path delayed",
             Self::HoldFeed => "feed held again and again",
+            Self::Lag => "feed of one server held, clients of the others cut",
             Self::DelayFeed => "feed delayed",
             Self::DelayCommits => "commits delayed",
             Self::CutClients => "client connections cut",
@@ -172,6 +176,7 @@ async fn inject(lab: &Lab, kind: Kind, mut random: Random) {
         | Kind::Hold
         | Kind::Delay
         | Kind::HoldFeed
+        | Kind::Lag
         | Kind::DelayFeed
         | Kind::DelayCommits
         | Kind::DelayFills => back_fault(lab, kind, random).await,
@@ -243,6 +248,15 @@ async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
                 sleep(random.millis(100, 500)).await;
             }
         }
+        Kind::Lag => {
+            proxy.disturb(vec![disturbance(kind, random)]);
+            let until = lab.recorder.now().plus(random.millis(5_000, 8_000));
+            while lab.recorder.now() < until {
+                sleep(random.millis(50, 700)).await;
+                let others = lab.cluster.servers().iter().filter(|other| other.index != server.index);
+                others.for_each(|other| other.front.cut(Connections::All));
+            }
+        }
         Kind::DelayFeed | Kind::DelayCommits => {
             proxy.disturb(vec![disturbance(kind, random)]);
             // Longer than a change waits.
@@ -263,7 +277,11 @@ async fn front_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
         return false;
     };
     if kind == Kind::CutClients {
-        server.front.cut(Connections::All);
+        // A Watch stream that begins again is cut, too.
+        for _ in 0..=random.below(3) {
+            server.front.cut(Connections::All);
+            sleep(random.millis(0, 500)).await;
+        }
         return true;
     }
     server.front.disturb(vec![Disturbance {
@@ -287,6 +305,7 @@ async fn client_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
         return false;
     };
     if kind == Kind::KillClient {
+        sleep(random.millis(0, 1_000)).await;
         program.restart();
         return true;
     }
@@ -300,7 +319,7 @@ async fn client_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
 fn disturbance(kind: Kind, random: &mut Random) -> Disturbance {
     let some = [(1, Connections::All), (2, Connections::Feed), (2, Connections::Others)];
     let (connections, direction, delay) = match kind {
-        Kind::HoldFeed => (Connections::Feed, Direction::Answers, None),
+        Kind::HoldFeed | Kind::Lag => (Connections::Feed, Direction::Answers, None),
         Kind::DelayFeed => {
             // More than half of the wait, and less than a lease, for leases of one and of three seconds.
             let late = random.weighted(&[(1, (600, 950)), (1, (1_800, 2_800))]);

@@ -268,8 +268,8 @@ impl Reading {
 
     /// Returns the reading as it would be if it were taken after the look-up, for tests that leave out a part of V1.
     #[cfg(debug_assertions)]
-    pub(super) fn taken_late(self, clock: &Clock) -> Self {
-        let mut late = self;
+    pub(super) fn taken_late(&self, clock: &Clock) -> Self {
+        let mut late = self.clone();
         if !rule::is_kept(Rule::BoundBeforeLookUp) {
             late.lease = late.generation.lease.remaining(clock.boot_time());
         }

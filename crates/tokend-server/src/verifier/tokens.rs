@@ -177,7 +177,7 @@ impl Verifier {
             ..
         }) = &mut remembered
         {
-            *reading = reading.clone().taken_late(&self.shared.clock);
+            *reading = reading.taken_late(&self.shared.clock);
             *revision = reading.revision();
         }
         remembered
