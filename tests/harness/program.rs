@@ -19,10 +19,11 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokend_client::v1::DenyReason;
+use tokend_tests::broken_rules;
 use tokio::{sync::oneshot, time::timeout};
 use tonic::Code;
 
-use crate::{cluster::BROKEN_RULES, endpoint::Question, history::Verdict};
+use crate::{endpoint::Question, history::Verdict};
 
 /// Longer than any fault.
 const PATIENCE: Duration = Duration::from_secs(45);
@@ -150,7 +151,7 @@ impl Running {
     fn start(program: &Path, arguments: &[String], broken_rules: &str) -> Self {
         let mut child = Command::new(program)
             .args(arguments)
-            .env(BROKEN_RULES, broken_rules)
+            .env(broken_rules::VARIABLE, broken_rules)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

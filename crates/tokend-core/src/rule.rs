@@ -35,20 +35,17 @@ macro_rules! rules {
 }
 
 rules! {
-    W1: FeedRowLock;
     W2: GapResets;
     C1: AnswerWaits WaitFromAcknowledgement;
-    C2: RepeatWaits RepeatTakesRevision;
+    C2: RepeatWaits;
     C4: WaitReadWithRevision;
-    C5: Margin;
-    L1: OnePoll;
     L2: LeaseFromPollStart ApplyBeforeRenew ApplyEveryRow CutCallerBeforeRenew;
     L3: GrantWithinWait RaiseTogether LowerWaitsOldWait LowerIsGuarded;
     V1: LeaseBeforeLookUp HeadBeforeLookUp BoundBeforeLookUp;
     V2: SlotOnHit;
     V3: FillInOneSnapshot;
     V4: OutageIsUnavailable MinRevisionReadsThrough;
-    Embedded: InvalidateBeforeNextWrite WaitAfterStart LeaseRecordedBeforePong QueueBeforeLeasesAreRead;
+    Embedded: InvalidateBeforeNextWrite WaitAfterStart LeaseRecordedBeforePong;
     S1: PongAfterInvalidations SdkLeaseFromSend PongNamesPing;
     S3: StreamBetweenApplies FreshStreamEndsLease VerifyKeepsToOneStream ResumeReplays OldResumeResyncs;
     S4: SdkRefusesBelowSlot SdkRefusesBelowStreamStart;
@@ -57,7 +54,7 @@ rules! {
 }
 
 /// For how long a hook keeps a window open that is otherwise too short to be hit, when its rule is left out.
-pub const WINDOW: Duration = Duration::from_millis(200);
+pub const WINDOW: Duration = Duration::from_millis(500);
 
 /// Returns whether the code has to keep the rule.
 #[cfg(not(debug_assertions))]

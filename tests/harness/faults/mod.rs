@@ -1,6 +1,6 @@
 //! Faults: what a round does to the servers and their database while the clients work.
 //!
-//! A round draws one to three faults from the seed, lets them happen at the same time, ends them, waits until every
+//! A round draws one to three faults from the seed, or has those that the run names, lets them happen at the same time, ends them, waits until every
 //! server gives verdicts again, and leaves the clients alone for a moment.
 
 mod database;
@@ -8,8 +8,12 @@ mod lease;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::join_all;
 use rustix::process::Signal;
-use tokio::time::{sleep, timeout};
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::{sleep, timeout},
+};
 
 use crate::{
     clock::Moment,
@@ -19,6 +23,7 @@ use crate::{
     lab::Lab,
     proxy::{Connections, Direction, Disturbance},
     random::Random,
+    workload::Mix,
 };
 
 /// How long a server may take until it gives verdicts again.
@@ -67,15 +72,19 @@ pub(crate) enum Kind {
     Cancel,
     /// PostgreSQL ends all connections and recovers, as after a crash.
     CrashDatabase,
+    /// Entries of the feed are purged as soon as there are newer ones, for a while.
+    PurgeFeed,
     /// `tokend lease set`.
     SetLease,
+    /// `tokend lease set`, and another one before the first has finished.
+    SetLeaseTwice,
     /// Clients work without a fault.
     Nothing,
 }
 
 impl Kind {
     /// Every kind and its weight.
-    pub(crate) const ALL: [(usize, Self); 20] = [
+    pub(crate) const ALL: [(usize, Self); 22] = [
         (22, Self::Stop),
         (10, Self::Kill),
         (9, Self::Outage),
@@ -95,7 +104,9 @@ impl Kind {
         (8, Self::Terminate),
         (6, Self::Cancel),
         (4, Self::CrashDatabase),
-        (10, Self::SetLease),
+        (4, Self::PurgeFeed),
+        (8, Self::SetLease),
+        (3, Self::SetLeaseTwice),
     ];
 
     /// The kinds for a server without PostgreSQL.
@@ -128,7 +139,9 @@ impl Kind {
             Self::Terminate => "pg_terminate_backend",
             Self::Cancel => "pg_cancel_backend",
             Self::CrashDatabase => "PostgreSQL crash and recovery",
+            Self::PurgeFeed => "feed purged",
             Self::SetLease => "lease set",
+            Self::SetLeaseTwice => "lease set twice at once",
             Self::Nothing => "none",
         }
     }
@@ -137,22 +150,25 @@ impl Kind {
 /// Runs a round. Its faults are determined by the seed and the number of the round.
 pub(crate) async fn round(lab: &Arc<Lab>, number: usize) {
     let mut random = Random::of_round(lab.settings.seed, number);
-    let count = random.weighted(&[(60, 1), (30, 2), (10, 3)]);
-    let mut randoms: Vec<_> = (0..count).map(|_| random.fork()).collect();
+    let kinds = kinds(&lab.mix, &mut random);
     let faults = lab.quiet.write().await;
-    match &mut randoms[..] {
-        [one] => inject(lab, one).await,
-        [one, two] => drop(tokio::join!(inject(lab, one), inject(lab, two))),
-        [one, two, three] => drop(tokio::join!(inject(lab, one), inject(lab, two), inject(lab, three))),
-        _ => unreachable!("one to three faults"),
-    }
+    join_all(kinds.into_iter().map(|kind| inject(lab, kind, random.fork()))).await;
     recover(lab, lab.recorder.now(), &mut random).await;
     drop(faults);
     sleep(random.millis(100, 600)).await;
 }
 
-async fn inject(lab: &Lab, random: &mut Random) {
-    let kind = random.weighted(&lab.mix.faults);
+/// Draws the faults of a round.
+fn kinds(mix: &Mix, random: &mut Random) -> Vec<Kind> {
+    if mix.is_together {
+        return mix.faults.iter().map(|(_, kind)| *kind).collect();
+    }
+    let count = random.weighted(&[(60, 1), (30, 2), (10, 3)]);
+    (0..count).map(|_| random.weighted(&mix.faults)).collect()
+}
+
+async fn inject(lab: &Lab, kind: Kind, mut random: Random) {
+    let random = &mut random;
     let is_injected = match kind {
         Kind::Stop | Kind::Kill => process_fault(lab, kind, random).await,
         Kind::Outage
@@ -169,7 +185,9 @@ async fn inject(lab: &Lab, random: &mut Random) {
         Kind::Terminate => database::signal_backends(lab, random, "pg_terminate_backend").await,
         Kind::Cancel => database::cancel_backends(lab, random).await,
         Kind::CrashDatabase => database::crash(lab).await,
+        Kind::PurgeFeed => database::purge_feed(lab, span(lab, random)).await,
         Kind::SetLease => lease::set(lab, random).await,
+        Kind::SetLeaseTwice => lease::set_twice(lab, random).await,
         Kind::Nothing => {
             sleep(span(lab, random)).await;
             true
@@ -186,8 +204,7 @@ async fn inject(lab: &Lab, random: &mut Random) {
 
 /// Stops or kills a server. Returns false if another fault has it.
 async fn process_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let server = any(lab, random);
-    let Ok(_claimed) = server.process_fault.try_lock() else {
+    let Some((server, _claimed)) = claim(lab, random, |server| &server.process_fault) else {
         return false;
     };
     if kind == Kind::Kill {
@@ -204,10 +221,10 @@ async fn process_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
 
 /// Disturbs the connections between a server and its database.
 async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let server = any(lab, random);
-    let (Some(proxy), Ok(_claimed)) = (&server.back, server.back_fault.try_lock()) else {
+    let Some((server, _claimed)) = claim(lab, random, |server| &server.back_fault) else {
         return false;
     };
+    let Some(proxy) = &server.back else { return false };
     match kind {
         Kind::Outage => {
             proxy.refuse();
@@ -256,8 +273,7 @@ async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
 
 /// Disturbs the connections between remote clients and a server.
 async fn front_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let server = any(lab, random);
-    let Ok(_claimed) = server.front_fault.try_lock() else {
+    let Some((server, _claimed)) = claim(lab, random, |server| &server.front_fault) else {
         return false;
     };
     if kind == Kind::CutClients {
@@ -325,9 +341,17 @@ fn disturbance(kind: Kind, random: &mut Random) -> Disturbance {
     }
 }
 
-fn any<'a>(lab: &'a Lab, random: &mut Random) -> &'a Server {
+/// Claims a server that no other fault of the same kind has.
+fn claim<'a>(
+    lab: &'a Lab,
+    random: &mut Random,
+    fault: impl Fn(&Server) -> &Mutex<()>,
+) -> Option<(&'a Server, MutexGuard<'a, ()>)> {
     let servers = lab.cluster.servers();
-    &servers[random.below(servers.len())]
+    let first = random.below(servers.len());
+    let (before, after) = servers.split_at(first);
+    let mut each = after.iter().chain(before);
+    each.find_map(|server| Some((server, fault(server).try_lock().ok()?)))
 }
 
 fn direction(random: &mut Random) -> Direction {

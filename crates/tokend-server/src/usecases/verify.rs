@@ -6,6 +6,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokend_core::{
     credential::CredentialId,
     feed::Revision,
+    rule::{self, Rule},
     token::usage::TokenUse,
     verdict::{Denial, Question, Verdict, decide},
 };
@@ -78,6 +79,7 @@ async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> 
         min_revision,
         fully_consistent,
     } = question;
+    let min_revision = min_revision.filter(|_| rule::is_kept(Rule::MinRevisionReadsThrough));
     let presented = context.verifier.check(token.expose())?;
     let mut freshness = Freshness {
         fully_consistent,
