@@ -4,8 +4,6 @@
 //! whose loss is not noticed is not tested. [`PROVOCATIONS`] has the quickest way for each rule, or says what else
 //! tests it.
 
-use std::time::Duration;
-
 use crate::{faults::Kind, workload::Act};
 
 /// How to notice that a rule is left out.
@@ -32,14 +30,6 @@ pub(crate) enum By {
 }
 
 impl Provocation {
-    /// Returns the time within which a run must find a violation. Most need a few seconds, unless the machine is busy.
-    pub(crate) const fn within(self) -> Duration {
-        Duration::from_secs(match self.by {
-            By::Servers(..) | By::Embedded(..) | By::Guards(..) => 180,
-            By::Elsewhere(_) => 0,
-        })
-    }
-
     const fn lease(self, lease: &'static str) -> Self {
         Self { lease, ..self }
     }
@@ -97,10 +87,10 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
         "LeaseFromPollStart",
         By::Servers(REVOKE, &[Kind::DelayFeed, Kind::DelayFeed]),
     ),
-    by("ApplyBeforeRenew", By::Servers(REVOKE, HOLD)).lease("1s"),
+    by("ApplyBeforeRenew", By::Servers(REVOKE, QUIET)).lease("300ms"),
     by("ApplyEveryRow", By::Servers(REVOKE, HOLD)),
     by("CutCallerBeforeRenew", By::Guards(CALLERS, QUIET)).lease("300ms"),
-    by("GrantWithinWait", By::Servers(REVOKE, HOLD)).lease("1s"),
+    by("GrantWithinWait", By::Servers(REVOKE, HOLD)).lease("500ms"),
     by("RaiseTogether", By::Servers(REVOKE, SET_LEASE)).lease("100ms"),
     by("LowerWaitsOldWait", By::Servers(REVOKE, SET_LEASE)).lease("2s"),
     by(
@@ -113,7 +103,7 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     by("RestoreBeginsEpoch", RESTORE),
     by("DeposedPrimaryIsFenced", STANDBY),
     // Verify.
-    by("LeaseBeforeLookUp", By::Servers(REVOKE, HOLD)).lease("1s"),
+    by("LeaseBeforeLookUp", By::Servers(REVOKE, HOLD)).lease("300ms"),
     by("HeadBeforeLookUp", By::Guards(REVOKE, QUIET)).lease("1s"),
     by("BoundBeforeLookUp", By::Servers(REVOKE, HOLD)).lease("1s"),
     by("SlotOnHit", By::Servers(ANY, QUIET)),
