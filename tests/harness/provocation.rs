@@ -141,7 +141,7 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     by("StreamBetweenApplies", By::Guards(REVOKE, &[Kind::CutClients])),
     // A guard resumes its streams. Only one that does not needs these two rules.
     by("FreshStreamEndsLease", By::Guards(REVOKE, &[Kind::Lag])),
-    by("VerifyKeepsToOneStream", By::Guards(REVOKE, &[Kind::Lag])).lease("1s"),
+    by("VerifyKeepsToOneStream", By::Guards(REVOKE, &[Kind::Lag])).lease("2s"),
     by(
         "ResumeReplays",
         By::Guards(REVOKE, &[Kind::CutClients, Kind::CutClients]),
@@ -152,10 +152,10 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     )
     .lease("500ms"),
     by("SdkRefusesBelowSlot", By::Guards(REVOKE, &[Kind::DelayClients])),
-    // Each new key is a new guard, which knows nothing of what a server has applied already.
+    // A new guard knows nothing of what the server of its stream has applied already.
     by(
         "SdkRefusesBelowStreamStart",
-        By::Guards(&[Act::Revoke, Act::RevokeKey], &[Kind::Lag]),
+        By::Guards(REVOKE, &[Kind::HoldFeed, Kind::KillClient, Kind::KillClient]),
     ),
     // The client without Watch: a guard asks without it only until its first stream begins.
     by("CacheableFromSend", By::Guards(REVOKE, &[Kind::DelayClients])).lease("500ms"),

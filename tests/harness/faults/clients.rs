@@ -63,9 +63,8 @@ pub(super) async fn client_fault(lab: &Lab, kind: Kind, random: &mut Random) -> 
 
 /// Lets clients reach no other server than this one, after a while.
 pub(super) async fn be_left_alone_with(lab: &Lab, server: &Server, random: &mut Random) {
-    // For leases of three seconds, this is while the server's lease still runs; for those of one second, it is after the
-    // answers to changes that the server has not heard of.
-    let (least, most) = random.weighted(&[(1, (1_000, 2_500)), (1, (2_500, 4_500))]);
+    // Either a lease of three seconds still runs at the server, or it has not heard of changes that have been answered.
+    let (least, most) = random.weighted(&[(1, (1_000, 2_500)), (1, (4_000, 6_000))]);
     sleep(random.millis(least, most)).await;
     let others = lab.cluster.servers().iter().filter(|other| other.index != server.index);
     let others = others.filter_map(|other| Some((other, other.front_fault.try_lock().ok()?)));
