@@ -138,14 +138,17 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     by("QueueBeforeLeasesAreRead", MODEL),
     // Watch and the SDK.
     by("PongAfterInvalidations", By::Guards(REVOKE, QUIET)).lease("300ms"),
-    // A delay has to be longer than a change waits.
-    by("SdkLeaseFromSend", By::Guards(REVOKE, &[Kind::DelayClients])).lease("500ms"),
-    by("PongNamesPing", By::Guards(REVOKE, &[Kind::DelayClients])).lease("500ms"),
+    // On one server, because the same connection has to be late with the pongs and with the invalidations.
+    by("SdkLeaseFromSend", By::Embedded(REVOKE, &[Kind::DelayClients])),
+    by("PongNamesPing", By::Embedded(REVOKE, &[Kind::DelayClients])),
     by("StreamBetweenApplies", By::Guards(REVOKE, &[Kind::CutClients])),
     // A guard resumes its streams. Only one that does not needs these two rules.
     by("FreshStreamEndsLease", By::Guards(REVOKE, &[Kind::Lag])),
     by("VerifyKeepsToOneStream", By::Guards(REVOKE, &[Kind::Lag])).lease("1s"),
-    by("ResumeReplays", By::Guards(REVOKE, &[Kind::CutClients])).lease("1s"),
+    by(
+        "ResumeReplays",
+        By::Guards(REVOKE, &[Kind::CutClients, Kind::CutClients]),
+    ),
     by(
         "OldResumeResyncs",
         By::Guards(REVOKE, &[Kind::CutClients, Kind::CutClients, Kind::PurgeFeed]),
@@ -162,9 +165,8 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     by("ReadThroughIsNotCached", By::Servers(REVOKE, HOLD)).lease("1s"),
     by(
         "SdkChecksLease",
-        By::Guards(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
-    )
-    .lease("1s"),
+        By::Embedded(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
+    ),
     by("SlowStreamIsCut", By::Guards(TOKENS, QUIET)),
 ];
 

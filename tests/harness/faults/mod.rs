@@ -3,13 +3,13 @@
 //! A round draws one to three faults from the seed, or has those that the run names, lets them happen at the same time, ends them, waits until every
 //! server gives verdicts again, and leaves the clients alone for a moment.
 
+mod clients;
 mod database;
 mod lease;
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use rustix::process::Signal;
 use tokio::{
     sync::{Mutex, MutexGuard},
     time::{sleep, timeout},
@@ -18,7 +18,6 @@ use tokio::{
 use crate::{
     clock::Moment,
     cluster::Server,
-    endpoint::Endpoint,
     history::{Asks, Consistency, Verdict},
     lab::Lab,
     proxy::{Connections, Direction, Disturbance},
@@ -57,7 +56,7 @@ pub(crate) enum Kind {
     KillClient,
     /// A server does not hear of changes, again and again, for about as long as a lease.
     HoldFeed,
-    /// A server does not hear of changes for longer than they wait, and clients lose their connections to the others.
+    /// A server does not hear of changes for longer than they wait, and clients can't reach the others.
     Lag,
     /// What a server hears of changes is late by less than a lease.
     DelayFeed,
@@ -127,7 +126,7 @@ impl Kind {
             Self::Hold => "database path held",
             Self::Delay => "database path delayed",
             Self::HoldFeed => "feed held again and again",
-            Self::Lag => "feed of one server held, clients of the others cut",
+            Self::Lag => "feed of one server held, clients of the others refused",
             Self::DelayFeed => "feed delayed",
             Self::DelayCommits => "commits delayed",
             Self::CutClients => "client connections cut",
@@ -180,8 +179,8 @@ async fn inject(lab: &Lab, kind: Kind, mut random: Random) {
         | Kind::DelayFeed
         | Kind::DelayCommits
         | Kind::DelayFills => back_fault(lab, kind, random).await,
-        Kind::CutClients | Kind::HoldClients | Kind::DelayClients => front_fault(lab, kind, random).await,
-        Kind::StopClient | Kind::KillClient => client_fault(lab, kind, random).await,
+        Kind::CutClients | Kind::HoldClients | Kind::DelayClients => clients::front_fault(lab, kind, random).await,
+        Kind::StopClient | Kind::KillClient => clients::client_fault(lab, kind, random).await,
         Kind::Terminate => database::signal_backends(lab, random, "pg_terminate_backend").await,
         Kind::Cancel => database::cancel_backends(lab, random).await,
         Kind::CrashDatabase => database::crash(lab).await,
@@ -250,12 +249,7 @@ async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
         }
         Kind::Lag => {
             proxy.disturb(vec![disturbance(kind, random)]);
-            let until = lab.recorder.now().plus(random.millis(5_000, 8_000));
-            while lab.recorder.now() < until {
-                sleep(random.millis(50, 700)).await;
-                let others = lab.cluster.servers().iter().filter(|other| other.index != server.index);
-                others.for_each(|other| other.front.cut(Connections::All));
-            }
+            clients::be_left_alone_with(lab, server, random).await;
         }
         Kind::DelayFeed | Kind::DelayCommits => {
             proxy.disturb(vec![disturbance(kind, random)]);
@@ -268,50 +262,6 @@ async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
         }
     }
     proxy.heal();
-    true
-}
-
-/// Disturbs the connections between remote clients and a server.
-async fn front_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let Some((server, _claimed)) = claim(lab, random, |server| &server.front_fault) else {
-        return false;
-    };
-    if kind == Kind::CutClients {
-        // A Watch stream that begins again is cut, too.
-        for _ in 0..=random.below(3) {
-            server.front.cut(Connections::All);
-            sleep(random.millis(0, 500)).await;
-        }
-        return true;
-    }
-    server.front.disturb(vec![Disturbance {
-        connections: Connections::All,
-        direction: direction(random),
-        delay: (kind == Kind::DelayClients).then(|| random.millis(20, 1_500)),
-    }]);
-    sleep(span(lab, random)).await;
-    server.front.heal();
-    true
-}
-
-/// Stops or kills a client that is a process of its own.
-async fn client_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let programs = lab.endpoints.iter().filter_map(|endpoint| match endpoint {
-        Endpoint::Program(program) => Some(program),
-        Endpoint::Server(_) | Endpoint::Caching(_) => None,
-    });
-    let programs: Vec<_> = programs.collect();
-    let Some(program) = random.of(&programs) else {
-        return false;
-    };
-    if kind == Kind::KillClient {
-        sleep(random.millis(0, 1_000)).await;
-        program.restart();
-        return true;
-    }
-    program.signal(Signal::STOP);
-    sleep(span(lab, random)).await;
-    program.signal(Signal::CONT);
     true
 }
 
