@@ -68,9 +68,12 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     by("SynchronousReplication", WARNING),
     by("AnswerNamesItsEpoch", STANDBY),
     // Waiting.
-    by("AnswerWaits", By::Servers(ANY, HOLD)),
-    by("WaitFromAcknowledgement", By::Servers(REVOKE, HOLD)).lease("300ms"),
-    by("RepeatWaits", By::Servers(&[Act::BatchRevoke, Act::RevokeLeaked], HOLD)),
+    by("AnswerWaits", By::Servers(ANY, QUIET)),
+    by("WaitFromAcknowledgement", By::Servers(REVOKE, QUIET)).lease("300ms"),
+    by(
+        "RepeatWaits",
+        By::Servers(&[Act::BatchRevoke, Act::RevokeLeaked], QUIET),
+    ),
     // A repeat that only reads is wrong after a promotion alone.
     by("RepeatTakesRevision", MODEL),
     by("WaitReadWithRevision", By::Servers(REVOKE, SET_LEASE)).lease("100ms"),
@@ -119,7 +122,7 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
         By::Servers(REVOKE, &[Kind::Outage, Kind::Outage]),
     )
     .lease("1s"),
-    by("MinRevisionReadsThrough", By::Servers(REVOKE, HOLD)),
+    by("MinRevisionReadsThrough", By::Servers(REVOKE, QUIET)),
     // SQLite.
     by(
         "ExclusiveLock",
