@@ -7,6 +7,7 @@ use tokend_core::{
     caller::Caller,
     credential::CredentialId,
     feed::Revision,
+    rule::{self, Rule},
     token::{Expiry, usage::TokenUse},
     verdict::{Denial, Question, Verdict, decide},
 };
@@ -96,10 +97,13 @@ pub(crate) fn allow_from_memory(
 }
 
 async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> Result<Decided, ServiceError> {
+    let min_revision = question
+        .min_revision
+        .filter(|_| rule::is_kept(Rule::MinRevisionReadsThrough));
     let presented = context.verifier.check(question.token.expose())?;
     let mut freshness = Freshness {
         fully_consistent: question.fully_consistent,
-        min_revision: question.min_revision,
+        min_revision,
     };
     loop {
         let verified = context
@@ -114,7 +118,7 @@ async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> 
             return Ok(unrecognized());
         };
         // The check comes late, because its error reveals that the token exists.
-        check_revision(verified.revision, question.min_revision)?;
+        check_revision(verified.revision, min_revision)?;
         let judged = Judged::of(context, &verified, &question);
         if let (Verdict::Deny(Denial::Expired), Some(end)) = (judged.verdict, judged.expiry.time()) {
             context.verifier.note_expired(end).await?;

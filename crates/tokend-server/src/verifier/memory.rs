@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use tokend_core::{
     feed::{FeedEntry, Revision},
     lease::{Lease, SlotKey, Slots, Subject},
     name::WorkspaceId,
+    rule::{self, Rule},
     time::{BootTime, Clock},
     token::{Token, TokenContext},
 };
@@ -117,7 +119,8 @@ impl Memory {
         let lease = generation.lease.remaining(now);
         let head = generation.head.load(Ordering::Acquire);
         let is_reached = min_revision.is_none_or(|min| min.epoch == generation.epoch && min.number <= head);
-        (is_reached && !lease.is_zero()).then_some(Reading {
+        let needs_lease = rule::is_kept(Rule::LeaseBeforeLookUp) && rule::is_kept(Rule::OutageIsUnavailable);
+        (is_reached && (!lease.is_zero() || !needs_lease)).then_some(Reading {
             generation,
             now,
             lease,
@@ -156,15 +159,23 @@ impl Memory {
             generation.lease.end();
             return Applied::WentBack;
         }
+        let grant = page.terms.grant * if rule::is_kept(Rule::GrantWithinWait) { 1 } else { 2 };
+        if !rule::is_kept(Rule::ApplyBeforeRenew) {
+            generation.lease.renew(asked, grant);
+            thread::sleep(rule::WINDOW);
+        }
         for entry in &page.entries {
             generation.raise(entry);
             streams.forward(entry);
             generation.head.store(entry.revision.number, Ordering::Release);
+            if !rule::is_kept(Rule::ApplyEveryRow) {
+                break;
+            }
         }
         if !page.is_complete_after(known.number) {
             return Applied::More;
         }
-        generation.lease.renew(asked, page.terms.grant);
+        generation.lease.renew(asked, grant);
         Applied::UpToDate
     }
 
@@ -252,7 +263,20 @@ impl Reading {
 
     /// Returns whether the lease still runs, which it has to when the answer leaves (V1).
     pub(super) fn is_current(&self, clock: &Clock) -> bool {
-        self.generation.lease.runs_at(clock.boot_time())
+        self.generation.lease.runs_at(clock.boot_time()) || !rule::is_kept(Rule::OutageIsUnavailable)
+    }
+
+    /// Returns the reading as it would be if it were taken after the look-up, for tests that leave out a part of V1.
+    #[cfg(debug_assertions)]
+    pub(super) fn taken_late(&self, clock: &Clock) -> Self {
+        let mut late = self.clone();
+        if !rule::is_kept(Rule::BoundBeforeLookUp) {
+            late.lease = late.generation.lease.remaining(clock.boot_time());
+        }
+        if !rule::is_kept(Rule::HeadBeforeLookUp) {
+            late.head = late.generation.head.load(Ordering::Acquire);
+        }
+        late
     }
 
     /// Returns a token, and what it depends on, if both are here and up to date (V2).

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokend_core::{
     credential::{Recognized, Unrecognized},
     feed::Revision,
+    rule::{self, Rule},
     time::Timestamp,
     token::{Token, TokenContext},
 };
@@ -19,6 +20,9 @@ use crate::{
     auth::{Authenticated, CallerCredential},
     error::ServiceError,
 };
+
+/// What the answer from the database says for tests that leave out the rule that it must not be cached (S5).
+const LONGER_THAN_A_WAIT: Duration = Duration::from_secs(5);
 
 /// How fresh an answer has to be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -87,6 +91,8 @@ impl Verifier {
         };
         if let Some(remembered) = self.remembered_token(&reading, issued, caller) {
             self.shared.look_ups.memory.increment(1);
+            #[cfg(debug_assertions)]
+            let remembered = self.read_late(remembered).await;
             return Ok(remembered);
         }
         let read = self.read_token_for(issued, caller, Some(&reading)).await?;
@@ -170,6 +176,26 @@ impl Verifier {
         })
     }
 
+    /// Takes the reading after the look-up, and keeps the time between the two open, if a test leaves out a part of V1.
+    #[cfg(debug_assertions)]
+    async fn read_late(&self, mut remembered: Outcome<VerifiedToken>) -> Outcome<VerifiedToken> {
+        let parts = [Rule::LeaseBeforeLookUp, Rule::HeadBeforeLookUp, Rule::BoundBeforeLookUp];
+        if parts.into_iter().all(rule::is_kept) {
+            return remembered;
+        }
+        tokio::time::sleep(rule::WINDOW).await;
+        if let Outcome::Verified(VerifiedToken {
+            revision,
+            source: Source::Memory(reading),
+            ..
+        }) = &mut remembered
+        {
+            *reading = reading.taken_late(&self.shared.clock);
+            *revision = reading.revision();
+        }
+        remembered
+    }
+
     /// Returns whether `verified` may still be answered: what came from memory needs a lease that runs now (V1).
     pub(crate) fn may_answer(&self, verified: &VerifiedToken) -> bool {
         match &verified.source {
@@ -184,6 +210,7 @@ impl Verifier {
     pub(crate) fn cacheable_for(&self, verified: &VerifiedToken) -> Duration {
         match (&verified.source, &self.shared.mode) {
             (Source::Memory(reading), Mode::Polled) => reading.lease,
+            (Source::Database, Mode::Polled) if !rule::is_kept(Rule::ReadThroughIsNotCached) => LONGER_THAN_A_WAIT,
             (Source::Memory(_), Mode::Embedded(_)) | (Source::Database, _) => Duration::ZERO,
         }
     }
