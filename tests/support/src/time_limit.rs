@@ -18,7 +18,6 @@ const GRACE: Duration = Duration::from_secs(60);
 ///
 /// # Panics
 /// If the test does, or is not done within `limit`.
-#[expect(clippy::disallowed_methods, reason = "nothing else ends a thread that is blocked")]
 pub fn run_within(limit: Duration, test: impl Future<Output = ()>) {
     let name = name_of_test();
     let (done, is_done) = mpsc::channel::<()>();

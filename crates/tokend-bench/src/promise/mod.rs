@@ -33,11 +33,7 @@ use std::{io, io::Write as _, path::PathBuf, time::Duration};
 use tokend_core::time::Clock;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::{
-    cluster::Cluster,
-    endpoint::Wrong,
-    report::Report,
-};
+use self::{cluster::Cluster, endpoint::Wrong, report::Report};
 use crate::{BoxError, servers::tokend_beside_this};
 
 /// Measure how soon revocations hold and what that costs

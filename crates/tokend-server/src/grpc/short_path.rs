@@ -116,6 +116,10 @@ fn may_be_short(request: &Request<Incoming>) -> bool {
 }
 
 /// A call. Its message is read when it is first polled, because it usually arrives right after the head.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every call is unread once and then answered: no box for those"
+)]
 pub(crate) enum Call<S> {
     Unread(Unread<S>),
     Layers(Answer),
