@@ -69,7 +69,7 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     by("AnswerNamesItsEpoch", STANDBY),
     // Waiting.
     by("AnswerWaits", By::Servers(ANY, QUIET)),
-    by("WaitFromAcknowledgement", By::Servers(REVOKE, QUIET)).lease("300ms"),
+    by("WaitFromAcknowledgement", By::Servers(REVOKE, HOLD)).lease("300ms"),
     by(
         "RepeatWaits",
         By::Servers(&[Act::BatchRevoke, Act::RevokeLeaked], QUIET),
