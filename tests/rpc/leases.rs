@@ -23,14 +23,12 @@ on_postgres!(postgres_alone:
     an_answer_may_be_cached_for_the_rest_of_the_lease,
     a_client_sees_what_it_has_seen_before,
     the_lease_changes_while_servers_run,
-    an_older_database_in_the_same_epoch_stops_the_server,
-    a_forged_revision_is_refused,
 );
 
 /// The longest lease that the deadlines of the tests' servers allow with room to spare.
 const LONG: Duration = Duration::from_secs(4);
 
-async fn allowed(server: &Server, question: &VerifyRequest) -> bool {
+pub(crate) async fn allowed(server: &Server, question: &VerifyRequest) -> bool {
     server.verdict(question.clone()).await.decision() == Decision::Allow
 }
 
@@ -45,7 +43,7 @@ fn counted(server: &Server, metric: &str) -> u64 {
 }
 
 /// Asks until an answer comes from memory.
-async fn warm(server: &Server, question: &VerifyRequest) {
+pub(crate) async fn warm(server: &Server, question: &VerifyRequest) {
     const FROM_MEMORY: &str = "tokend_token_look_ups_total{source=\"memory\"}";
     eventually("a verdict comes from memory", async || {
         let before = counted(server, FROM_MEMORY);
@@ -357,62 +355,4 @@ async fn the_lease_changes_while_servers_run(installation: Installation) {
     let token = server.token(token_in(&acme)).await.public.name;
     let (_, span) = took(server.revoke(&token)).await;
     assert!(span >= Duration::from_millis(3_650), "{span:?}");
-}
-
-/// Somebody has put a backup in place of the database, under a running server.
-async fn an_older_database_in_the_same_epoch_stops_the_server(installation: Installation) {
-    let database = installation.postgres().expect("the installation uses PostgreSQL");
-    let server = installation.start().await;
-    let acme = server.workspace("acme").await;
-    let token = server.token(token_in(&acme)).await;
-    let asked = question(&token.secret, &acme, &[]);
-    warm(&server, &asked).await;
-    let is_ready = async || (http::get(server.ops_address(), "/readyz").0 == 200).then_some(());
-    // A database is copied while nobody is connected.
-    database.cut_off();
-    let backup = database.copy();
-    database.restore();
-    eventually("the server is ready", is_ready).await;
-    server.revoke(&token.public.name).await;
-    database.cut_off();
-    database.become_copy_of(&backup);
-    database.restore();
-    eventually("the server stops", async || {
-        (http::get(server.ops_address(), "/readyz").0 == 503).then_some(())
-    })
-    .await;
-    eventually("no verdict is given", async || {
-        let answer = server.admin().token_verify().verify(asked.clone()).await;
-        match answer {
-            Ok(verdict) => {
-                assert_eq!(verdict.into_inner().decision(), Decision::Deny, "the token was revoked");
-                None
-            }
-            Err(status) => Some(status),
-        }
-    })
-    .await;
-    eventually("the log says why", async || {
-        let log = server.process().stderr();
-        log.contains("gone back to an older state").then_some(())
-    })
-    .await;
-}
-
-/// With a revision of the future, what a server keeps in memory would never become outdated.
-async fn a_forged_revision_is_refused(installation: Installation) {
-    let server = installation.start().await;
-    let acme = server.workspace("acme").await;
-    let asked = question(&server.token(token_in(&acme)).await.secret, &acme, &[]);
-    assert!(allowed(&server, &asked).await);
-    installation.sql("UPDATE feed SET revision = revision + 1000000").await;
-    let fresh = VerifyRequest {
-        fully_consistent: true,
-        ..asked.clone()
-    };
-    let refused = server.admin().token_verify().verify(fresh).await;
-    assert_eq!(
-        refused.expect_err("the row is not what tokend wrote").code(),
-        Code::Internal
-    );
 }

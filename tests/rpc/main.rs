@@ -75,5 +75,7 @@ mod verify_invalid;
 mod verify_short_path;
 mod watch;
 mod watch_audit_events;
+mod watcher;
+mod wrong_revisions;
 
 tokend_tests::define_run_test!();

@@ -4,20 +4,19 @@
 use std::time::{Duration, Instant};
 
 use tokend_client::v1::{
-    CreateCallerRequest, CreateWorkspaceRequest, ErrorReason, Invalidation, Ping, Pong, Revision,
-    RevokeCallerKeyRequest, RevokeTokenRequest, Role, Selection, TokenUse, WatchRequest, WatchResponse,
-    invalidation::Subject, token_policy::ExistingTokens,
+    CreateCallerRequest, CreateWorkspaceRequest, ErrorReason, Revision, RevokeCallerKeyRequest, Role, Selection,
+    TokenUse, WatchRequest, invalidation::Subject, token_policy::ExistingTokens,
 };
 use tokend_tests::{Installation, Server, eventually, max_lifetime, on_both_databases, on_sqlite, refusal, token_in};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, Status, Streaming};
+use tonic::Code;
+
+use crate::watcher::{Watch, lease, revoke, subjects};
 
 on_both_databases!(
     a_pong_gives_a_lease,
     a_watcher_hears_what_changed_before_the_pong,
     a_watcher_hears_of_its_own_workspaces_only,
-    an_organization_is_told_as_its_workspaces,
+    an_organization_is_sent_as_its_workspaces,
     the_stream_of_a_revoked_caller_ends,
     a_stream_is_resumed,
     another_epoch_requires_a_new_beginning,
@@ -26,135 +25,16 @@ on_both_databases!(
 );
 on_sqlite!(alone: a_revocation_waits_for_a_watchers_lease);
 
-/// A Watch stream of one caller.
-struct Watch {
-    requests: mpsc::Sender<WatchRequest>,
-    responses: Streaming<WatchResponse>,
-    pings: u64,
-}
-
-/// What came before a pong.
-#[derive(Debug)]
-struct Told {
-    invalidations: Vec<Invalidation>,
-    resync_required: bool,
-    pong: Pong,
-}
-
-impl Watch {
-    async fn begin(server: &Server, key: &str, resume_revision: Option<Revision>) -> Self {
-        let (requests, receiver) = mpsc::channel(8);
-        let first = WatchRequest {
-            resume_revision,
-            ..Default::default()
-        };
-        requests.send(first).await.expect("the stream is open");
-        let client = server.client(key).await;
-        let responses = client.token_verify().watch(ReceiverStream::new(receiver)).await;
-        Self {
-            requests,
-            responses: responses.expect("Watch begins").into_inner(),
-            pings: 0,
-        }
-    }
-
-    async fn send(&self, request: WatchRequest) {
-        self.requests.send(request).await.expect("the stream is open");
-    }
-
-    /// Sends a ping, and returns everything up to its pong.
-    async fn ping(&mut self) -> Result<Told, Status> {
-        self.pings += 1;
-        let ping = Ping {
-            number: self.pings,
-            applied_revision: None,
-        };
-        let request = WatchRequest {
-            ping: Some(ping),
-            ..Default::default()
-        };
-        // A stream that has ended takes no message.
-        let _ = self.requests.send(request).await;
-        let (mut invalidations, mut resync_required) = (Vec::new(), false);
-        loop {
-            let Some(response) = self.responses.message().await? else {
-                return Err(Status::ok("the stream has ended"));
-            };
-            invalidations.extend(response.invalidations);
-            resync_required |= response.resync_required;
-            if let Some(pong) = response.pong {
-                assert_eq!(pong.number, self.pings);
-                return Ok(Told {
-                    invalidations,
-                    resync_required,
-                    pong,
-                });
-            }
-        }
-    }
-
-    /// Pings until a pong gives a lease.
-    async fn leased(&mut self) -> Told {
-        let mut all = Vec::new();
-        loop {
-            let mut told = self.ping().await.expect("the stream goes on");
-            all.append(&mut told.invalidations);
-            if !lease(&told.pong).is_zero() {
-                return Told {
-                    invalidations: all,
-                    ..told
-                };
-            }
-        }
-    }
-
-    /// Pings until the revision is told.
-    async fn up_to(&mut self, revision: Revision) -> Vec<Invalidation> {
-        let mut all = Vec::new();
-        loop {
-            let mut told = self.ping().await.expect("the stream goes on");
-            all.append(&mut told.invalidations);
-            if told.pong.revision.expect("a revision").number >= revision.number {
-                return all;
-            }
-        }
-    }
-}
-
-fn lease(pong: &Pong) -> Duration {
-    let lease = pong.lease_remaining.expect("a pong has a lease");
-    lease.try_into().expect("a lease is not negative")
-}
-
-fn subjects(invalidations: &[Invalidation]) -> Vec<Subject> {
-    let each = invalidations.iter();
-    each.map(|each| each.subject.clone().expect("a subject")).collect()
-}
-
-async fn revoke(server: &Server, name: &str) -> Revision {
-    let request = RevokeTokenRequest {
-        name: name.to_owned(),
-        no_wait: true,
-        ..Default::default()
-    };
-    let revoked = server.admin().token_admin().revoke_token(request).await;
-    revoked
-        .expect("RevokeToken succeeds")
-        .into_inner()
-        .revision
-        .expect("a revision")
-}
-
 async fn a_pong_gives_a_lease(installation: Installation) {
     let key = installation.init_with(["--lease", "1s"]).await;
     let server = installation.serve(&key).await;
     let verifier = server.caller("gateway", Role::Verifier).await;
     let mut watch = Watch::begin(&server, &verifier.secret, None).await;
-    let told = watch.leased().await;
-    assert!(lease(&told.pong) <= Duration::from_secs(1), "{told:?}");
-    assert!(told.invalidations.is_empty() && !told.resync_required, "{told:?}");
+    let heard = watch.leased().await;
+    assert!(lease(&heard.pong) <= Duration::from_secs(1), "{heard:?}");
+    assert!(heard.invalidations.is_empty() && !heard.resync_required, "{heard:?}");
     let again = watch.leased().await.pong.revision.expect("a revision");
-    assert_eq!(again.epoch, told.pong.revision.expect("a revision").epoch);
+    assert_eq!(again.epoch, heard.pong.revision.expect("a revision").epoch);
 }
 
 async fn a_watcher_hears_what_changed_before_the_pong(installation: Installation) {
@@ -165,13 +45,17 @@ async fn a_watcher_hears_what_changed_before_the_pong(installation: Installation
     watch.leased().await;
     let token = server.token(token_in(&acme)).await.public.name;
     let revision = revoke(&server, &token).await;
-    let told = watch.up_to(revision).await;
-    assert_eq!(subjects(&told), [Subject::Token(token)]);
-    assert_eq!(told[0].revision, Some(revision));
+    let heard = watch.up_to(revision).await;
+    assert_eq!(subjects(&heard), [Subject::Token(token)]);
+    assert_eq!(heard[0].revision, Some(revision));
     let suspended = server.suspend(&acme).await.revision.expect("a revision");
     assert_eq!(subjects(&watch.up_to(suspended).await), [Subject::Workspace(acme)]);
     // A repetition makes nothing outdated.
-    let repeated = revoke(&server, told[0].subject.as_ref().and_then(token_name).expect("a token")).await;
+    let repeated = revoke(
+        &server,
+        heard[0].subject.as_ref().and_then(token_name).expect("a token"),
+    )
+    .await;
     assert_eq!(watch.up_to(repeated).await, []);
 }
 
@@ -209,7 +93,7 @@ async fn a_watcher_hears_of_its_own_workspaces_only(installation: Installation) 
     assert_eq!(subjects(&watch.up_to(last).await), [Subject::Token(own.public.name)]);
 }
 
-async fn an_organization_is_told_as_its_workspaces(installation: Installation) {
+async fn an_organization_is_sent_as_its_workspaces(installation: Installation) {
     let server = installation.start().await;
     let initech = server.organization("initech").await;
     let (one, two) = (
@@ -222,9 +106,9 @@ async fn an_organization_is_told_as_its_workspaces(installation: Installation) {
     watch.leased().await;
     let policy = max_lifetime(&initech, Duration::from_secs(3_600), ExistingTokens::Apply);
     let changed = server.set_policy(policy).await.revision.expect("a revision");
-    let mut told = subjects(&watch.up_to(changed).await);
-    told.sort_by_key(|subject| format!("{subject:?}"));
-    assert_eq!(told, [Subject::Workspace(one), Subject::Workspace(two)]);
+    let mut heard = subjects(&watch.up_to(changed).await);
+    heard.sort_by_key(|subject| format!("{subject:?}"));
+    assert_eq!(heard, [Subject::Workspace(one), Subject::Workspace(two)]);
 }
 
 async fn revoke_key(server: &Server, name: &str) {
@@ -260,13 +144,13 @@ async fn a_stream_is_resumed(installation: Installation) {
         missed.push((Subject::Token(token.clone()), revoke(&server, &token).await));
     }
     let mut watch = Watch::begin(&server, &verifier.secret, applied).await;
-    let told = watch.up_to(missed[2].1).await;
-    let told: Vec<_> = told
+    let heard = watch.up_to(missed[2].1).await;
+    let heard: Vec<_> = heard
         .into_iter()
         .map(|each| (each.subject.expect("a subject"), each.revision.expect("a revision")))
         .collect();
     // What the stream itself has missed it may hear twice.
-    assert!(missed.iter().all(|each| told.contains(each)), "{told:?}");
+    assert!(missed.iter().all(|each| heard.contains(each)), "{heard:?}");
 
     // A stream whose own caller has lost a key begins anew.
     let applied = watch.leased().await.pong.revision;
@@ -296,8 +180,8 @@ async fn another_epoch_requires_a_new_beginning(installation: Installation) {
         ..revision
     };
     let mut watch = Watch::begin(&server, &verifier.secret, Some(other)).await;
-    let told = watch.ping().await.expect("the stream goes on");
-    assert!(told.resync_required && told.invalidations.is_empty(), "{told:?}");
+    let heard = watch.ping().await.expect("the stream goes on");
+    assert!(heard.resync_required && heard.invalidations.is_empty(), "{heard:?}");
     // The same stream goes on as one that resumes none.
     assert!(!watch.leased().await.resync_required);
 }
@@ -415,8 +299,8 @@ async fn a_revocation_waits_for_a_watchers_lease(installation: Installation) {
     let mut watch = Watch::begin(&server, &key, None).await;
     let token = server.token(token_in(&acme)).await.public.name;
     let sent = Instant::now();
-    let told = watch.leased().await;
-    let end = sent + lease(&told.pong);
+    let heard = watch.leased().await;
+    let end = sent + lease(&heard.pong);
     server.revoke(&token).await;
     assert!(
         Instant::now() >= end,
