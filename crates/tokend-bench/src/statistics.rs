@@ -51,7 +51,7 @@ pub fn median(mut numbers: Vec<f64>) -> f64 {
     assert!(numbers.iter().all(|number| !number.is_nan()), "not a number");
     numbers.sort_unstable_by(f64::total_cmp);
     let middle = numbers.len() / 2;
-    if numbers.len() % 2 == 0 {
+    if numbers.len().is_multiple_of(2) {
         f64::midpoint(numbers[middle - 1], numbers[middle])
     } else {
         numbers[middle]

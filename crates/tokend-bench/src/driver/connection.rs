@@ -56,7 +56,7 @@ pub(super) async fn calls(
         let answer;
         (sender, answer) = call(sender, target, request).await?;
         let took = shared.clock.boot_time().saturating_since(start);
-        target.check(request, &answer, random.next_u64() % SAMPLE == 0)?;
+        target.check(request, &answer, random.next_u64().is_multiple_of(SAMPLE))?;
         shared.latencies().record(took);
     }
     Ok(())
