@@ -1,4 +1,5 @@
-//! A backend that verifies tokens, for the harness: a separate process, which tests can stop and kill.
+//! A backend that guards requests with the SDK's [`TokenGuard`], for the harness: a separate process, which tests can
+//! stop and kill.
 //!
 //!     guard-under-test ADDRESS...
 //!
@@ -8,41 +9,55 @@
 //! ```text
 //! ask:    NUMBER KEY SECRET RESOURCE SCOPE
 //! answer: NUMBER ALLOW TOKEN-NAME | NUMBER DENY REASON | NUMBER UNAUTHENTICATED | NUMBER ERROR CODE
+//!
+//! ask:    NUMBER STATS
+//! answer: NUMBER STATS HITS MISSES STREAMS RESYNCS REFUSED-ANSWERS
 //! ```
 //!
-//! `REASON` is a name of the enum `DenyReason` without its prefix, `CODE` the number of a gRPC status code.
+//! `REASON` is a name of the enum `DenyReason` without its prefix, `CODE` the number of a gRPC status code. The counts
+//! are those of `GuardStats`, of all guards since the process started.
 
 use std::{
-    collections::HashMap,
     env,
     io::{self, BufRead, Write},
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread,
 };
 
 use tokend_client::{
-    CallError, CallerKey, Client,
-    v1::{Decision, VerifyRequest},
+    CallerKey, Client,
+    guard::{Denied, GuardStats, TokenGuard},
 };
-use tokio::sync::{Mutex, mpsc};
+use tokend_tests::broken_rules;
+use tokio::sync::mpsc;
 use tonic::Code;
 
-/// Answers questions with one connection for each caller's key.
+/// The most guards. Those of keys that are not asked with any more, such as revoked ones, leave.
+const MOST_GUARDS: usize = 16;
+
+/// Answers questions with one guard for each caller's key.
 struct Backend {
-    addresses: Vec<String>,
-    next_address: AtomicUsize,
-    clients: Mutex<HashMap<String, Client>>,
+    /// All servers, separated by commas.
+    addresses: String,
+    guards: Mutex<Guards>,
+}
+
+/// The guards by their keys, the one that was used last at the end.
+#[derive(Default)]
+struct Guards {
+    by_key: Vec<(String, TokenGuard)>,
+    /// What the guards that left have counted.
+    past: [u64; 5],
 }
 
 fn main() -> ExitCode {
+    if let Some(ended) = broken_rules::Program::Guard.leave_out_rules() {
+        return ended;
+    }
     let backend = Arc::new(Backend {
-        addresses: env::args().skip(1).collect(),
-        next_address: AtomicUsize::new(0),
-        clients: Mutex::default(),
+        addresses: env::args().skip(1).collect::<Vec<_>>().join(","),
+        guards: Mutex::default(),
     });
     let (questions, mut asked) = mpsc::unbounded_channel();
     thread::spawn(move || {
@@ -82,62 +97,99 @@ impl Backend {
     /// Returns the number of a question and its answer. Ignores a line that is not a question.
     async fn answer<'a>(&self, line: &'a str) -> Option<(&'a str, String)> {
         let mut words = line.split(' ');
-        let (number, key, secret) = (words.next()?, words.next()?, words.next()?);
-        let request = VerifyRequest {
-            token: secret.to_owned(),
-            resource: words.next()?.to_owned(),
-            required_scopes: words.map(ToOwned::to_owned).collect(),
-            ..Default::default()
-        };
-        Some((number, self.verify(key, request).await))
-    }
-
-    async fn verify(&self, key: &str, request: VerifyRequest) -> String {
-        let Some(client) = self.client(key).await else {
-            return error(Code::Unavailable);
-        };
-        match client.token_verify().verify(request).await {
-            Ok(response) => {
-                let response = response.into_inner();
-                match response.decision() {
-                    Decision::Allow => format!("ALLOW {}", response.token.unwrap_or_default().name),
-                    Decision::Deny | Decision::Unspecified => {
-                        let reason = response.deny_reason().as_str_name();
-                        format!("DENY {}", reason.trim_start_matches("DENY_REASON_"))
-                    }
-                }
+        let number = words.next()?;
+        let answer = match (words.next()?, words.next()) {
+            ("STATS", None) => self.stats(),
+            (key, Some(secret)) => {
+                let (resource, scopes) = (words.next()?, words.collect::<Vec<_>>());
+                self.verify(key, secret, resource, &scopes).await
             }
-            Err(status) => match CallError::from(status) {
+            _ => return None,
+        };
+        Some((number, answer))
+    }
+
+    async fn verify(&self, key: &str, secret: &str, resource: &str, scopes: &[&str]) -> String {
+        let Some(guard) = self.guard(key).await else {
+            return error(Code::Internal);
+        };
+        match guard.verify(secret, resource, scopes, None).await {
+            Ok(token) => format!("ALLOW {}", token.name()),
+            Err(Denied::ByVerdict { reason, .. }) => {
+                format!("DENY {}", reason.as_str_name().trim_start_matches("DENY_REASON_"))
+            }
+            Err(Denied::Misconfigured(failed)) => match failed.code {
                 // Only the service itself says that a caller is unknown.
-                CallError {
-                    code: Code::Unauthenticated,
-                    reason,
-                    ..
-                } if !reason.is_empty() => "UNAUTHENTICATED".to_owned(),
-                failed => {
-                    self.use_next_address(key).await;
-                    error(failed.code)
-                }
+                Code::Unauthenticated if !failed.reason.is_empty() => "UNAUTHENTICATED".to_owned(),
+                code => error(code),
             },
+            Err(Denied::Unavailable { .. }) => error(Code::Unavailable),
+            Err(_) => error(Code::Internal),
         }
     }
 
-    async fn client(&self, key: &str) -> Option<Client> {
-        let mut clients = self.clients.lock().await;
-        if let Some(client) = clients.get(key) {
-            return Some(client.clone());
+    /// Returns the guard that asks with this key.
+    async fn guard(&self, key: &str) -> Option<TokenGuard> {
+        if let Some(guard) = self.lock().get(key) {
+            return Some(guard);
         }
-        let number = self.next_address.fetch_add(1, Ordering::Relaxed);
-        let address = &self.addresses[number % self.addresses.len()];
-        let client = Client::connect(address, &CallerKey::new(key).ok()?).await.ok()?;
-        clients.insert(key.to_owned(), client.clone());
-        Some(client)
+        let client = Client::builder(&self.addresses).key(&CallerKey::new(key).ok()?);
+        let client = client.connect_lazy().await.ok()?;
+        let mut guards = self.lock();
+        // Another question may have been quicker.
+        Some(guards.get(key).unwrap_or_else(|| guards.add(key, &client)))
     }
 
-    /// After an error, the next question with this key goes to another server.
-    async fn use_next_address(&self, key: &str) {
-        self.clients.lock().await.remove(key);
+    fn stats(&self) -> String {
+        let counts = self.lock().counts();
+        format!("STATS {}", counts.map(|count| count.to_string()).join(" "))
     }
+
+    fn lock(&self) -> MutexGuard<'_, Guards> {
+        self.guards.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Guards {
+    fn get(&mut self, key: &str) -> Option<TokenGuard> {
+        let place = self.by_key.iter().position(|(of, _)| of == key)?;
+        let found = self.by_key.remove(place);
+        let guard = found.1.clone();
+        self.by_key.push(found);
+        Some(guard)
+    }
+
+    fn add(&mut self, key: &str, client: &Client) -> TokenGuard {
+        if self.by_key.len() >= MOST_GUARDS {
+            let (_, left) = self.by_key.remove(0);
+            self.past = sum(self.past, counts(&left.stats()));
+        }
+        let guard = TokenGuard::new(client);
+        self.by_key.push((key.to_owned(), guard.clone()));
+        guard
+    }
+
+    fn counts(&self) -> [u64; 5] {
+        let guards = self.by_key.iter().map(|(_, guard)| counts(&guard.stats()));
+        guards.fold(self.past, sum)
+    }
+}
+
+fn counts(stats: &GuardStats) -> [u64; 5] {
+    [
+        stats.hits,
+        stats.misses,
+        stats.streams,
+        stats.resyncs,
+        stats.refused_answers,
+    ]
+}
+
+fn sum(mut one: [u64; 5], other: [u64; 5]) -> [u64; 5] {
+    for (count, more) in one.iter_mut().zip(other) {
+        *count += more;
+    }
+    one
 }
 
 fn error(code: Code) -> String {

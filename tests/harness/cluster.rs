@@ -14,7 +14,7 @@ use std::{
 
 use rustix::process::Signal;
 use tokend_client::CallerKey;
-use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, clock, eventually, postgres::Node};
+use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, broken_rules, clock, eventually, postgres::Node};
 use tokio::{
     sync::Semaphore,
     time::{sleep, timeout},
@@ -22,9 +22,6 @@ use tokio::{
 use tonic::transport::{Channel, Endpoint};
 
 use crate::proxy::Proxy;
-
-/// The variable that names the rules of the protocol that the program under test leaves out, separated by commas.
-pub(crate) const BROKEN_RULES: &str = "TOKEND_TEST_BROKEN_RULES";
 
 /// Connections to a server for verifications, and for changes.
 const VERIFY_LINES: usize = 4;
@@ -156,7 +153,7 @@ impl Cluster {
         let mut command = self.installation.command_on_data(arguments.iter().copied());
         command
             .env_remove(clock::VARIABLE)
-            .env(BROKEN_RULES, &self.broken_rules);
+            .env(broken_rules::VARIABLE, &self.broken_rules);
         command
     }
 
@@ -211,7 +208,7 @@ impl Cluster {
             command.args(["--database-url", &url]);
         }
         if !self.broken_rules.is_empty() {
-            command.env(BROKEN_RULES, &self.broken_rules);
+            command.env(broken_rules::VARIABLE, &self.broken_rules);
         }
         let mut process = Process::spawn(command, "");
         let (address, ops_address) = eventually("the server starts or exits", async || {

@@ -182,6 +182,8 @@ pub(crate) enum Flaw {
     None,
     /// Keeps an ALLOW for this long, whatever the answer says.
     KeepsFor(Duration),
+    /// Keeps an ALLOW for its `cacheable_for`, counted from the answer: without the rule `CacheableFromSend`.
+    CountsFromAnswer,
     /// Keeps an ALLOW for all questions about the token.
     ForgetsQuestion,
     /// Answers an outage with DENY.
@@ -248,7 +250,11 @@ impl CachingClient {
                 Flaw::ForgetsQuestion => Duration::from_secs(1),
                 _ => answer.cacheable_for,
             };
-            self.kept.lock().expect("no client panics").keep(key, sent, span);
+            let from = match self.flaw {
+                Flaw::CountsFromAnswer => stopwatch.now(),
+                _ => sent,
+            };
+            self.kept.lock().expect("no client panics").keep(key, from, span);
         }
         match (self.flaw, answer.verdict) {
             (Flaw::DeniesInOutage, Verdict::Failed(_)) => {

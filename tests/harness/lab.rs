@@ -21,6 +21,7 @@ use crate::{
         Asks, Consistency, Effect, KeyId, Outcome, Recorder, Span, Token, TokenId, Verdict, Verify, WorkspaceId,
     },
     measures::Measures,
+    program::Counts,
     random::Random,
     settings::Settings,
     workload::Mix,
@@ -260,6 +261,17 @@ impl Lab {
             .recorder
             .with(|history| history.verifies.len() + history.changes.len());
         recorded + self.measures().created
+    }
+
+    /// Returns what all guards have counted. Ask before a process is killed: its counts die with it.
+    pub(crate) async fn guard_counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        for endpoint in &self.endpoints {
+            if let Endpoint::Program(program) = endpoint {
+                sum = sum + program.counts().await;
+            }
+        }
+        sum
     }
 
     /// Checks what was recorded since the last check.

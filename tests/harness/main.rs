@@ -1,8 +1,8 @@
 //! Shows the promise on real servers: **when the answer to a revocation leaves, the token is dead, everywhere.**
 //!
 //! ```text
-//! clients --> endpoints: three servers, a client that keeps answers, later the SDK     faults: signals, crashes,
-//!    |             |                                                                     cut and held connections
+//! clients --> endpoints: three servers, a client that keeps answers, SDKs     faults: signals, crashes,
+//!    |             |                                                             cut and held connections
 //!    |             +--> proxy --> PostgreSQL
 //!    +--> history --> checker --> violations
 //! ```
@@ -14,8 +14,8 @@
 //! A short run is a part of all tests. A long one, whose results docs/revocation-harness.md keeps:
 //!
 //! ```text
-//! TOKEND_HARNESS_ROUNDS=500 TOKEND_HARNESS_OPERATIONS=1000000 \
-//!     cargo test --release --workspace --test harness -- --exact run::postgres::the_promise_holds --nocapture
+//! TOKEND_HARNESS_ROUNDS=500 TOKEND_HARNESS_OPERATIONS=1000000 TOKEND_HARNESS_RATE=400 \
+//!     cargo test --workspace --test harness -- --exact run::postgres::the_promise_holds --nocapture
 //! ```
 
 mod broken_rules;

@@ -6,6 +6,7 @@
 use std::{
     collections::HashMap,
     io::{BufRead, BufReader, Write},
+    ops::Add,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     sync::{
@@ -18,19 +19,38 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokend_client::v1::DenyReason;
+use tokend_tests::broken_rules;
 use tokio::{sync::oneshot, time::timeout};
 use tonic::Code;
 
-use crate::{cluster::BROKEN_RULES, endpoint::Question, history::Verdict};
+use crate::{endpoint::Question, history::Verdict};
 
 /// Longer than any fault.
 const PATIENCE: Duration = Duration::from_secs(45);
+
+/// How long the answer to a question for counts is waited for.
+const COUNTS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The most questions without an answer. Their lines fit into the pipe, so that writing never blocks.
 const MOST_WAITING: usize = 150;
 
 /// Who waits for which answer. `None` once the process has exited.
 type Waiting = Arc<Mutex<Option<HashMap<u64, oneshot::Sender<String>>>>>;
+
+/// What the guards of a process have counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    /// Questions that a cache answered.
+    pub(crate) hits: u64,
+    /// Questions that no cache could answer.
+    pub(crate) misses: u64,
+    /// Watch streams that began.
+    pub(crate) streams: u64,
+    /// How often everything in a cache had to be dropped.
+    pub(crate) resyncs: u64,
+    /// Answers that were too old to be cached.
+    pub(crate) refused_answers: u64,
+}
 
 /// A process that answers questions. Dropping it kills the process.
 #[derive(Debug)]
@@ -49,6 +69,10 @@ struct Running {
     child: Child,
     input: ChildStdin,
     waiting: Waiting,
+    /// What the process had counted when it was last asked.
+    counts: Counts,
+    /// What its predecessors had counted.
+    past: Counts,
 }
 
 impl Program {
@@ -77,7 +101,24 @@ impl Program {
 
     /// Kills the process and starts another one.
     pub(crate) fn restart(&self) {
-        *self.lock() = Running::start(&self.program, &self.arguments, &self.broken_rules);
+        let mut running = self.lock();
+        let past = running.past + running.counts;
+        *running = Running::start(&self.program, &self.arguments, &self.broken_rules);
+        running.past = past;
+    }
+
+    /// Returns what the guards have counted, except for what killed processes counted since they were last asked.
+    pub(crate) async fn counts(&self) -> Counts {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let asked = self.lock().send(number, &format!("{number} STATS\n"));
+        if let Ok(answered) = asked
+            && let Ok(Ok(answer)) = timeout(COUNTS_PATIENCE, answered).await
+            && let Some(counts) = counts(&answer)
+        {
+            self.lock().counts = counts;
+        }
+        let running = self.lock();
+        running.past + running.counts
     }
 
     /// Asks the process.
@@ -110,7 +151,7 @@ impl Running {
     fn start(program: &Path, arguments: &[String], broken_rules: &str) -> Self {
         let mut child = Command::new(program)
             .args(arguments)
-            .env(BROKEN_RULES, broken_rules)
+            .env(broken_rules::VARIABLE, broken_rules)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -134,7 +175,13 @@ impl Running {
             // The process has exited. Its questions get no answer.
             answered.lock().expect("no reader panics").take();
         });
-        Self { child, input, waiting }
+        Self {
+            child,
+            input,
+            waiting,
+            counts: Counts::default(),
+            past: Counts::default(),
+        }
     }
 
     /// Sends a question, and returns where its answer will be.
@@ -156,6 +203,33 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+impl Add for Counts {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            hits: self.hits + other.hits,
+            misses: self.misses + other.misses,
+            streams: self.streams + other.streams,
+            resyncs: self.resyncs + other.resyncs,
+            refused_answers: self.refused_answers + other.refused_answers,
+        }
+    }
+}
+
+/// Parses an answer with counts, without its number.
+fn counts(answer: &str) -> Option<Counts> {
+    let mut words = answer.strip_prefix("STATS ")?.split(' ').map(str::parse);
+    let mut next = || words.next()?.ok();
+    Some(Counts {
+        hits: next()?,
+        misses: next()?,
+        streams: next()?,
+        resyncs: next()?,
+        refused_answers: next()?,
+    })
 }
 
 /// Parses an answer without its number.
@@ -214,6 +288,22 @@ mod tests {
         ] {
             assert_eq!(program.ask(&question(answer)).await, expected, "{answer}");
         }
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_counted_is_not_lost() {
+        let program = script("while read number rest; do echo \"$number STATS 1 20 3 4 5\"; done");
+        let once = Counts {
+            hits: 1,
+            misses: 20,
+            streams: 3,
+            resyncs: 4,
+            refused_answers: 5,
+        };
+        assert_eq!(program.counts().await, once);
+        assert_eq!(program.counts().await, once, "the process counts, not the asker");
+        program.restart();
+        assert_eq!(program.counts().await, once + once);
     }
 
     #[tokio::test]

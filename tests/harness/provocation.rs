@@ -4,8 +4,6 @@
 //! whose loss is not noticed is not tested. [`PROVOCATIONS`] has the quickest way for each rule, or says what else
 //! tests it.
 
-use std::time::Duration;
-
 use crate::{faults::Kind, workload::Act};
 
 /// How to notice that a rule is left out.
@@ -14,49 +12,38 @@ pub(crate) struct Provocation {
     /// The rule's name in the model.
     pub(crate) rule: &'static str,
     pub(crate) by: By,
+    /// How long leases last in a run on PostgreSQL.
+    pub(crate) lease: &'static str,
 }
 
 /// What notices it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum By {
-    /// A run on PostgreSQL with these acts and faults.
+    /// A run on PostgreSQL with these acts, and all of these faults in each round.
     Servers(&'static [Act], &'static [Kind]),
     /// The same, and only the guards' answers can show it.
     Guards(&'static [Act], &'static [Kind]),
     /// A run on SQLite.
     Embedded(&'static [Act], &'static [Kind]),
-    /// No run: it takes this.
+    /// No run: it takes this. The programs under test can't leave out the rule.
     Elsewhere(&'static str),
 }
 
 impl Provocation {
-    /// Returns how long leases last in the run. A long lease does not lapse on a busy machine.
-    pub(crate) fn lease(self) -> &'static str {
-        match self.rule {
-            // A COMMIT can be late by less than a second, which has to be more than the margin of the wait.
-            "WaitFromAcknowledgement" => "1s",
-            _ => "3s",
-        }
-    }
-
-    /// Returns the time within which a run must find a violation. Most need a few seconds.
-    pub(crate) const fn within(self) -> Duration {
-        Duration::from_secs(match self.by {
-            By::Servers(..) | By::Embedded(..) => 90,
-            By::Guards(..) => 120,
-            By::Elsewhere(_) => 0,
-        })
+    const fn lease(self, lease: &'static str) -> Self {
+        Self { lease, ..self }
     }
 }
 
+/// The lease is long, so that it does not lapse on a busy machine.
 const fn by(rule: &'static str, by: By) -> Provocation {
-    Provocation { rule, by }
+    Provocation { rule, by, lease: "3s" }
 }
 
 const QUIET: &[Kind] = &[Kind::Nothing];
+const HOLD: &[Kind] = &[Kind::HoldFeed, Kind::HoldFeed];
+const SET_LEASE: &[Kind] = &[Kind::SetLease, Kind::HoldFeed, Kind::HoldFeed];
 const REVOKE: &[Act] = &[Act::Revoke];
-/// Tokens that are revoked as soon as they exist.
-const NEW: &[Act] = &[Act::BatchRevokeGroup];
 const TOKENS: &[Act] = &[Act::Revoke, Act::BatchRevoke, Act::Rotate];
 const ANY: &[Act] = &[
     Act::Revoke,
@@ -67,123 +54,120 @@ const ANY: &[Act] = &[
     Act::RevokeKey,
 ];
 const CALLERS: &[Act] = &[Act::RevokeKey, Act::DeleteCaller];
-const STANDBY: By = By::Elsewhere("a failover to a standby");
-const RESTORE: By = By::Elsewhere("a database that was put back");
+const MODEL: By = By::Elsewhere("the model only");
+const STANDBY: By = By::Elsewhere("the model, and failovers in tests/process/failover.rs");
+const WARNING: By = By::Elsewhere("the model, and tests/process/interrupted_commits.rs");
+const RESTORE: By = By::Elsewhere("the model, and tests/process/restore.rs");
 
 /// Every rule, in the order of the model.
 pub(crate) const PROVOCATIONS: &[Provocation] = &[
-    // Commits that overtake each other: a poll sees the later revision and never asks for the earlier one.
-    by("FeedRowLock", By::Servers(REVOKE, &[Kind::DelayCommits])),
-    by("GapResets", By::Servers(REVOKE, &[Kind::HoldFeed])),
-    by("WarnedCommitIsUnknown", STANDBY),
-    by("SynchronousReplication", STANDBY),
+    // Without the lock two updates of the row still exclude each other: the second one finds the seal changed.
+    by("FeedRowLock", MODEL),
+    by("GapResets", By::Servers(REVOKE, &[Kind::HoldFeed, Kind::PurgeFeed])),
+    by("WarnedCommitIsUnknown", WARNING),
+    by("SynchronousReplication", WARNING),
     by("AnswerNamesItsEpoch", STANDBY),
     // Waiting.
-    by("AnswerWaits", By::Servers(ANY, &[Kind::HoldFeed])),
+    by("AnswerWaits", By::Servers(ANY, QUIET)),
+    by("WaitFromAcknowledgement", By::Servers(REVOKE, HOLD)).lease("300ms"),
     by(
-        "WaitFromAcknowledgement",
-        By::Servers(REVOKE, &[Kind::DelayCommits, Kind::HoldFeed]),
+        "RepeatWaits",
+        By::Servers(&[Act::BatchRevoke, Act::RevokeLeaked], QUIET),
     ),
-    by("RepeatWaits", By::Servers(TOKENS, &[Kind::HoldFeed])),
+    // A repeat that only reads is wrong after a promotion alone.
+    by("RepeatTakesRevision", MODEL),
+    by("WaitReadWithRevision", By::Servers(REVOKE, SET_LEASE)).lease("100ms"),
+    // All processes of a run have the same clock.
     by(
-        "RepeatTakesRevision",
-        By::Servers(TOKENS, &[Kind::DelayCommits, Kind::HoldFeed]),
+        "Margin",
+        By::Elsewhere("the model, and lease::terms::tests::a_wait_has_a_margin in tokend-core"),
     ),
-    by(
-        "WaitReadWithRevision",
-        By::Servers(REVOKE, &[Kind::SetLease, Kind::HoldFeed]),
-    ),
-    by("Margin", By::Servers(REVOKE, &[Kind::HoldFeed])),
     // Polls and leases.
     by("PollReadsPrimary", STANDBY),
-    by("OnePoll", By::Servers(REVOKE, &[Kind::DelayFeed, Kind::HoldFeed])),
-    by("LeaseFromPollStart", By::Servers(REVOKE, &[Kind::DelayFeed])),
-    by("ApplyBeforeRenew", By::Servers(REVOKE, QUIET)),
-    by("ApplyEveryRow", By::Servers(REVOKE, &[Kind::HoldFeed])),
+    // The answer of an abandoned poll is wrong after a promotion alone.
+    by("OnePoll", MODEL),
     by(
-        "CutCallerBeforeRenew",
-        By::Guards(CALLERS, &[Kind::Nothing, Kind::Delay]),
+        "LeaseFromPollStart",
+        By::Servers(REVOKE, &[Kind::DelayFeed, Kind::DelayFeed]),
     ),
+    by("ApplyBeforeRenew", By::Servers(REVOKE, QUIET)).lease("300ms"),
+    by("ApplyEveryRow", By::Servers(REVOKE, HOLD)),
+    by("CutCallerBeforeRenew", By::Guards(CALLERS, QUIET)).lease("300ms"),
+    by("GrantWithinWait", By::Servers(REVOKE, HOLD)).lease("500ms"),
+    by("RaiseTogether", By::Servers(REVOKE, SET_LEASE)).lease("100ms"),
+    by("LowerWaitsOldWait", By::Servers(REVOKE, SET_LEASE)).lease("2s"),
     by(
-        "GrantWithinWait",
-        By::Servers(REVOKE, &[Kind::SetLease, Kind::HoldFeed]),
-    ),
-    by("RaiseTogether", By::Servers(REVOKE, &[Kind::SetLease, Kind::HoldFeed])),
-    by(
-        "LowerWaitsOldWait",
-        By::Servers(REVOKE, &[Kind::SetLease, Kind::HoldFeed]),
-    ),
-    by("LowerIsGuarded", By::Servers(REVOKE, &[Kind::SetLease, Kind::HoldFeed])),
+        "LowerIsGuarded",
+        By::Servers(REVOKE, &[Kind::SetLeaseTwice, Kind::HoldFeed, Kind::HoldFeed]),
+    )
+    .lease("2s"),
     by("EpochIncludesTimeline", STANDBY),
     by("ResetRaisesSlots", RESTORE),
     by("RestoreBeginsEpoch", RESTORE),
     by("DeposedPrimaryIsFenced", STANDBY),
     // Verify.
-    by("LeaseBeforeLookUp", By::Servers(REVOKE, &[Kind::HoldFeed, Kind::Stop])),
-    by("HeadBeforeLookUp", By::Guards(REVOKE, &[Kind::Nothing, Kind::Delay])),
-    by("BoundBeforeLookUp", By::Servers(REVOKE, &[Kind::HoldFeed, Kind::Stop])),
+    by("LeaseBeforeLookUp", By::Servers(REVOKE, HOLD)).lease("300ms"),
+    by("HeadBeforeLookUp", By::Guards(REVOKE, QUIET)).lease("1s"),
+    by("BoundBeforeLookUp", By::Servers(REVOKE, HOLD)).lease("1s"),
     by("SlotOnHit", By::Servers(ANY, QUIET)),
     by("EpochOnHit", RESTORE),
     // Only what no server has in memory is read.
-    by("FillInOneSnapshot", By::Servers(NEW, &[Kind::DelayFills])),
+    by(
+        "FillInOneSnapshot",
+        By::Servers(&[Act::Revoke, Act::BatchRevokeGroup], &[Kind::DelayFills]),
+    ),
     by("ReadThroughPrimary", STANDBY),
-    by("OutageIsUnavailable", By::Servers(REVOKE, &[Kind::Outage])),
-    by("MinRevisionReadsThrough", By::Servers(REVOKE, &[Kind::HoldFeed])),
+    by(
+        "OutageIsUnavailable",
+        By::Servers(REVOKE, &[Kind::Outage, Kind::Outage]),
+    )
+    .lease("1s"),
+    by("MinRevisionReadsThrough", By::Servers(REVOKE, QUIET)),
     // SQLite.
-    by("ExclusiveLock", By::Elsewhere("a second process on the same file")),
+    by(
+        "ExclusiveLock",
+        By::Elsewhere("the model, and tests/process/sqlite_file.rs"),
+    ),
     by(
         "InvalidateAfterError",
-        By::Elsewhere("a COMMIT that fails, on a full disk"),
+        By::Elsewhere("the model, and tests/process/full_disk.rs"),
     ),
     by("InvalidateBeforeNextWrite", By::Embedded(TOKENS, QUIET)),
     by("WaitAfterStart", By::Embedded(REVOKE, &[Kind::Kill, Kind::HoldClients])),
-    by(
-        "LeaseRecordedBeforePong",
-        By::Embedded(REVOKE, &[Kind::HoldClients, Kind::DelayClients]),
-    ),
-    by("QueueBeforeLeasesAreRead", By::Embedded(REVOKE, &[Kind::DelayClients])),
+    by("LeaseRecordedBeforePong", By::Embedded(REVOKE, &[Kind::HoldClients])),
+    by("QueueBeforeLeasesAreRead", MODEL),
     // Watch and the SDK.
-    by(
-        "PongAfterInvalidations",
-        By::Guards(REVOKE, &[Kind::DelayClients, Kind::Nothing]),
-    ),
-    by("SdkLeaseFromSend", By::Guards(REVOKE, &[Kind::DelayClients])),
-    by("PongNamesPing", By::Guards(REVOKE, &[Kind::DelayClients])),
+    by("PongAfterInvalidations", By::Guards(REVOKE, QUIET)).lease("300ms"),
+    // On one server, because the same connection has to be late with the pongs and with the invalidations.
+    by("SdkLeaseFromSend", By::Embedded(REVOKE, &[Kind::DelayClients])),
+    by("PongNamesPing", By::Embedded(REVOKE, &[Kind::DelayClients])),
     by("StreamBetweenApplies", By::Guards(REVOKE, &[Kind::CutClients])),
-    by(
-        "FreshStreamEndsLease",
-        By::Guards(REVOKE, &[Kind::CutClients, Kind::Hold]),
-    ),
-    by(
-        "VerifyKeepsToOneStream",
-        By::Guards(REVOKE, &[Kind::CutClients, Kind::DelayClients]),
-    ),
+    // A guard resumes its streams. Only one that does not needs these two rules.
+    by("FreshStreamEndsLease", By::Guards(REVOKE, &[Kind::Lag])),
+    by("VerifyKeepsToOneStream", By::Guards(REVOKE, &[Kind::Lag])).lease("2s"),
     by(
         "ResumeReplays",
-        By::Guards(REVOKE, &[Kind::CutClients, Kind::HoldClients]),
+        By::Guards(REVOKE, &[Kind::CutClients, Kind::CutClients]),
     ),
     by(
         "OldResumeResyncs",
-        By::Guards(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
-    ),
-    by(
-        "SdkRefusesBelowSlot",
-        By::Guards(REVOKE, &[Kind::DelayClients, Kind::DelayFills]),
-    ),
+        By::Guards(REVOKE, &[Kind::CutClients, Kind::CutClients, Kind::PurgeFeed]),
+    )
+    .lease("500ms"),
+    by("SdkRefusesBelowSlot", By::Guards(REVOKE, &[Kind::DelayClients])),
+    // A new guard knows nothing of what the server of its stream has applied already.
     by(
         "SdkRefusesBelowStreamStart",
-        By::Guards(REVOKE, &[Kind::CutClients, Kind::DelayFills]),
+        By::Guards(REVOKE, &[Kind::HoldFeed, Kind::KillClient, Kind::KillClient]),
     ),
-    by("CacheableFromSend", By::Guards(REVOKE, &[Kind::DelayClients])),
-    by(
-        "ReadThroughIsNotCached",
-        By::Servers(REVOKE, &[Kind::Hold, Kind::HoldFeed]),
-    ),
+    // The client without Watch: a guard asks without it only until its first stream begins.
+    by("CacheableFromSend", By::Guards(REVOKE, &[Kind::DelayClients])).lease("500ms"),
+    by("ReadThroughIsNotCached", By::Servers(REVOKE, HOLD)).lease("1s"),
     by(
         "SdkChecksLease",
-        By::Guards(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
+        By::Embedded(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
     ),
-    by("SlowStreamIsCut", By::Guards(TOKENS, &[Kind::HoldClients])),
+    by("SlowStreamIsCut", By::Guards(TOKENS, QUIET)),
 ];
 
 #[cfg(test)]

@@ -2,17 +2,17 @@
 
 use std::{fmt::Write, time::Duration};
 
-use crate::{clock::Moment, history::Verdict, lab::Lab, measures::Latencies};
+use crate::{clock::Moment, history::Verdict, lab::Lab, measures::Latencies, program::Counts};
 
 /// Returns the summary in Markdown.
-pub(crate) fn summary(lab: &Lab, rounds: usize, violations: usize) -> String {
+pub(crate) fn summary(lab: &Lab, rounds: usize, violations: usize, guards: Counts) -> String {
     let mut text = String::new();
     // Writing to a string does not fail.
-    let _ = write(&mut text, lab, rounds, violations);
+    let _ = write(&mut text, lab, rounds, violations, guards);
     text
 }
 
-fn write(text: &mut String, lab: &Lab, rounds: usize, violations: usize) -> std::fmt::Result {
+fn write(text: &mut String, lab: &Lab, rounds: usize, violations: usize, guards: Counts) -> std::fmt::Result {
     let took = lab.recorder.now().since(Moment::START);
     let (verifies, allowed, denied, rejected) = lab.recorder.with(|history| {
         let count = |is: fn(Verdict) -> bool| history.verifies.iter().filter(|verify| is(verify.verdict)).count();
@@ -50,6 +50,21 @@ fn write(text: &mut String, lab: &Lab, rounds: usize, violations: usize) -> std:
     writeln!(
         text,
         "| tokens looked up by the servers that run at the end | {memory} in memory, {database} in the database |"
+    )?;
+    let Counts {
+        hits,
+        misses,
+        streams,
+        resyncs,
+        refused_answers,
+    } = guards;
+    writeln!(
+        text,
+        "| questions to guards | {hits} answered from a cache, {misses} not |"
+    )?;
+    writeln!(
+        text,
+        "| Watch streams of guards | {streams} began, {resyncs} resyncs, {refused_answers} answers too old to be cached |"
     )?;
     let never = measures.never_visible;
     writeln!(

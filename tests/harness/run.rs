@@ -63,8 +63,12 @@ pub(crate) fn endpoints(cluster: &Cluster, broken_rules: &str) -> Vec<Endpoint> 
         Endpoint::Program(Program::start(name, program, cluster.front_addresses(), broken_rules))
     };
     let servers = (0..cluster.servers().len()).map(Endpoint::Server);
+    let flaw = match broken_rules {
+        "CacheableFromSend" => Flaw::CountsFromAnswer,
+        _ => Flaw::None,
+    };
     let clients = [
-        Endpoint::Caching(CachingClient::new("client", Flaw::None)),
+        Endpoint::Caching(CachingClient::new("client", flaw)),
         guard("guard 1"),
         guard("guard 2"),
     ];
@@ -147,6 +151,7 @@ async fn run(settings: Settings, mix: Mix, cluster: Cluster, endpoints: Vec<Endp
         faults::round(&lab, rounds).await;
         rounds += 1;
         lab.reap();
+        lab.guard_counts().await;
         // Checking holds up all clients: nothing is measured meanwhile.
         let busy = lab.quiet.write().await;
         found = lab.check();
@@ -162,7 +167,8 @@ async fn run(settings: Settings, mix: Mix, cluster: Cluster, endpoints: Vec<Endp
     end(&lab).await;
     found = found.or_else(|| lab.check());
     let violations = found.as_ref().map_or(0, |found| found.at.len());
-    print(&report::summary(&lab, rounds, violations));
+    let counts = lab.guard_counts().await;
+    print(&report::summary(&lab, rounds, violations, counts));
     if let Some(Found { text, .. }) = found {
         panic!("seed {}, round {rounds}: {text}", lab.settings.seed);
     }

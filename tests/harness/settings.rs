@@ -65,7 +65,7 @@ impl Settings {
     pub(crate) fn limit(&self) -> Duration {
         const ROUND: Duration = Duration::from_secs(60);
         const ALL_RULES: Duration = Duration::from_secs(2 * 3_600);
-        const SOME_RULES: Duration = Duration::from_secs(600);
+        const SOME_RULES: Duration = Duration::from_secs(1_200);
         let rounds = u32::try_from(self.rounds).unwrap_or(u32::MAX);
         let operations = Duration::from_secs(u64::try_from(self.operations / 50).unwrap_or(u64::MAX));
         let rules = if env::var_os(RULES).is_some() {

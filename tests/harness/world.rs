@@ -1,5 +1,7 @@
 //! What exists in a run, as far as the clients know: organizations, workspaces, tokens and callers' keys.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
 use tokend_client::CallerKey;
 
 use crate::{
@@ -10,6 +12,8 @@ use crate::{
 
 /// Of the tokens that background verifications ask about, so many of a hundred are ended ones.
 const ENDED_PERCENT: usize = 20;
+/// So many of a hundred questions are asked with any key.
+const OTHER_KEY_PERCENT: usize = 10;
 /// The number of tokens that count as having ended just now.
 const RECENT: usize = 40;
 
@@ -119,6 +123,18 @@ impl World {
     /// Returns a key that nobody has attempted to revoke.
     pub(crate) fn live_key(&self, random: &mut Random) -> Option<KeyId> {
         random.of(&self.live_keys).copied()
+    }
+
+    /// Returns a key to verify the token with, mostly the same one as before: a guard remembers only what it was asked
+    /// with this key.
+    pub(crate) fn key_for(&self, token: TokenId, random: &mut Random) -> Option<KeyId> {
+        if random.percent(OTHER_KEY_PERCENT) {
+            return self.live_key(random);
+        }
+        let order = BuildHasherDefault::<DefaultHasher>::default();
+        let keys = self.live_keys.iter().copied();
+        // Another one is the greatest only when this one is gone, or a new one comes before it.
+        keys.max_by_key(|key| order.hash_one((key, token)))
     }
 
     /// Takes a key to end it. Some always remain.

@@ -15,6 +15,7 @@
 //! }
 //! ```
 
+pub mod broken_rules;
 pub mod clock;
 pub mod held_writes;
 pub mod http;

@@ -35,6 +35,12 @@ impl Durations {
         self.0[(self.0.len() * 99).div_ceil(100) - 1]
     }
 
+    /// Returns the 99.9th percentile.
+    #[must_use]
+    pub fn percentile_99_9(&self) -> Duration {
+        self.0[(self.0.len() * 999).div_ceil(1_000) - 1]
+    }
+
     /// Returns the longest duration.
     #[must_use]
     pub fn max(&self) -> Duration {
@@ -51,6 +57,13 @@ pub fn ratio(this: Duration, other: Duration) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_in_a_thousand_is_longer_than_the_percentile() {
+        let durations = |count: u64| Durations::of((1..=count).map(Duration::from_millis).collect());
+        assert_eq!(durations(2_000).percentile_99_9(), Duration::from_millis(1_998));
+        assert_eq!(durations(7).percentile_99_9(), Duration::from_millis(7));
+    }
 
     #[test]
     fn statistics_of_one_hundred_and_of_one() {

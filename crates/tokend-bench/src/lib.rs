@@ -5,6 +5,7 @@
 //! - [`memory`]: how much memory a cached token takes.
 //! - [`page_cost`]: what a page of `ListTokens` costs in a small and in a large workspace.
 //! - [`bulk_revocation`]: how long it takes to revoke 100,000 tokens by filter, and how much this slows down others.
+//! - [`promise`]: how soon a revocation holds everywhere, and what that costs.
 //!
 //! They compare what was measured side by side in one run, never times of different runs.
 
@@ -12,6 +13,7 @@ pub mod bulk_revocation;
 pub mod instructions;
 pub mod memory;
 pub mod page_cost;
+pub mod promise;
 pub mod verify;
 
 pub mod driver;

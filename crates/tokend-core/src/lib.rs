@@ -15,6 +15,7 @@
 //! - [`revocation`]: the record of revocations outside the database, which a restored backup needs.
 //! - [`feed`]: revisions, which are positions in the order of all changes, and what each change was about.
 //! - [`lease`]: until when a server or an SDK may answer from memory.
+//! - [`rule`]: rules of the revocation protocol that tests leave out.
 //! - [`change`]: the changes that a transaction makes, from which audit events, revocation lines and messages derive.
 //! - [`row_mac`], [`audit`]: how an edited row, and an edited or shortened audit log, are detected.
 //! - [`webhook`]: the messages that are sent to the operator's receiver.
@@ -40,6 +41,7 @@ pub mod request_id;
 pub mod resource;
 pub mod revocation;
 pub mod row_mac;
+pub mod rule;
 pub mod scope;
 pub mod text;
 pub mod time;

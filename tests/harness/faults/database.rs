@@ -1,11 +1,16 @@
 //! Faults of PostgreSQL itself.
 
+use std::time::Duration;
+
 use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tokend_tests::eventually;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::{lab::Lab, random::Random};
+
+/// The pause between two purges: less than between two polls of a server that polls seldom.
+const PURGE_PAUSE: Duration = Duration::from_millis(100);
 
 /// Calls a function of PostgreSQL for some of the backends that serve tokend. Returns whether there were any.
 pub(super) async fn signal_backends(lab: &Lab, random: &mut Random, function: &str) -> bool {
@@ -39,6 +44,25 @@ pub(super) async fn cancel_backends(lab: &Lab, random: &mut Random) -> bool {
         sleep(random.millis(0, 100)).await;
     }
     is_injected
+}
+
+/// Purges all entries of the feed but the newest one, again and again. A server that has not read them has to begin anew.
+pub(super) async fn purge_feed(lab: &Lab, span: Duration) -> bool {
+    let Some(database) = lab.cluster.database() else {
+        return false;
+    };
+    let Ok(mut connection) = PgConnection::connect(&database.url()).await else {
+        return false;
+    };
+    let purge = "DELETE FROM feed_log WHERE revision < (SELECT revision FROM feed)";
+    let purging = async {
+        while sqlx::query(purge).execute(&mut connection).await.is_ok() {
+            sleep(PURGE_PAUSE).await;
+        }
+    };
+    // It ends earlier only if the database crashes.
+    let _ = timeout(span, purging).await;
+    true
 }
 
 /// Kills one backend, so that PostgreSQL ends all connections at once and recovers from its log. Returns whether it did.

@@ -1,24 +1,28 @@
 //! Faults: what a round does to the servers and their database while the clients work.
 //!
-//! A round draws one to three faults from the seed, lets them happen at the same time, ends them, waits until every
+//! A round draws one to three faults from the seed, or has those that the run names, lets them happen at the same time, ends them, waits until every
 //! server gives verdicts again, and leaves the clients alone for a moment.
 
+mod clients;
 mod database;
 mod lease;
 
 use std::{sync::Arc, time::Duration};
 
-use rustix::process::Signal;
-use tokio::time::{sleep, timeout};
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Mutex, MutexGuard},
+    time::{sleep, timeout},
+};
 
 use crate::{
     clock::Moment,
     cluster::Server,
-    endpoint::Endpoint,
     history::{Asks, Consistency, Verdict},
     lab::Lab,
     proxy::{Connections, Direction, Disturbance},
     random::Random,
+    workload::Mix,
 };
 
 /// How long a server may take until it gives verdicts again.
@@ -40,7 +44,7 @@ pub(crate) enum Kind {
     Hold,
     /// Bytes between a server and its database are delayed for a while, in one direction.
     Delay,
-    /// Connections of remote clients are cut once.
+    /// Connections of remote clients are cut.
     CutClients,
     /// Bytes between remote clients and a server are held for a while, in one direction.
     HoldClients,
@@ -52,6 +56,8 @@ pub(crate) enum Kind {
     KillClient,
     /// A server does not hear of changes, again and again, for about as long as a lease.
     HoldFeed,
+    /// A server does not hear of changes for longer than they wait, and clients can't reach the others.
+    Lag,
     /// What a server hears of changes is late by less than a lease.
     DelayFeed,
     /// What a server sends to its database is late, and so are its commits. PostgreSQL would end a transaction whose COMMIT
@@ -65,15 +71,19 @@ pub(crate) enum Kind {
     Cancel,
     /// PostgreSQL ends all connections and recovers, as after a crash.
     CrashDatabase,
+    /// Entries of the feed are purged as soon as there are newer ones, for a while.
+    PurgeFeed,
     /// `tokend lease set`.
     SetLease,
+    /// `tokend lease set`, and another one before the first has finished.
+    SetLeaseTwice,
     /// Clients work without a fault.
     Nothing,
 }
 
 impl Kind {
     /// Every kind and its weight.
-    pub(crate) const ALL: [(usize, Self); 19] = [
+    pub(crate) const ALL: [(usize, Self); 22] = [
         (22, Self::Stop),
         (10, Self::Kill),
         (9, Self::Outage),
@@ -82,17 +92,20 @@ impl Kind {
         (10, Self::Delay),
         (9, Self::DelayFills),
         (8, Self::HoldFeed),
+        (6, Self::Lag),
         (6, Self::DelayFeed),
         (6, Self::DelayCommits),
-        (4, Self::CutClients),
-        (4, Self::HoldClients),
-        (6, Self::DelayClients),
-        (5, Self::StopClient),
+        (7, Self::CutClients),
+        (7, Self::HoldClients),
+        (9, Self::DelayClients),
+        (8, Self::StopClient),
         (3, Self::KillClient),
         (8, Self::Terminate),
         (6, Self::Cancel),
         (4, Self::CrashDatabase),
-        (10, Self::SetLease),
+        (4, Self::PurgeFeed),
+        (8, Self::SetLease),
+        (3, Self::SetLeaseTwice),
     ];
 
     /// The kinds for a server without PostgreSQL.
@@ -113,6 +126,7 @@ impl Kind {
             Self::Hold => "database path held",
             Self::Delay => "database path delayed",
             Self::HoldFeed => "feed held again and again",
+            Self::Lag => "feed of one server held, clients of the others refused",
             Self::DelayFeed => "feed delayed",
             Self::DelayCommits => "commits delayed",
             Self::CutClients => "client connections cut",
@@ -124,7 +138,9 @@ impl Kind {
             Self::Terminate => "pg_terminate_backend",
             Self::Cancel => "pg_cancel_backend",
             Self::CrashDatabase => "PostgreSQL crash and recovery",
+            Self::PurgeFeed => "feed purged",
             Self::SetLease => "lease set",
+            Self::SetLeaseTwice => "lease set twice at once",
             Self::Nothing => "none",
         }
     }
@@ -133,22 +149,25 @@ impl Kind {
 /// Runs a round. Its faults are determined by the seed and the number of the round.
 pub(crate) async fn round(lab: &Arc<Lab>, number: usize) {
     let mut random = Random::of_round(lab.settings.seed, number);
-    let count = random.weighted(&[(60, 1), (30, 2), (10, 3)]);
-    let mut randoms: Vec<_> = (0..count).map(|_| random.fork()).collect();
+    let kinds = kinds(&lab.mix, &mut random);
     let faults = lab.quiet.write().await;
-    match &mut randoms[..] {
-        [one] => inject(lab, one).await,
-        [one, two] => drop(tokio::join!(inject(lab, one), inject(lab, two))),
-        [one, two, three] => drop(tokio::join!(inject(lab, one), inject(lab, two), inject(lab, three))),
-        _ => unreachable!("one to three faults"),
-    }
+    join_all(kinds.into_iter().map(|kind| inject(lab, kind, random.fork()))).await;
     recover(lab, lab.recorder.now(), &mut random).await;
     drop(faults);
     sleep(random.millis(100, 600)).await;
 }
 
-async fn inject(lab: &Lab, random: &mut Random) {
-    let kind = random.weighted(&lab.mix.faults);
+/// Draws the faults of a round.
+fn kinds(mix: &Mix, random: &mut Random) -> Vec<Kind> {
+    if mix.is_together {
+        return mix.faults.iter().map(|(_, kind)| *kind).collect();
+    }
+    let count = random.weighted(&[(60, 1), (30, 2), (10, 3)]);
+    (0..count).map(|_| random.weighted(&mix.faults)).collect()
+}
+
+async fn inject(lab: &Lab, kind: Kind, mut random: Random) {
+    let random = &mut random;
     let is_injected = match kind {
         Kind::Stop | Kind::Kill => process_fault(lab, kind, random).await,
         Kind::Outage
@@ -156,15 +175,18 @@ async fn inject(lab: &Lab, random: &mut Random) {
         | Kind::Hold
         | Kind::Delay
         | Kind::HoldFeed
+        | Kind::Lag
         | Kind::DelayFeed
         | Kind::DelayCommits
         | Kind::DelayFills => back_fault(lab, kind, random).await,
-        Kind::CutClients | Kind::HoldClients | Kind::DelayClients => front_fault(lab, kind, random).await,
-        Kind::StopClient | Kind::KillClient => client_fault(lab, kind, random).await,
+        Kind::CutClients | Kind::HoldClients | Kind::DelayClients => clients::front_fault(lab, kind, random).await,
+        Kind::StopClient | Kind::KillClient => clients::client_fault(lab, kind, random).await,
         Kind::Terminate => database::signal_backends(lab, random, "pg_terminate_backend").await,
         Kind::Cancel => database::cancel_backends(lab, random).await,
         Kind::CrashDatabase => database::crash(lab).await,
+        Kind::PurgeFeed => database::purge_feed(lab, span(lab, random)).await,
         Kind::SetLease => lease::set(lab, random).await,
+        Kind::SetLeaseTwice => lease::set_twice(lab, random).await,
         Kind::Nothing => {
             sleep(span(lab, random)).await;
             true
@@ -181,8 +203,7 @@ async fn inject(lab: &Lab, random: &mut Random) {
 
 /// Stops or kills a server. Returns false if another fault has it.
 async fn process_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let server = any(lab, random);
-    let Ok(_claimed) = server.process_fault.try_lock() else {
+    let Some((server, _claimed)) = claim(lab, random, |server| &server.process_fault) else {
         return false;
     };
     if kind == Kind::Kill {
@@ -199,10 +220,10 @@ async fn process_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
 
 /// Disturbs the connections between a server and its database.
 async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let server = any(lab, random);
-    let (Some(proxy), Ok(_claimed)) = (&server.back, server.back_fault.try_lock()) else {
+    let Some((server, _claimed)) = claim(lab, random, |server| &server.back_fault) else {
         return false;
     };
+    let Some(proxy) = &server.back else { return false };
     match kind {
         Kind::Outage => {
             proxy.refuse();
@@ -226,6 +247,10 @@ async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
                 sleep(random.millis(100, 500)).await;
             }
         }
+        Kind::Lag => {
+            proxy.disturb(vec![disturbance(kind, random)]);
+            clients::be_left_alone_with(lab, server, random).await;
+        }
         Kind::DelayFeed | Kind::DelayCommits => {
             proxy.disturb(vec![disturbance(kind, random)]);
             // Longer than a change waits.
@@ -240,51 +265,11 @@ async fn back_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
     true
 }
 
-/// Disturbs the connections between remote clients and a server.
-async fn front_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let server = any(lab, random);
-    let Ok(_claimed) = server.front_fault.try_lock() else {
-        return false;
-    };
-    if kind == Kind::CutClients {
-        server.front.cut(Connections::All);
-        return true;
-    }
-    server.front.disturb(vec![Disturbance {
-        connections: Connections::All,
-        direction: direction(random),
-        delay: (kind == Kind::DelayClients).then(|| random.millis(20, 1_500)),
-    }]);
-    sleep(span(lab, random)).await;
-    server.front.heal();
-    true
-}
-
-/// Stops or kills a client that is a process of its own.
-async fn client_fault(lab: &Lab, kind: Kind, random: &mut Random) -> bool {
-    let programs = lab.endpoints.iter().filter_map(|endpoint| match endpoint {
-        Endpoint::Program(program) => Some(program),
-        Endpoint::Server(_) | Endpoint::Caching(_) => None,
-    });
-    let programs: Vec<_> = programs.collect();
-    let Some(program) = random.of(&programs) else {
-        return false;
-    };
-    if kind == Kind::KillClient {
-        program.restart();
-        return true;
-    }
-    program.signal(Signal::STOP);
-    sleep(span(lab, random)).await;
-    program.signal(Signal::CONT);
-    true
-}
-
 /// Draws what happens to the connections between a server and its database.
 fn disturbance(kind: Kind, random: &mut Random) -> Disturbance {
     let some = [(1, Connections::All), (2, Connections::Feed), (2, Connections::Others)];
     let (connections, direction, delay) = match kind {
-        Kind::HoldFeed => (Connections::Feed, Direction::Answers, None),
+        Kind::HoldFeed | Kind::Lag => (Connections::Feed, Direction::Answers, None),
         Kind::DelayFeed => {
             // More than half of the wait, and less than a lease, for leases of one and of three seconds.
             let late = random.weighted(&[(1, (600, 950)), (1, (1_800, 2_800))]);
@@ -302,9 +287,17 @@ fn disturbance(kind: Kind, random: &mut Random) -> Disturbance {
     }
 }
 
-fn any<'a>(lab: &'a Lab, random: &mut Random) -> &'a Server {
+/// Claims a server that no other fault of the same kind has.
+fn claim<'a>(
+    lab: &'a Lab,
+    random: &mut Random,
+    fault: impl Fn(&Server) -> &Mutex<()>,
+) -> Option<(&'a Server, MutexGuard<'a, ()>)> {
     let servers = lab.cluster.servers();
-    &servers[random.below(servers.len())]
+    let first = random.below(servers.len());
+    let (before, after) = servers.split_at(first);
+    let mut each = after.iter().chain(before);
+    each.find_map(|server| Some((server, fault(server).try_lock().ok()?)))
 }
 
 fn direction(random: &mut Random) -> Direction {

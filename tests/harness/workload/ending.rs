@@ -94,7 +94,11 @@ impl Ending {
 
     /// Sends the call once. If its answer promises the end, asks all endpoints.
     async fn attempt(&self, lab: &Arc<Lab>, random: &mut Random) -> bool {
-        let is_done = self.send(lab, random, false).await.is_some();
+        let mut other = random.fork();
+        let is_done = tokio::select! {
+            done = self.send(lab, random, false) => done.is_some(),
+            () = self.keep_asking(lab, &mut other) => false,
+        };
         if is_done {
             self.probe(lab, random);
         }
@@ -122,6 +126,17 @@ impl Ending {
         drop(asked);
         // The channel closes when the last one has its answer. A stopped server's is not waited for.
         let _ = timeout(WARM_LIMIT, all_asked.recv()).await;
+    }
+
+    /// Asks every endpoint again and again. While a change waits, servers that have not heard of it may allow what it
+    /// ends, and nobody may remember that beyond the answer.
+    async fn keep_asking(&self, lab: &Arc<Lab>, random: &mut Random) {
+        loop {
+            sleep(random.millis(50, 800)).await;
+            for ask in self.ask_all(lab, random, Consistency::Ordinary) {
+                lab.spawn(ask);
+            }
+        }
     }
 
     /// Asks every endpoint now and a few times later.
@@ -158,7 +173,7 @@ impl Ending {
         let mut asking = Vec::new();
         for token in self.tokens.iter().take(PROBED).copied() {
             for endpoint in 0..lab.endpoints.len() {
-                let Some(key) = self.key.or_else(|| lab.world().live_key(random)) else {
+                let Some(key) = self.key.or_else(|| lab.world().key_for(token, random)) else {
                     continue;
                 };
                 let (lab, server) = (Arc::clone(lab), lab.any_server(random).index);

@@ -17,6 +17,8 @@ use crate::{faults::Kind, lab::Lab, random::Random};
 pub(crate) struct Mix {
     pub(crate) acts: Vec<(usize, Act)>,
     pub(crate) faults: Vec<(usize, Kind)>,
+    /// Whether all faults happen in each round, instead of some that are drawn.
+    pub(crate) is_together: bool,
 }
 
 impl Mix {
@@ -40,14 +42,16 @@ impl Mix {
                 (2, Act::DeleteCaller),
             ],
             faults: Kind::ALL.to_vec(),
+            is_together: false,
         }
     }
 
-    /// Only these acts and faults.
+    /// Only these acts, and in each round these faults.
     pub(crate) fn only(acts: &[Act], faults: &[Kind]) -> Self {
         Self {
             acts: acts.iter().map(|act| (1, *act)).collect(),
             faults: faults.iter().map(|fault| (1, *fault)).collect(),
+            is_together: true,
         }
     }
 }

@@ -37,7 +37,8 @@ async fn keep_verifying(lab: Arc<Lab>, endpoint: usize, pause_millis: usize, mut
 async fn verify_any(lab: &Lab, endpoint: usize, random: &mut Random) {
     let (token, key) = {
         let world = lab.world();
-        (world.any_token(random), world.live_key(random))
+        let token = world.any_token(random);
+        (token, token.and_then(|token| world.key_for(token, random)))
     };
     let (Some(token), Some(key)) = (token, key) else {
         // Everything was just ended.

@@ -27,6 +27,7 @@ pub fn run_within(limit: Duration, test: impl Future<Output = ()>) {
                 io::stderr(),
                 "BLOCKED: {name} blocks its thread after {limit:?}; giving up"
             );
+            #[expect(clippy::disallowed_methods, reason = "a blocked thread can't be ended otherwise")]
             process::abort();
         }
     });

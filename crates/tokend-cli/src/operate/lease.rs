@@ -5,6 +5,7 @@ use std::{fmt::Write as _, process::ExitCode, sync::Arc, time::Duration};
 use jiff::SignedDuration;
 use tokend_core::{
     lease::Terms,
+    rule::{self, Rule},
     time::{BootTime, Clock},
 };
 use tokend_server::{limits::Limits, operator::keyring_file, transport::TransportSettings};
@@ -78,7 +79,7 @@ async fn set(store: &Store, lease: Duration, clock: &Clock) -> Result<Terms, Com
         former_leases_end_within,
     } = store.set_lease(lease).await?;
     let committed = clock.boot_time();
-    if terms.wait == terms.grant {
+    if terms.wait <= terms.grant {
         return Ok(terms);
     }
     note(&format!(
@@ -86,7 +87,9 @@ async fn set(store: &Store, lease: Duration, clock: &Clock) -> Result<Terms, Com
         terms.full_wait(),
         former_leases_end_within
     ));
-    until(clock, committed.saturating_add(former_leases_end_within)).await;
+    if rule::is_kept(Rule::LowerWaitsOldWait) {
+        until(clock, committed.saturating_add(former_leases_end_within)).await;
+    }
     Ok(store.lower_wait(terms).await?)
 }
 

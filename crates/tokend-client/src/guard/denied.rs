@@ -2,7 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{CallError, v1::DenyReason};
+use tonic::Code;
+
+use super::{RETRY_AFTER, token::Question};
+use crate::{
+    CallError,
+    v1::{DenyReason, VerifyResponse},
+};
 
 /// Why a request must not be served.
 #[derive(Clone, Debug)]
@@ -14,8 +20,8 @@ pub enum Denied {
     MissingToken,
     /// The `authorization` header is not exactly one bearer token (RFC 6750 section 2.1).
     MalformedAuthorization,
-    /// The resource that the routing returned is none that a token can be for, for example because a part of the path
-    /// went into it as it is.
+    /// The routing returned a text that is not the name of a resource, for example because it copied a part of the path
+    /// without checking it.
     MalformedResource,
     /// The service decided that the token does not permit the request.
     ByVerdict {
@@ -190,6 +196,32 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+/// Returns the denial of a question by the service.
+pub(super) fn denied_by(reason: DenyReason, question: &Question, response: VerifyResponse) -> Denied {
+    Denied::ByVerdict {
+        reason,
+        token: response.token.map(|token| token.name),
+        required_scopes: question.scopes.clone(),
+        missing_scopes: response.missing_scopes,
+    }
+}
+
+/// Returns the denial of a question that the service rejected or could not answer. An outage is never a verdict.
+pub(super) fn denied_by_error(error: CallError) -> Denied {
+    match error.code {
+        Code::InvalidArgument
+        | Code::Unauthenticated
+        | Code::PermissionDenied
+        | Code::Unimplemented
+        | Code::NotFound
+        | Code::FailedPrecondition => Denied::Misconfigured(Box::new(error)),
+        _ => Denied::Unavailable {
+            retry_after: error.retry_after.unwrap_or(RETRY_AFTER),
+            cause: error.to_string(),
+        },
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -161,7 +161,7 @@ impl Flights {
 }
 
 impl Landing<'_> {
-    /// Returns the questions that wait; nothing, and the token is removed, if there are none.
+    /// Returns the questions that wait for the token. If there are none, removes the token and returns nothing.
     fn next(&self) -> Option<Vec<Waiting>> {
         let mut flights = self.flights.lock();
         let waiting = flights.get_mut(&self.key).map(mem::take).unwrap_or_default();

@@ -65,16 +65,22 @@ pub use token::VerifiedToken;
 
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 
-use tokend_core::{feed::Revision, resource::Resource, time::Clock};
+use tokend_core::{
+    feed::Revision,
+    resource::Resource,
+    rule::{self, Rule, is_kept},
+    time::Clock,
+};
 use tokio::sync::watch;
-use tonic::{Code, Request};
+use tonic::Request;
 
 use crate::{
-    CallError, Client,
+    Client,
     client::Authenticated,
     random,
     v1::{Decision, DenyReason, VerifyRequest, VerifyResponse, token_verify_client::TokenVerifyClient},
 };
+use denied::{denied_by, denied_by_error};
 use entries::Key;
 use memory::{Allowed, Memory, Stored};
 use session::Current;
@@ -213,7 +219,12 @@ impl TokenGuard {
         }
         let shared = &self.shared;
         let key = shared.key_of(token);
-        if let Some(token) = shared.recall(&key, &question) {
+        let recalled = if is_kept(Rule::VerifyKeepsToOneStream) {
+            shared.recall(&key, &question)
+        } else {
+            shared.recall_across_streams(&key, &question).await
+        };
+        if let Some(token) = recalled {
             add(&shared.counters.hits, 1);
             return Ok(token);
         }
@@ -299,6 +310,14 @@ impl Shared {
         Some(entry.token.clone())
     }
 
+    /// The same without `VerifyKeepsToOneStream`: another stream may begin between the look at the lease and at the slots.
+    async fn recall_across_streams(&self, key: &Key, question: &Question) -> Option<VerifiedToken> {
+        let memory = self.memory.load_full();
+        tokio::time::sleep(rule::WINDOW).await;
+        let entry = memory.look_up_with(&self.memory.load(), key, question, || self.clock.boot_time())?;
+        Some(entry.token.clone())
+    }
+
     /// Asks the service, and keeps its answer if that is allowed.
     async fn call(&self, key: &Key, secret: &str, question: &Question) -> Result<VerifiedToken, Denied> {
         // The answer goes into the memory from before the call, or nowhere: a later one belongs to another stream.
@@ -347,31 +366,6 @@ impl Shared {
             retry_after: RETRY_AFTER,
             cause: format!("no answer within {:?}", self.deadline),
         }
-    }
-}
-
-fn denied_by(reason: DenyReason, question: &Question, response: VerifyResponse) -> Denied {
-    Denied::ByVerdict {
-        reason,
-        token: response.token.map(|token| token.name),
-        required_scopes: question.scopes.clone(),
-        missing_scopes: response.missing_scopes,
-    }
-}
-
-/// Returns the denial of a question that the service rejected or could not answer. An outage is never a verdict.
-fn denied_by_error(error: CallError) -> Denied {
-    match error.code {
-        Code::InvalidArgument
-        | Code::Unauthenticated
-        | Code::PermissionDenied
-        | Code::Unimplemented
-        | Code::NotFound
-        | Code::FailedPrecondition => Denied::Misconfigured(Box::new(error)),
-        _ => Denied::Unavailable {
-            retry_after: error.retry_after.unwrap_or(RETRY_AFTER),
-            cause: error.to_string(),
-        },
     }
 }
 

@@ -4,7 +4,12 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use tokend_core::{feed::Revision, lease::Subject, time::BootTime};
+use tokend_core::{
+    feed::Revision,
+    lease::Subject,
+    rule::{Rule, is_kept},
+    time::{BootTime, Clock},
+};
 
 use super::{memory::Memory, token::plain_span};
 use crate::v1::{self, Ping, Pong, WatchResponse, invalidation};
@@ -67,6 +72,9 @@ pub(super) struct Cut {
 impl Session {
     /// Begins a stream. If `cut` is given, it resumes that one, and keeps its memory and lease.
     pub(super) fn begin(cut: Option<Cut>, max_bytes: usize) -> Self {
+        // These rules are about streams that resume none.
+        let may_resume = is_kept(Rule::FreshStreamEndsLease) && is_kept(Rule::VerifyKeepsToOneStream);
+        let cut = cut.filter(|_| may_resume);
         let (memory, applied) = cut.map(|Cut { memory, applied }| (memory, applied)).unzip();
         Self {
             memory,
@@ -81,7 +89,8 @@ impl Session {
 
     /// Returns the revision from which the stream resumes an earlier one.
     pub(super) fn resumes(&self) -> Option<v1::Revision> {
-        self.memory.as_ref().and(self.applied).map(message)
+        let applied = self.memory.as_ref().and(self.applied).map(message);
+        applied.filter(|_| is_kept(Rule::ResumeReplays))
     }
 
     /// Returns a ping that is sent after `now`, unless too many are open.
@@ -119,7 +128,7 @@ impl Session {
             pong,
             resync_required,
         } = response;
-        if resync_required {
+        if resync_required && is_kept(Rule::OldResumeResyncs) {
             current.store(Arc::new(Memory::without_stream(self.max_bytes)));
             self.memory = None;
             self.applied = None;
@@ -155,7 +164,7 @@ impl Session {
         }
         let name = match subject {
             Some(invalidation::Subject::Token(name) | invalidation::Subject::Workspace(name)) => name,
-            // What the caller itself may know has changed, so everything that it was told is outdated.
+            // What the caller may know has changed, so everything that was sent to it is outdated.
             Some(invalidation::Subject::Caller(_)) | None => String::new(),
         };
         match name.parse() {
@@ -174,13 +183,19 @@ impl Session {
             revision,
         } = pong;
         let revision = domain(revision)?;
-        let asked = self.take_ping(number).ok_or(Broken::UnknownPing)?;
+        let mut asked = self.take_ping(number).ok_or(Broken::UnknownPing)?;
+        if !is_kept(Rule::SdkLeaseFromSend) {
+            asked = Clock::system().boot_time();
+        }
         let remaining = lease_remaining.as_ref().and_then(plain_span).unwrap_or_default();
         let memory = match &self.memory {
             Some(memory) if memory.epoch() == Some(revision.epoch) => Arc::clone(memory),
             Some(_) => return Err(Broken::OtherEpoch),
             None => {
                 let memory = Arc::new(self.first_memory(revision)?);
+                if !is_kept(Rule::FreshStreamEndsLease) {
+                    memory.renew(asked, current.load().lease_left(asked));
+                }
                 current.store(Arc::clone(&memory));
                 self.memory = Some(Arc::clone(&memory));
                 memory
@@ -201,11 +216,15 @@ impl Session {
     fn first_memory(&self, revision: Revision) -> Result<Memory, Broken> {
         let begins = match self.newest_before_pong {
             Some(newest) if newest.epoch != revision.epoch => return Err(Broken::OtherEpoch),
-            Some(newest) => newest.number.max(revision.number),
-            None => revision.number,
+            Some(newest) if is_kept(Rule::StreamBetweenApplies) => newest.number.max(revision.number),
+            Some(_) | None => revision.number,
         };
         let begins = Revision {
-            number: begins,
+            number: if is_kept(Rule::SdkRefusesBelowStreamStart) {
+                begins
+            } else {
+                0
+            },
             ..revision
         };
         Ok(Memory::of_stream(begins, self.max_bytes))
@@ -214,7 +233,10 @@ impl Session {
     /// Returns when the ping was sent, and forgets it and all earlier ones.
     fn take_ping(&mut self, number: u64) -> Option<BootTime> {
         let index = self.open_pings.iter().position(|(open, _)| *open == number)?;
-        self.open_pings.drain(..=index).next_back().map(|(_, sent)| sent)
+        let latest = self.open_pings.back().copied();
+        let named = self.open_pings.drain(..=index).next_back();
+        let ping = if is_kept(Rule::PongNamesPing) { named } else { latest };
+        ping.map(|(_, sent)| sent)
     }
 
     /// Ends the stream. Returns what another one needs to resume it.

@@ -38,7 +38,7 @@ use rpc::Rpc;
 
 /// How often names are resolved again.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How much later than the deadline a call is given up that should have ended by itself.
+/// How long after its deadline a call is ended that has not ended by itself.
 const SLACK: Duration = Duration::from_millis(20);
 /// The most bytes of a message that is sent or received as a whole. tonic's own limit is lower, but can be raised.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;

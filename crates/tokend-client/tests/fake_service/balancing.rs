@@ -107,7 +107,7 @@ async fn where_nobody_answers_there_is_no_connection() {
     drop(gone);
     let error = eventually("nobody listens", async || Client::connect(&address, &key()).await.err()).await;
     assert!(
-        matches!(&error, ConnectError::Unreachable { address: told, .. } if *told == address),
+        matches!(&error, ConnectError::Unreachable { address: unreachable, .. } if *unreachable == address),
         "{error}"
     );
     assert!(error.to_string().contains("refused"), "{error}");

@@ -58,7 +58,7 @@ async fn a_revoked_token_is_denied_once_the_stream_says_so() {
     assert_eq!(verify(&guard).await, Ok(()));
     fake.service.deny(SECRET, DenyReason::Revoked);
     fake.service.set_revision(at(4));
-    assert_eq!(verify(&guard).await, Ok(()), "the guard was not told");
+    assert_eq!(verify(&guard).await, Ok(()), "the guard has not heard of it");
     fake.service.send(&token_changed(4));
     eventually("the token is denied", async || verify(&guard).await.err()).await;
     assert_eq!(verify(&guard).await, Err("revoked"));

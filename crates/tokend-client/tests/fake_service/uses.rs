@@ -31,12 +31,12 @@ async fn uses_of_cached_tokens_are_reported_when_the_guard_ends() {
         (uses.len() >= 2).then_some(uses)
     })
     .await;
-    let told: Vec<_> = uses
+    let reported: Vec<_> = uses
         .iter()
         .map(|used| (used.token.as_str(), used.address.as_str(), used.scopes.join(" ")))
         .collect();
     assert_eq!(
-        told,
+        reported,
         [
             (TOKEN, "192.0.2.7", "repository repository:write".to_owned()),
             (TOKEN, "", String::new())

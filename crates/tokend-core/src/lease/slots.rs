@@ -3,6 +3,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use crate::rule::{self, Rule};
+
 /// The newest revision at which something changed, for everything at once, in bounded memory.
 ///
 /// Subjects share slots by their hash. An entry that was read at a revision below that of its slot is outdated (V2).
@@ -57,7 +59,7 @@ impl Slots {
     #[must_use]
     pub fn admits(&self, slot: SlotKey, revision: u64) -> bool {
         self.slot(slot)
-            .is_some_and(|newest| revision >= newest.load(Ordering::Acquire))
+            .is_some_and(|newest| revision >= newest.load(Ordering::Acquire) || !rule::is_kept(Rule::SlotOnHit))
     }
 
     fn slot(&self, SlotKey(key): SlotKey) -> Option<&AtomicU64> {

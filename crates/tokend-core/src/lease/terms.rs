@@ -1,5 +1,7 @@
 use std::{fmt, time::Duration};
 
+use crate::rule::{self, Rule};
+
 /// How long leases last and how long changes wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
@@ -76,9 +78,10 @@ impl Terms {
     /// former terms may still run (L3).
     #[must_use]
     pub fn with_lease(self, lease: Duration) -> Self {
+        let raises_wait = rule::is_kept(Rule::RaiseTogether);
         Self {
             grant: lease,
-            wait: self.wait.max(lease),
+            wait: if raises_wait { self.wait.max(lease) } else { self.wait },
             number: self.number + 1,
         }
     }

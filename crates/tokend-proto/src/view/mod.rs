@@ -1,5 +1,6 @@
 //! Conversions from the domain to messages.
 
+mod allow;
 mod audit;
 mod caller;
 mod policy;

@@ -91,7 +91,7 @@ const fn missing_scopes(denial: Denial) -> Option<ScopeSet> {
 
 impl KnownToken {
     /// Returns how long the answer may be cached: at most until the token expires.
-    fn cacheable_for(&self) -> Duration {
+    pub(super) fn cacheable_for(&self) -> Duration {
         let life = self.expiry.time().map(|at| at.saturating_since(self.now));
         life.map_or(self.cacheable_for, |life| life.min(self.cacheable_for))
     }

@@ -7,7 +7,7 @@ use tokend_core::{
 
 use crate::{field::span_message, v1};
 
-/// What a watching client is told.
+/// A message to a watching client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct WatchUpdate {
     /// What is outdated.
@@ -36,7 +36,7 @@ pub struct Pong {
     pub number: u64,
     /// How long the lease lasts, counted from when the ping was sent.
     pub lease: Duration,
-    /// Everything that is outdated up to this revision was told before.
+    /// Everything that is outdated up to this revision was sent before.
     pub revision: Revision,
 }
 

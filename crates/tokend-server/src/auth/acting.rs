@@ -14,7 +14,12 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use tokend_core::{caller::Caller, feed::Revision, name::CallerId};
+use tokend_core::{
+    caller::Caller,
+    feed::Revision,
+    name::CallerId,
+    rule::{self, Rule},
+};
 use tokend_store::{CallerHold, Committed, Locked, Store, StoreError, Work, WriteTx};
 
 use super::{CallContext, Invalidated};
@@ -161,6 +166,7 @@ impl CallContext {
 
     /// Takes the next revision for a repeated call, which changes nothing, if the caller is still served.
     pub(crate) async fn advance_only(self, store: &Store, wait: Wait) -> Result<Revision, ServiceError> {
+        let wait = wait.only_if(rule::is_kept(Rule::RepeatWaits));
         let nothing = async |_: &Acting<'_>| Ok::<_, ServiceError>(());
         let ((), revision) = self.write_advancing(store, wait, nothing).await?;
         Ok(revision)

@@ -17,7 +17,7 @@ use crate::{
     error::ServiceError,
     tls::ClientCertificate,
     usage::UsageRecorder,
-    verifier::{Lane, Outcome, VerifiedCallerKey, Verifier},
+    verifier::{Lane, Outcome, Presented, Reading, VerifiedCallerKey, Verifier},
 };
 
 /// Authenticates callers.
@@ -105,6 +105,47 @@ impl Authenticator {
         authenticated.map_err(|error| self.count_failure(error, address))
     }
 
+    /// Returns the caller that the credentials belong to, if `reading` alone says so. Whatever else they are,
+    /// [`authenticate`](Self::authenticate) finds out.
+    pub(crate) fn remembered(&self, reading: &Reading, credentials: &Credentials<'_>) -> Option<Authenticated> {
+        let by_certificate = match &credentials.certificate {
+            Some(certificate) => Some((self.remembered_certificate(reading, certificate)?, certificate)),
+            None => None,
+        };
+        match (credentials.key, by_certificate) {
+            (PresentedKey::Text(key), by_certificate) => {
+                let presented = self.verifier.check(key).ok()?;
+                let by_key = self.remembered_key(reading, &presented)?;
+                let agree = by_certificate.is_none_or(|(caller, _)| caller.id == by_key.caller.id);
+                agree.then_some(by_key)
+            }
+            (PresentedKey::Absent, Some((caller, certificate))) => Some(Authenticated {
+                caller,
+                credential: CallerCredential::Certificate(Arc::clone(certificate)),
+            }),
+            (PresentedKey::Absent, None) | (PresentedKey::Malformed, _) => None,
+        }
+    }
+
+    /// Returns the caller of the key that was presented, if `reading` has both, and the key works.
+    fn remembered_key(&self, reading: &Reading, presented: &Presented) -> Option<Authenticated> {
+        let VerifiedCallerKey { key, caller, now } = self.verifier.remembered_caller_key(reading, presented)?;
+        let id = key.name.id;
+        (key.state(now) == CallerKeyState::Active).then(|| {
+            self.usage.note_key(id, now);
+            Authenticated {
+                caller,
+                credential: CallerCredential::Key(id),
+            }
+        })
+    }
+
+    /// Returns the caller that the certificate belongs to, if `reading` has it, and the certificate has not expired.
+    fn remembered_certificate(&self, reading: &Reading, certificate: &ClientCertificate) -> Option<Arc<Caller>> {
+        let (caller, now) = self.verifier.remembered_certificate(reading, certificate)?;
+        (now < certificate.expire_time()).then_some(caller)
+    }
+
     /// Counts a key that does not work, and asks the client to wait if its source presents many. A missing key is no
     /// guess, nor is a certificate, which the handshake verified.
     fn count_failure(&self, error: ServiceError, address: Option<IpAddr>) -> ServiceError {
@@ -155,14 +196,9 @@ impl Authenticator {
         let lane = match from {
             Source::Memory => {
                 // Whatever does not work is looked up in the database, which says why.
-                if let Some(VerifiedCallerKey { key, caller, now }) = self.verifier.remembered_caller_key(&presented)
-                    && key.state(now) == CallerKeyState::Active
-                {
-                    self.usage.note_key(id, now);
-                    return Ok(Authenticated {
-                        caller,
-                        credential: CallerCredential::Key(id),
-                    });
+                let reading = self.verifier.trusted_memory();
+                if let Some(remembered) = reading.and_then(|reading| self.remembered_key(&reading, &presented)) {
+                    return Ok(remembered);
                 }
                 Lane::Ordinary
             }
@@ -210,9 +246,8 @@ impl Authenticator {
         };
         let lane = match from {
             Source::Memory => {
-                if let Some((caller, now)) = self.verifier.remembered_certificate(certificate)
-                    && now < certificate.expire_time()
-                {
+                let reading = self.verifier.trusted_memory();
+                if let Some(caller) = reading.and_then(|reading| self.remembered_certificate(&reading, certificate)) {
                     return Ok(Some(caller));
                 }
                 Lane::Ordinary

@@ -5,6 +5,7 @@ pub(crate) mod layers;
 pub(crate) mod paging;
 pub(crate) mod reflection;
 pub(crate) mod services;
+pub(crate) mod short_path;
 
 use std::sync::Arc;
 
@@ -32,11 +33,12 @@ use self::{
         audit_log::AuditLogService, caller_admin::CallerAdminService, token_admin::TokenAdminService,
         token_verify::TokenVerifyService, workspace_admin::WorkspaceAdminService,
     },
+    short_path::{ShortPath, VerifyFromMemory},
 };
 use crate::{
     limits::Limits,
     observability::{health::Health, metrics::Telemetry, refusal_record::Recorder},
-    transport::RequestService,
+    transport::ConnectionService,
     usecases::Context,
 };
 
@@ -55,8 +57,9 @@ pub(crate) struct Parts {
     pub(crate) draining: CancellationToken,
 }
 
-/// Builds the service that answers every gRPC request. [`layers`] tells what each layer is for.
-pub(crate) fn service(parts: Parts) -> impl RequestService {
+/// Builds the service that answers every gRPC request. [`layers`] tells what each layer is for, [`short_path`] which
+/// calls pass none.
+pub(crate) fn service(parts: Parts) -> impl ConnectionService {
     let Parts {
         context,
         gate,
@@ -68,6 +71,13 @@ pub(crate) fn service(parts: Parts) -> impl RequestService {
         reflection,
         draining,
     } = parts;
+    let verify = Arc::new(VerifyFromMemory {
+        context: Arc::clone(&context),
+        gate: Arc::clone(&gate),
+        telemetry: telemetry.clone(),
+        clock: clock.clone(),
+        max_in_flight_per_connection: limits.max_in_flight_per_connection,
+    });
     let services = Services {
         token_verify: TokenVerifyService {
             context: Arc::clone(&context),
@@ -84,7 +94,7 @@ pub(crate) fn service(parts: Parts) -> impl RequestService {
         reflection,
     };
     // The outermost layer comes first.
-    ServiceBuilder::new()
+    let layers = ServiceBuilder::new()
         .map_request(hide_credentials)
         .layer(Around(Requests {
             telemetry,
@@ -101,5 +111,6 @@ pub(crate) fn service(parts: Parts) -> impl RequestService {
         .layer(Around(Arc::clone(&gate)))
         .layer(Around(Messages::new(gate, &limits)))
         .layer(Around(Admission::new(&limits)))
-        .service(Dispatch::new(services))
+        .service(Dispatch::new(services));
+    ShortPath { verify, layers }
 }

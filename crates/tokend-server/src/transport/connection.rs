@@ -6,25 +6,18 @@
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tonic::body::Body;
-use tower::Service;
 
 use super::activity::Activity;
-use super::opening::{self, Peer};
+use super::opening;
 use super::preface::Opened;
-use super::{PeerAddress, RequestService, TransportSettings};
+use super::{ConnectionService, Peer, PeerAddress, TransportSettings};
 
 /// How a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +33,7 @@ pub(super) enum Ending {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn drive<S: RequestService>(
+pub(super) async fn drive<S: ConnectionService>(
     socket: TcpStream,
     mut peer: Peer,
     age: Duration,
@@ -71,10 +64,7 @@ pub(super) async fn drive<S: RequestService>(
 
     let activity = Activity::default();
     let io = TokioIo::new(Opened::new(io, activity.clone()));
-    let service = TowerToHyperService::new(FromPeer {
-        peer: peer.clone(),
-        service,
-    });
+    let service = service.of(peer.clone());
     let builder = builder(settings, activity.clone());
     let mut connection = pin!(builder.serve_connection(io, service));
 
@@ -153,38 +143,6 @@ fn builder(settings: &TransportSettings, activity: Activity) -> http2::Builder<A
         .max_local_error_reset_streams(settings.max_local_error_reset_streams)
         .max_pending_accept_reset_streams(settings.max_pending_accept_reset_streams);
     builder
-}
-
-/// Adds the peer to each request's extensions, and converts the request's body.
-#[derive(Clone)]
-struct FromPeer<S> {
-    peer: Peer,
-    service: S,
-}
-
-impl<S: RequestService> Service<Request<Incoming>> for FromPeer<S> {
-    type Response = Response<Body>;
-    type Error = S::Error;
-    type Future = S::Future;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.service.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> S::Future {
-        let mut request = request.map(Body::new);
-        let Peer {
-            address,
-            connection,
-            certificate,
-        } = &self.peer;
-        request.extensions_mut().insert(*address);
-        request.extensions_mut().insert(connection.clone());
-        if let Some(certificate) = certificate {
-            request.extensions_mut().insert(Arc::clone(certificate));
-        }
-        self.service.call(request)
-    }
 }
 
 #[cfg(test)]

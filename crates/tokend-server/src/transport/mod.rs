@@ -23,6 +23,7 @@ mod activity;
 mod connection;
 mod opening;
 mod peer;
+mod per_request;
 mod preface;
 mod settings;
 mod source;
@@ -36,11 +37,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
+use hyper::body::Incoming;
 use tokio::net::TcpListener;
 use tonic::body::Body;
 use tower::Service;
 
-pub use self::peer::{Connection, InFlight};
+pub use self::peer::{Connection, InFlight, Peer};
 pub use self::settings::{OutOfRange, TransportSettings};
 pub use self::source::Source;
 use self::unauthenticated::UnauthenticatedConnections;
@@ -67,6 +69,24 @@ pub trait RequestService: Clone + Send + 'static
 where
     Self: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>,
 {
+}
+
+/// Serves connections, each with a service of its own, which lives as long as the connection.
+///
+/// Every [`RequestService`] implements it: a clone serves each connection, and finds the peer's [`PeerAddress`],
+/// [`Connection`] and client certificate among the extensions of each request.
+pub trait ConnectionService: Clone + Send + 'static {
+    /// The service of one connection.
+    type OfConnection: hyper::service::Service<
+            Request<Incoming>,
+            Response = Response<Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Send
+        + 'static;
+
+    /// Returns the service of a connection that was opened.
+    fn of(&self, peer: Peer) -> Self::OfConnection;
 }
 
 impl<S> RequestService for S where
@@ -117,7 +137,7 @@ pub async fn serve<S>(
     shutdown: impl Future<Output = ()>,
 ) -> Result<Report, TransportError>
 where
-    S: RequestService,
+    S: ConnectionService,
 {
     settings.check()?;
     let settings = Arc::new(settings);

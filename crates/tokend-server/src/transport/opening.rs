@@ -1,6 +1,5 @@
 //! Opens a connection: the TLS handshake, if TLS is served, then the HTTP/2 preface.
 
-use std::future::pending;
 use std::io;
 use std::sync::Arc;
 
@@ -8,20 +7,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::either::Either;
 
-use super::{Connection, PeerAddress, preface};
+use super::preface;
 use crate::tls::{Acceptor, ClientCertificate};
 
 /// A connection's bytes, decrypted.
 pub(super) type Io = Either<TcpStream, Box<TlsStream<TcpStream>>>;
-
-/// The other end of a connection. Clones are the same peer.
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    pub(super) address: PeerAddress,
-    pub(super) connection: Connection,
-    /// The client certificate, if the peer presented one.
-    pub(super) certificate: Option<Arc<ClientCertificate>>,
-}
 
 /// Performs the handshake and reads the preface. Callers set the deadline.
 pub(super) async fn open(
@@ -37,14 +27,4 @@ pub(super) async fn open(
     };
     preface::read(&mut io).await?;
     Ok((io, certificate))
-}
-
-impl Peer {
-    /// Completes when the CA of the peer's certificate has been replaced.
-    pub(super) async fn distrusted(&self) {
-        match &self.certificate {
-            Some(certificate) => certificate.distrusted().await,
-            None => pending().await,
-        }
-    }
 }

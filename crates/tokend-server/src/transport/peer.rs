@@ -1,10 +1,24 @@
-//! The connection that a request came on, as the layers see it.
+//! The other end of a connection, and the connection itself, as services see them.
 
 use std::any::Any;
+use std::future::pending;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use http::Extensions;
+
+use super::PeerAddress;
 use super::unauthenticated::UnauthenticatedPlace;
+use crate::tls::ClientCertificate;
+
+/// The other end of a connection. Clones are the same peer.
+#[derive(Debug, Clone)]
+pub struct Peer {
+    pub(crate) address: PeerAddress,
+    pub(crate) connection: Connection,
+    /// The client certificate, if the peer presented one.
+    pub(crate) certificate: Option<Arc<ClientCertificate>>,
+}
 
 /// The connection that a request came on: an extension of every request. Clones are the same connection.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +46,25 @@ enum Standing {
 #[derive(Debug)]
 pub struct InFlight(Connection);
 
+impl Peer {
+    /// Adds the peer to a request's extensions.
+    pub(crate) fn add_to(&self, extensions: &mut Extensions) {
+        extensions.insert(self.address);
+        extensions.insert(self.connection.clone());
+        if let Some(certificate) = &self.certificate {
+            extensions.insert(Arc::clone(certificate));
+        }
+    }
+
+    /// Completes when the CA of the peer's certificate has been replaced.
+    pub(super) async fn distrusted(&self) {
+        match &self.certificate {
+            Some(certificate) => certificate.distrusted().await,
+            None => pending().await,
+        }
+    }
+}
+
 impl Connection {
     pub(super) fn of(place: UnauthenticatedPlace) -> Self {
         Self(Arc::new(Shared {
@@ -57,6 +90,11 @@ impl Connection {
     fn standing(&self) -> MutexGuard<'_, Standing> {
         // Only this connection's own requests meet at this lock, and they share a thread.
         self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns whether fewer than `most` requests are in flight.
+    pub(crate) fn has_room(&self, most: usize) -> bool {
+        self.0.in_flight.load(Ordering::Relaxed) < most
     }
 
     /// Counts one more request in flight, or returns `None` if there are `most` already.

@@ -20,9 +20,8 @@ use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connection::{self, Ending};
-use super::opening::Peer;
 use super::unauthenticated::UnauthenticatedPlace;
-use super::{Connection, PeerAddress, Report, RequestService, TransportSettings};
+use super::{Connection, ConnectionService, Peer, PeerAddress, Report, TransportSettings};
 
 /// The time that a worker has to end its thread after the drain deadline.
 const END_OF_THREAD: Duration = Duration::from_secs(1);
@@ -58,7 +57,10 @@ struct LoadPlace(Arc<AtomicUsize>);
 
 impl Workers {
     /// Starts [`TransportSettings::workers`] threads and waits until each has its runtime.
-    pub(super) async fn start<S: RequestService>(service: &S, settings: &Arc<TransportSettings>) -> io::Result<Self> {
+    pub(super) async fn start<S: ConnectionService>(
+        service: &S,
+        settings: &Arc<TransportSettings>,
+    ) -> io::Result<Self> {
         let stop = CancellationToken::new();
         let mut workers = Self {
             workers: Vec::new(),
@@ -141,7 +143,7 @@ impl Workers {
 }
 
 impl Worker {
-    async fn start<S: RequestService>(
+    async fn start<S: ConnectionService>(
         index: usize,
         service: S,
         settings: Arc<TransportSettings>,
@@ -181,7 +183,7 @@ impl Worker {
 }
 
 /// Drives the connections that a worker is handed, until `stop` and then until all of them have ended.
-async fn run<S: RequestService>(
+async fn run<S: ConnectionService>(
     mut inbox: mpsc::UnboundedReceiver<Accepted>,
     service: S,
     settings: Arc<TransportSettings>,
@@ -219,7 +221,7 @@ async fn run<S: RequestService>(
 
 /// Drives one connection from hand-over to end. The worker computes its TLS handshake, which delays neither accept nor
 /// other workers.
-async fn handle<S: RequestService>(
+async fn handle<S: ConnectionService>(
     accepted: Accepted,
     service: S,
     settings: Arc<TransportSettings>,

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokend_core::{
+    caller::Caller,
     credential::CredentialId,
     feed::Revision,
-    token::usage::TokenUse,
+    rule::{self, Rule},
+    token::{Expiry, usage::TokenUse},
     verdict::{Denial, Question, Verdict, decide},
 };
 use tokend_proto::{
@@ -19,7 +21,7 @@ use crate::{
     auth::CallContext,
     error::ServiceError,
     observability::request_span,
-    verifier::{Freshness, VerifiedToken},
+    verifier::{Freshness, Reading, VerifiedToken},
 };
 
 /// The number of questions of one batch that are looked up at once: few enough to leave connections to others.
@@ -69,21 +71,41 @@ fn record(context: &Context, call: &CallContext, Decided { verification, used }:
     verification
 }
 
+/// Answers from memory alone, if the verdict is ALLOW, for a caller whom `reading` knows. Whatever else the answer is,
+/// [`verify`] finds out.
+pub(crate) fn allow_from_memory(
+    context: &Context,
+    reading: &Reading,
+    caller: &Caller,
+    question: &Verify,
+) -> Option<KnownToken> {
+    if question.fully_consistent || question.min_revision.is_some() {
+        return None;
+    }
+    let presented = context.verifier.check(question.token.expose()).ok()?;
+    let verified = context.verifier.remembered(reading, &presented)?;
+    let judged = Judged::of(context, &verified, question);
+    let is_allowed = judged.verdict == Verdict::Allow
+        && caller.workspaces.includes(&verified.token.name.workspace)
+        && context.verifier.may_answer(&verified);
+    let Decided { verification, used } = is_allowed.then(|| judged.answer(context, verified, question))?;
+    context.verifier.count_remembered();
+    if let Some((token, used)) = used {
+        context.usage.note_token(token, &used);
+    }
+    verification.known
+}
+
 async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> Result<Decided, ServiceError> {
-    let Verify {
-        token,
-        resource,
-        required_scopes,
-        client_address,
-        min_revision,
-        fully_consistent,
-    } = question;
-    let presented = context.verifier.check(token.expose())?;
+    let min_revision = question
+        .min_revision
+        .filter(|_| rule::is_kept(Rule::MinRevisionReadsThrough));
+    let presented = context.verifier.check(question.token.expose())?;
     let mut freshness = Freshness {
-        fully_consistent,
+        fully_consistent: question.fully_consistent,
         min_revision,
     };
-    let (verified, verdict, expiry) = loop {
+    loop {
         let verified = context
             .verifier
             .token_for(&presented, &call.authenticated(), freshness)
@@ -97,52 +119,71 @@ async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> 
         };
         // The check comes late, because its error reveals that the token exists.
         check_revision(verified.revision, min_revision)?;
+        let judged = Judged::of(context, &verified, &question);
+        if let (Verdict::Deny(Denial::Expired), Some(end)) = (judged.verdict, judged.expiry.time()) {
+            context.verifier.note_expired(end).await?;
+        }
+        if context.verifier.may_answer(&verified) {
+            return Ok(judged.answer(context, verified, &question));
+        }
+        // The lease has ended while the answer was made.
+        freshness.fully_consistent = true;
+    }
+}
+
+/// A verdict on a token, and when the token ends.
+struct Judged {
+    verdict: Verdict,
+    expiry: Expiry,
+}
+
+impl Judged {
+    fn of(context: &Context, verified: &VerifiedToken, question: &Verify) -> Self {
         let verdict = decide(
             &verified.token,
             &verified.token_context,
             &context.catalog,
             &Question {
-                resource: &resource,
-                required_scopes,
-                client_address,
+                resource: &question.resource,
+                required_scopes: question.required_scopes,
+                client_address: question.client_address,
                 now: verified.now,
             },
         );
-        let expiry = verified.token.expiry(&verified.token_context);
-        if let (Verdict::Deny(Denial::Expired), Some(end)) = (verdict, expiry.time()) {
-            context.verifier.note_expired(end).await?;
-        }
-        if context.verifier.may_answer(&verified) {
-            break (verified, verdict, expiry);
-        }
-        // The lease has ended while the answer was made.
-        freshness.fully_consistent = true;
-    };
-    let cacheable_for = match verdict {
-        Verdict::Allow => context.verifier.cacheable_for(&verified),
-        Verdict::Deny(_) => Duration::ZERO,
-    };
-    let VerifiedToken {
-        token, now, revision, ..
-    } = verified;
-    let used = TokenUse {
-        at: now,
-        address: client_address,
-        asked: required_scopes,
-    };
-    Ok(Decided {
-        used: (verdict == Verdict::Allow).then_some((token.name.id, used)),
-        verification: Verification {
+        Self {
             verdict,
-            known: Some(KnownToken {
-                token: token.into_inner(),
-                expiry,
-                now,
-                revision,
-                cacheable_for,
-            }),
-        },
-    })
+            expiry: verified.token.expiry(&verified.token_context),
+        }
+    }
+
+    fn answer(self, context: &Context, verified: VerifiedToken, question: &Verify) -> Decided {
+        let Self { verdict, expiry } = self;
+        let cacheable_for = match verdict {
+            Verdict::Allow => context.verifier.cacheable_for(&verified),
+            Verdict::Deny(_) => Duration::ZERO,
+        };
+        let VerifiedToken {
+            token, now, revision, ..
+        } = verified;
+        let used = TokenUse {
+            at: now,
+            address: question.client_address,
+            asked: question.required_scopes,
+        };
+        Decided {
+            used: (verdict == Verdict::Allow).then_some((token.name.id, used)),
+            verification: Verification {
+                verdict,
+                known: Some(KnownToken {
+                    token: token.into_inner(),
+                    expiry,
+                    now,
+                    revision,
+                    cacheable_for,
+                }),
+            },
+        }
+    }
 }
 
 /// Returns the answer for every token that does not exist for the caller. It has no revision, so that all such answers

@@ -2,7 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokend_core::{caller::Caller, feed::Revision, lease::Subject, name::TokenName, token::usage::TokenUse};
+use tokend_core::{
+    caller::Caller,
+    feed::Revision,
+    lease::Subject,
+    name::TokenName,
+    rule::{self, Rule},
+    token::usage::TokenUse,
+};
 use tokend_proto::{
     request::watch::{Ping, ReportedUse, WatchMessage},
     view::{Outdated, Pong, WatchUpdate},
@@ -61,7 +68,12 @@ impl Watch {
         match self.stop.run_until_cancelled(self.watching.news.recv()).await {
             None => Happened::Stopped,
             Some(None) => Happened::Cut,
-            Some(Some(news)) => Happened::News(news),
+            Some(Some(news)) => {
+                if !rule::is_kept(Rule::PongAfterInvalidations) {
+                    tokio::time::sleep(rule::WINDOW).await;
+                }
+                Happened::News(news)
+            }
         }
     }
 
@@ -100,6 +112,9 @@ impl Watch {
 
     /// Replays what the client has missed since `resume`, or tells it to begin anew (S3).
     async fn resume(&self, resume: Revision, update: &mut WatchUpdate) -> Result<(), ServiceError> {
+        if !rule::is_kept(Rule::ResumeReplays) {
+            return Ok(());
+        }
         let missed = self.begin.number.saturating_sub(resume.number);
         if resume.epoch != self.begin.epoch || missed > MAX_REPLAYED {
             update.resync_required = true;
@@ -113,7 +128,8 @@ impl Watch {
                 update.resync_required = true;
                 return Ok(());
             };
-            if page.head.epoch != self.begin.epoch || !page.is_gapless_after(after) {
+            let is_gapless = page.is_gapless_after(after) || !rule::is_kept(Rule::OldResumeResyncs);
+            if page.head.epoch != self.begin.epoch || !is_gapless {
                 update.resync_required = true;
                 return Ok(());
             }
@@ -137,9 +153,14 @@ impl Watch {
     /// who must still be served (S2).
     async fn pong(&mut self, ping: Ping, update: &mut WatchUpdate) -> Result<Pong, ServiceError> {
         self.context.verifier.check_served(&self.caller).await?;
+        if !rule::is_kept(Rule::CutCallerBeforeRenew) {
+            tokio::time::sleep(rule::WINDOW).await;
+        }
         let (lease, revision) = self.context.verifier.lease_for_watcher();
         // What is applied up to the revision was queued before it was read.
-        self.add_queued(update).await?;
+        if rule::is_kept(Rule::PongAfterInvalidations) {
+            self.add_queued(update).await?;
+        }
         Ok(Pong {
             number: ping.number,
             // A client that has to begin anew has nothing yet that a lease could be for.

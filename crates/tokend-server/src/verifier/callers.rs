@@ -44,11 +44,9 @@ impl Reading {
 }
 
 impl Verifier {
-    /// Returns the caller key that was presented, if memory has it and may be trusted. The caller of a Verify
-    /// authenticates so (V5).
-    pub(crate) fn remembered_caller_key(&self, presented: &Presented) -> Option<VerifiedCallerKey> {
+    /// Returns the caller key that was presented, if memory has it. The caller of a Verify authenticates so (V5).
+    pub(crate) fn remembered_caller_key(&self, reading: &Reading, presented: &Presented) -> Option<VerifiedCallerKey> {
         let issued = presented.as_issued()?;
-        let reading = self.shared.memory.reading(None)?;
         let found = reading.caller_key(issued.credential.id())?;
         let now = self.shared.now(reading.now);
         let key = issued.ring.recognize(&issued.credential, found.key).ok()?;
@@ -96,9 +94,12 @@ impl Verifier {
         })
     }
 
-    /// Returns the caller that a certificate belongs to and database time, if memory has it and may be trusted.
-    pub(crate) fn remembered_certificate(&self, certificate: &ClientCertificate) -> Option<(Arc<Caller>, Timestamp)> {
-        let reading = self.shared.memory.reading(None)?;
+    /// Returns the caller that a certificate belongs to and database time, if memory has it.
+    pub(crate) fn remembered_certificate(
+        &self,
+        reading: &Reading,
+        certificate: &ClientCertificate,
+    ) -> Option<(Arc<Caller>, Timestamp)> {
         let caller = reading.certificate(certificate.names())?;
         Some((caller, self.shared.now(reading.now)))
     }

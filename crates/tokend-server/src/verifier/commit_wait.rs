@@ -1,12 +1,16 @@
 //! How long the answer to a change waits, until no server and no client can answer from an older memory (C1).
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use tokend_core::{
     lease::Terms,
+    rule::{self, Rule},
     time::{BootTime, Clock},
 };
 use tokend_store::Committed;
@@ -28,7 +32,7 @@ impl OwnLeases {
             terms,
             end: AtomicU64::new(0),
         };
-        if !is_new {
+        if !is_new && rule::is_kept(Rule::WaitAfterStart) {
             leases.record(clock.boot_time(), terms.wait);
         }
         leases
@@ -36,7 +40,9 @@ impl OwnLeases {
 
     /// Gives a lease, which is recorded before its pong leaves.
     pub(super) fn give(&self, clock: &Clock) -> Duration {
-        self.record(clock.boot_time(), self.terms.grant);
+        if rule::is_kept(Rule::LeaseRecordedBeforePong) {
+            self.record(clock.boot_time(), self.terms.grant);
+        }
         self.terms.grant
     }
 
@@ -52,11 +58,16 @@ impl Verifier {
     /// On PostgreSQL that is the wait and its margin, from when COMMIT was acknowledged. A process with a database of its
     /// own waits for the leases of its watching clients, and for nothing if there are none.
     pub(crate) async fn wait_for_servers(&self, committed: &Committed) {
+        if !rule::is_kept(Rule::AnswerWaits) {
+            return;
+        }
+        let terms = if rule::is_kept(Rule::WaitReadWithRevision) {
+            committed.terms
+        } else {
+            first(committed.terms)
+        };
         let end = match &self.shared.mode {
-            Mode::Polled => committed
-                .acknowledged
-                .saturating_add(committed.terms.full_wait())
-                .as_micros(),
+            Mode::Polled => committed.acknowledged.saturating_add(terms.full_wait()).as_micros(),
             // The change was sent to all streams before this is read.
             Mode::Embedded(leases) => leases.end.load(Ordering::Acquire),
         };
@@ -69,4 +80,11 @@ impl Verifier {
             tokio::time::sleep(Duration::from_micros(left)).await;
         }
     }
+}
+
+/// Returns the first terms that this process has seen, which is what a server would know that does not read them with each
+/// revision.
+fn first(terms: Terms) -> Terms {
+    static FIRST: OnceLock<Terms> = OnceLock::new();
+    *FIRST.get_or_init(|| terms)
 }

@@ -6,7 +6,11 @@ use std::{
     time::Duration,
 };
 
-use tokend_core::{feed::FeedEntry, log_limit::LogLimit};
+use tokend_core::{
+    feed::FeedEntry,
+    log_limit::LogLimit,
+    rule::{self, Rule},
+};
 use tokend_store::CommitObserver;
 use tokio_util::sync::CancellationToken;
 
@@ -62,6 +66,11 @@ impl FollowFeedJob {
         self.shared.time.adjust(asked, page.reported_time);
         self.interval = page.terms.grant / POLLS_PER_LEASE;
         self.patience = page.terms.grant.max(MIN_PATIENCE);
+        let asked = if rule::is_kept(Rule::LeaseFromPollStart) {
+            asked
+        } else {
+            self.shared.clock.boot_time()
+        };
         match self.shared.memory.apply(asked, &page) {
             Applied::More => Duration::ZERO,
             Applied::UpToDate => {

@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    thread,
     time::Duration,
 };
 
@@ -17,6 +18,7 @@ use tokend_core::{
     feed::{FeedEntry, Revision},
     lease::{Lease, SlotKey, Slots, Subject},
     name::WorkspaceId,
+    rule::{self, Rule},
     time::{BootTime, Clock},
     token::{Token, TokenContext},
 };
@@ -51,7 +53,7 @@ struct Generation {
     slots: Slots,
     lease: Lease,
     tokens: TokenCache,
-    workspaces: HashMap<WorkspaceId, Arc<Cached<TokenContext>>>,
+    workspaces: HashMap<WorkspaceId, Arc<Cached<Arc<TokenContext>>>>,
     keys: HashMap<CredentialId, Arc<Cached<RememberedKey>>>,
     certificates: HashMap<Vec<CertificateSan>, Arc<Cached<Arc<Caller>>>>,
 }
@@ -76,7 +78,7 @@ pub(super) struct RememberedKey {
 /// The lease and the head are read before anything is looked up (V1, V6), and everything is looked up in the generation
 /// that they belong to.
 #[derive(Clone, Debug)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     generation: Arc<Generation>,
     /// When the reading was taken.
     pub(super) now: BootTime,
@@ -117,7 +119,8 @@ impl Memory {
         let lease = generation.lease.remaining(now);
         let head = generation.head.load(Ordering::Acquire);
         let is_reached = min_revision.is_none_or(|min| min.epoch == generation.epoch && min.number <= head);
-        (is_reached && !lease.is_zero()).then_some(Reading {
+        let needs_lease = rule::is_kept(Rule::LeaseBeforeLookUp) && rule::is_kept(Rule::OutageIsUnavailable);
+        (is_reached && (!lease.is_zero() || !needs_lease)).then_some(Reading {
             generation,
             now,
             lease,
@@ -156,15 +159,23 @@ impl Memory {
             generation.lease.end();
             return Applied::WentBack;
         }
+        let grant = page.terms.grant * if rule::is_kept(Rule::GrantWithinWait) { 1 } else { 2 };
+        if !rule::is_kept(Rule::ApplyBeforeRenew) {
+            generation.lease.renew(asked, grant);
+            thread::sleep(rule::WINDOW);
+        }
         for entry in &page.entries {
             generation.raise(entry);
             streams.forward(entry);
             generation.head.store(entry.revision.number, Ordering::Release);
+            if !rule::is_kept(Rule::ApplyEveryRow) {
+                break;
+            }
         }
         if !page.is_complete_after(known.number) {
             return Applied::More;
         }
-        generation.lease.renew(asked, page.terms.grant);
+        generation.lease.renew(asked, grant);
         Applied::UpToDate
     }
 
@@ -252,11 +263,24 @@ impl Reading {
 
     /// Returns whether the lease still runs, which it has to when the answer leaves (V1).
     pub(super) fn is_current(&self, clock: &Clock) -> bool {
-        self.generation.lease.runs_at(clock.boot_time())
+        self.generation.lease.runs_at(clock.boot_time()) || !rule::is_kept(Rule::OutageIsUnavailable)
+    }
+
+    /// Returns the reading as it would be if it were taken after the look-up, for tests that leave out a part of V1.
+    #[cfg(debug_assertions)]
+    pub(super) fn taken_late(&self, clock: &Clock) -> Self {
+        let mut late = self.clone();
+        if !rule::is_kept(Rule::BoundBeforeLookUp) {
+            late.lease = late.generation.lease.remaining(clock.boot_time());
+        }
+        if !rule::is_kept(Rule::HeadBeforeLookUp) {
+            late.head = late.generation.head.load(Ordering::Acquire);
+        }
+        late
     }
 
     /// Returns a token, and what it depends on, if both are here and up to date (V2).
-    pub(super) fn token(&self, id: CredentialId) -> Option<(Arc<Token>, TokenContext)> {
+    pub(super) fn token(&self, id: CredentialId) -> Option<(Arc<Token>, Arc<TokenContext>)> {
         let found = self.generation.tokens.get(id)?;
         if !self.generation.slots.admits(found.slot, found.revision) {
             return None;
@@ -264,7 +288,7 @@ impl Reading {
         let workspace = self
             .generation
             .get(&self.generation.workspaces, &found.token.name.workspace)?;
-        Some((Arc::clone(&found.token), workspace.value.clone()))
+        Some((Arc::clone(&found.token), Arc::clone(&workspace.value)))
     }
 
     /// Keeps a token that was read from the database. A snapshot may be old: whether it is up to date is asked when it is
@@ -291,7 +315,7 @@ impl Reading {
             &self.generation.workspaces,
             token_context.workspace.clone(),
             Cached {
-                value: token_context.clone(),
+                value: Arc::new(token_context.clone()),
                 revision: revision.number,
                 slots: [workspace, organization],
             },

@@ -69,15 +69,12 @@ use tokend_store::Store;
 
 pub(crate) use self::{
     callers::VerifiedCallerKey,
+    memory::Reading,
     presented::{Outcome, Presented},
     tokens::{Freshness, VerifiedToken},
 };
 use self::{
-    commit_wait::OwnLeases,
-    database_time::DatabaseTime,
-    measures::LookUpCounters,
-    memory::{Memory, Reading},
-    presented::Issued,
+    commit_wait::OwnLeases, database_time::DatabaseTime, measures::LookUpCounters, memory::Memory, presented::Issued,
 };
 use crate::error::ServiceError;
 
@@ -196,6 +193,11 @@ impl Verifier {
             } => self.shared.memory.reading(min_revision),
             Freshness { .. } => None,
         })
+    }
+
+    /// Returns the memory to answer from without a read of the database, if it may be trusted.
+    pub(crate) fn trusted_memory(&self) -> Option<Reading> {
+        self.reading(Freshness::default()).ok()?
     }
 
     fn store_of(&self, lane: Lane) -> Store {

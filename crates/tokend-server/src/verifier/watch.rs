@@ -1,10 +1,11 @@
 //! What the verifier does for watching clients.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use tokend_core::{
     feed::Revision,
     name::{CallerId, TokenName},
+    rule::{self, Rule},
     time::Timestamp,
 };
 
@@ -15,9 +16,14 @@ impl Verifier {
     /// Opens a stream for a caller. Returns the revision after which everything comes through its queue (S3).
     pub(crate) fn watch(&self, caller: CallerId) -> (Watching, Revision) {
         let memory = &self.shared.memory;
+        let before = (!rule::is_kept(Rule::StreamBetweenApplies)).then(|| {
+            let head = memory.head();
+            thread::sleep(rule::WINDOW);
+            head
+        });
         let mut streams = memory.watchers.lock();
         let watching = streams.open(caller, Arc::clone(&self.shared));
-        (watching, memory.head())
+        (watching, before.unwrap_or_else(|| memory.head()))
     }
 
     /// Checks that a caller is still served: in memory if that may be trusted, and otherwise in the database.

@@ -9,6 +9,7 @@ use tokend_core::{
     feed::{FeedEntry, Revision},
     lease::Subject,
     name::{CallerId, OrganizationId, WorkspaceId},
+    rule::{self, Rule},
 };
 use tokend_store::{Store, StoreError};
 use tokio::sync::{OnceCell, mpsc};
@@ -115,7 +116,8 @@ impl Watchers {
 impl Streams {
     /// Opens a stream for a caller. It gets everything that is applied from now on.
     pub(super) fn open(&mut self, caller: CallerId, watchers: Arc<super::Shared>) -> Watching {
-        let (queue, news) = mpsc::channel(MAX_QUEUED);
+        let cuts_slow = rule::is_kept(Rule::SlowStreamIsCut);
+        let (queue, news) = mpsc::channel(if cuts_slow { MAX_QUEUED } else { 1 });
         self.last += 1;
         self.open.insert(self.last, Stream { caller, queue });
         Watching {
@@ -143,7 +145,8 @@ impl Streams {
         self.open.retain(|_, stream| {
             let is_told = stream.queue.try_send(Arc::clone(&news)).is_ok();
             // The caller may have lost the key with which it began the stream. It has to authenticate anew.
-            is_told && !callers.contains(&&stream.caller)
+            let is_cut = callers.contains(&&stream.caller) && rule::is_kept(Rule::CutCallerBeforeRenew);
+            (is_told || !rule::is_kept(Rule::SlowStreamIsCut)) && !is_cut
         });
     }
 

@@ -78,7 +78,8 @@ pub(crate) async fn problem(
                 epoch: epoch.unsigned_abs(),
                 position: position.unsigned_abs(),
             };
-            head.last_revocation == place.position && ring.read_revocation(&line).is_ok_and(|(told, _)| told == place)
+            head.last_revocation == place.position
+                && ring.read_revocation(&line).is_ok_and(|(recorded, _)| recorded == place)
         }
     };
     if head.is_restoring {

@@ -7,6 +7,7 @@ use tokend_core::{
     credential::CredentialId,
     feed::Revision,
     name::OrganizationId,
+    rule::{self, Rule},
     time::Timestamp,
     token::{Token, TokenContext},
 };
@@ -14,6 +15,7 @@ use tokend_core::{
 use crate::{
     callers::current::{self as current_caller, CallerRef, CurrentCaller},
     error::StoreError,
+    feed::poll::poll,
     row::{LEFT, RIGHT, RowVerifier, THIRD},
     shared::Shared,
     store::Store,
@@ -84,7 +86,11 @@ async fn token_snapshot_for(
         return Ok(None);
     };
     let row_verifier = shared.row_verifier();
-    let token = read_token(shared, &row_verifier, &found)?;
+    let mut token = read_token(shared, &row_verifier, &found)?;
+    if !rule::is_kept(Rule::FillInOneSnapshot) {
+        tokio::time::sleep(rule::WINDOW).await;
+        token.revision = poll(shared, token.revision.number).await?.head;
+    }
     let caller = current_caller::read(&row_verifier, &found, by, token.now)?;
     Ok(Some((token, caller)))
 }

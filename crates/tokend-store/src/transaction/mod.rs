@@ -43,6 +43,7 @@ use tokend_core::{
     keyring::{KeyRing, WrongKeys},
     lease::Terms,
     row_mac::{RowMac, Sealed},
+    rule::{self, Rule},
     time::{BootTime, Timestamp},
 };
 use tokio::{sync::OnceCell, time::sleep};
@@ -332,7 +333,17 @@ impl WriteTx {
         let Advanced { revision, terms, entry } = advanced;
         let shared = Arc::clone(&self.shared);
         let observer = shared.commit_observer().filter(|_| shared.is_sqlite());
-        let (committed, _permit) = self.commit_holding_permit().await;
+        // A test that leaves out one of these rules makes COMMIT or the invalidation late, so that the loss shows.
+        let mut before = None;
+        if !rule::is_kept(Rule::WaitFromAcknowledgement) {
+            before = Some(shared.clock().boot_time());
+            sleep(rule::WINDOW).await;
+        }
+        let (committed, permit) = self.commit_holding_permit().await;
+        let permit = rule::is_kept(Rule::InvalidateBeforeNextWrite).then_some(permit);
+        if permit.is_none() && !entry.subjects.is_empty() {
+            sleep(rule::WINDOW).await;
+        }
         if let Some(observer) = observer {
             observer.committed(&entry, committed.is_ok());
         }
@@ -340,7 +351,7 @@ impl WriteTx {
         Ok(Committed {
             revision,
             terms,
-            acknowledged: shared.clock().boot_time(),
+            acknowledged: before.unwrap_or_else(|| shared.clock().boot_time()),
         })
     }
 

@@ -279,6 +279,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_node_that_crashes_starts_again_with_what_was_committed() {
+        let Some(node) = Node::start() else { return };
+        node.execute("CREATE TABLE mine AS SELECT 7 AS id");
+        for _ in 0..2 {
+            node.crash();
+            assert_eq!(node.number("SELECT 1").await, None, "it is down");
+            thread::sleep(Duration::from_millis(100));
+            assert_eq!(node.number("SELECT 1").await, None, "it stays down");
+            node.start_again();
+            let id = crate::eventually("it is up", async || node.number("SELECT id::bigint FROM mine").await).await;
+            assert_eq!(id, 7);
+        }
+        node.crash();
+        node.stop();
+    }
+
+    #[tokio::test]
     async fn a_test_with_a_runtime_may_ask() {
         let _database = database();
     }

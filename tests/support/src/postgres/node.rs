@@ -95,7 +95,23 @@ impl Node {
         self.execute("SELECT pg_reload_conf()");
     }
 
-    /// Stops the server immediately, as a crash does.
+    /// Stops the server immediately, as a crash does, and waits until it has ended.
+    ///
+    /// # Panics
+    /// If the server does not run.
+    pub fn crash(&self) {
+        self.server.crash();
+    }
+
+    /// Starts the server again after a [`crash`](Self::crash). Returns at once, before the server accepts clients.
+    ///
+    /// # Panics
+    /// If the server has not crashed.
+    pub fn start_again(&self) {
+        self.server.start_again();
+    }
+
+    /// Stops the server immediately and removes it.
     pub fn stop(mut self) {
         self.server.stop();
     }

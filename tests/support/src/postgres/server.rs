@@ -1,5 +1,7 @@
 use std::{
-    fs, io,
+    fs,
+    hash::{BuildHasher, Hasher, RandomState},
+    io,
     io::Read,
     mem,
     net::{Ipv4Addr, TcpListener},
@@ -7,11 +9,13 @@ use std::{
         fs::chown,
         process::{CommandExt, ExitStatusExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::Duration,
 };
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::programs::Programs;
 
@@ -19,16 +23,28 @@ use super::programs::Programs;
 /// reason, the pipe closes, and the script stops the server and removes its directory. `$1` is the program, `$2` the
 /// directory, the rest are settings.
 ///
+/// While the file `down` exists, a server that has ended stays down; after that, the script starts it again. A server
+/// that ends without this file has failed. The server's process id is in the file `pid`; whoever closes the pipe may
+/// read that of the former server, so the script looks for the file `over` after it has written a new one. Only the end
+/// of the log is printed, as much as a pipe holds that nobody reads.
+///
 /// Standard input moves to descriptor 3 because a shell gives its background jobs `/dev/null` instead.
 const GUARDIAN: &str = r#"
 program=$1 directory=$2
 shift 2
 exec 3<&0
-"$program" -D "$directory/data" "$@" </dev/null >"$directory/log" 2>&1 3<&- &
-server=$!
-{ cat <&3 >/dev/null; kill -QUIT "$server"; } 2>/dev/null &
-wait "$server"
-cat "$directory/log"
+{ cat <&3 >/dev/null; : >"$directory/over"; kill -QUIT "$(cat "$directory/pid")"; } 2>/dev/null &
+while :; do
+    "$program" -D "$directory/data" "$@" </dev/null >>"$directory/log" 2>&1 3<&- &
+    server=$!
+    echo "$server" >"$directory/pid"
+    [ -e "$directory/over" ] && kill -QUIT "$server"
+    wait "$server"
+    [ -e "$directory/down" ] || break
+    while [ -e "$directory/down" ] && ! [ -e "$directory/over" ]; do sleep 0.01; done
+    [ -e "$directory/over" ] && break
+done
+tail -c 30000 "$directory/log"
 rm -rf "$directory"
 "#;
 
@@ -44,6 +60,11 @@ const SETTINGS: [&str; 6] = [
 
 /// The number of ports to try, because another process may take a free port first.
 const ATTEMPTS: usize = 5;
+/// The ports below are for services of the machine.
+const FIRST_PORT: u16 = 10_000;
+const PORTS_TO_TRY: usize = 100;
+/// The file that keeps a server down; see [`GUARDIAN`].
+const DOWN: &str = "down";
 pub(super) const POLL: Duration = Duration::from_millis(20);
 /// The number of polls after which a start has failed: a minute.
 pub(super) const MAX_POLLS: usize = 3_000;
@@ -53,6 +74,8 @@ pub(super) const MAX_POLLS: usize = 3_000;
 pub(super) struct Server {
     guardian: Child,
     port: u16,
+    /// Removed by the guardian.
+    directory: PathBuf,
 }
 
 /// The user that runs the server. PostgreSQL refuses to run as root.
@@ -106,6 +129,22 @@ impl Server {
         let _ = self.guardian.wait();
     }
 
+    /// Stops the server immediately, as a crash does, and keeps its directory. Waits until it has ended.
+    pub(super) fn crash(&self) {
+        fs::write(self.directory.join(DOWN), "").expect("the directory can be written to");
+        let pid = fs::read_to_string(self.directory.join("pid")).expect("the guardian wrote the process id");
+        let pid = Pid::from_raw(pid.trim().parse().expect("a process id")).expect("a process id");
+        kill_process(pid, Signal::QUIT).expect("the server runs");
+        while rustix::process::test_kill_process(pid).is_ok() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Starts the server again after a [`crash`](Self::crash). Returns at once.
+    pub(super) fn start_again(&self) {
+        fs::remove_file(self.directory.join(DOWN)).expect("the server is down");
+    }
+
     fn attempt(programs: &Programs, origin: Origin, account: Option<Account>) -> Result<Self, String> {
         let directory = tempfile::Builder::new()
             .prefix("tokend-postgres-")
@@ -119,7 +158,7 @@ impl Server {
             Origin::StandbyOf(port) => base_backup(programs, directory.path(), account, port)?,
         }
 
-        let port = free_port().map_err(failed_to("find a free port"))?;
+        let port = lasting_port().map_err(failed_to("find a free port"))?;
         let mut command = command(Path::new("sh"), directory.path(), account);
         command
             .arg("-c")
@@ -144,7 +183,11 @@ impl Server {
 
         for _ in 0..MAX_POLLS {
             if is_ready(&directory) {
-                return Ok(Self { guardian, port });
+                return Ok(Self {
+                    guardian,
+                    port,
+                    directory,
+                });
             }
             if let Some(status) = guardian.try_wait().map_err(failed_to("wait for sh"))? {
                 return Err(format!("it exited: {status}\n{}", output(&mut guardian)));
@@ -254,6 +297,27 @@ fn output(guardian: &mut Child) -> String {
 
 pub(super) fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+/// Returns a free port that the system gives to no outgoing connection, so that a server finds it free again when it is
+/// restarted.
+fn lasting_port() -> io::Result<u16> {
+    let range = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let first_outgoing = range.split_whitespace().next().and_then(|first| first.parse().ok());
+    // The kernel's default.
+    let first_outgoing: u16 = first_outgoing.unwrap_or(32_768);
+    let Some(count) = first_outgoing.checked_sub(FIRST_PORT).filter(|count| *count > 0) else {
+        return free_port();
+    };
+    for _ in 0..PORTS_TO_TRY {
+        // A hasher's keys are random.
+        let random = RandomState::new().build_hasher().finish() % u64::from(count);
+        let port = FIRST_PORT + u16::try_from(random).expect("below a u16");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    free_port()
 }
 
 fn failed_to(action: &str) -> impl Fn(io::Error) -> String {

@@ -8,6 +8,8 @@
 //! | health watches | `max_health_watches`, until they end | `max_health_watches_per_source` from one source |
 //! | health checks | not counted | |
 //!
+//! A Verify that memory answers at once waits for nothing and takes no room ([`short_path`](crate::grpc::short_path)).
+//!
 //! Nobody has to authenticate for a health watch. A quarter of them is reserved for connections on which a caller has
 //! authenticated.
 

@@ -23,10 +23,10 @@ use crate::{
     grpc::call::address,
     limits::room::{Holder, Room, Sizes},
     observability::request_span,
-    operation::{Access, Operation, Traffic},
-    transport::{Connection, RequestService},
+    operation::{Access, Facts, Operation, Traffic},
+    transport::{Connection, Peer, RequestService},
     usage::UsageRecorder,
-    verifier::{Lane, Verifier},
+    verifier::{Lane, Reading, Verifier},
 };
 
 /// Lets requests in whose caller may make them.
@@ -64,6 +64,27 @@ impl Gate {
             authenticator: Authenticator::new(store, settings, verifier, failures, usage, expired_keys),
             connections: Room::new(Sizes::shares_of(max_connections.div_ceil(4))),
         }
+    }
+
+    /// Returns the caller of a call for verdicts on a connection that is a caller's, if `reading` alone says that it may
+    /// make the call. Whatever else the call is, [`admit`](Self::admit) finds out.
+    pub(crate) fn remembered(
+        &self,
+        reading: &Reading,
+        facts: &Facts,
+        peer: &Peer,
+        headers: &HeaderMap,
+    ) -> Option<Authenticated> {
+        if !peer.connection.is_known() {
+            return None;
+        }
+        let credentials = Credentials {
+            key: key(headers),
+            certificate: peer.certificate.clone(),
+            address: Some(peer.address.0.ip()),
+        };
+        let authenticated = self.authenticator.remembered(reading, &credentials)?;
+        facts.access.allows(authenticated.caller.role).then_some(authenticated)
     }
 
     /// Lets a request through whose caller may make it, and marks it with the caller.

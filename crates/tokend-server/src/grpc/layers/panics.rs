@@ -3,7 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use futures_util::FutureExt;
-use http::Request;
+use http::{Request, Response};
 use tonic::body::Body;
 
 use super::middleware::{Answer, Middleware};
@@ -23,16 +23,20 @@ impl Middleware for Panics {
                 Ok(answer) => AssertUnwindSafe(answer).catch_unwind().await,
                 Err(panic) => Err(panic),
             };
-            answered.unwrap_or_else(|_payload| Ok(internal_fault(&logged_under().to_string()).into_http()))
+            answered.unwrap_or_else(|_payload| Ok(answer_to_panic()))
         })
     }
+}
+
+/// Returns the answer to a call that has panicked on this thread.
+pub(crate) fn answer_to_panic() -> Response<Body> {
+    internal_fault(&logged_under().to_string()).into_http()
 }
 
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
 
-    use http::Response;
     use tonic::{Code, Status};
     use tonic_types::StatusExt;
     use tower::{Layer, ServiceExt, service_fn};

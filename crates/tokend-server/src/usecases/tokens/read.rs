@@ -73,7 +73,7 @@ pub(crate) async fn identify(
     Ok(StoredToken {
         token: (**token).clone(),
         usage,
-        token_context,
+        token_context: (*token_context).clone(),
         now,
     })
 }
