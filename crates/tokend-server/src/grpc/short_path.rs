@@ -39,7 +39,7 @@ use super::layers::{authenticate::Gate, middleware::Answer, panics::answer_to_pa
 use crate::{
     observability::metrics::Telemetry,
     operation::Operation,
-    transport::{ConnectionService, Peer, RequestService},
+    transport::{ConnectionService, InFlight, Peer, RequestService},
     usecases::{self, verify::allow_from_memory},
 };
 
@@ -93,11 +93,16 @@ impl<S: RequestService + Sync> hyper::service::Service<Request<Incoming>> for Of
 
     fn call(&self, request: Request<Incoming>) -> Call<S> {
         let Self(shared) = self;
-        if !may_be_short(&request) {
+        let verify = &shared.path.verify;
+        let in_flight = may_be_short(&request)
+            .then(|| shared.peer.connection.enter(verify.max_in_flight_per_connection))
+            .flatten();
+        let Some(in_flight) = in_flight else {
             return Call::Layers(shared.pass_on(request.map(Body::new)));
-        }
+        };
         Call::Unread(Unread {
-            start: shared.path.verify.clock.boot_time(),
+            start: verify.clock.boot_time(),
+            in_flight,
             shared: Arc::clone(shared),
             request,
         })
@@ -129,6 +134,8 @@ pub(crate) enum Call<S> {
 /// A call whose message was not read yet.
 pub(crate) struct Unread<S> {
     start: BootTime,
+    /// The layers count the call themselves, if it is passed on.
+    in_flight: InFlight,
     shared: Arc<Shared<S>>,
     request: Request<Incoming>,
 }
@@ -157,7 +164,12 @@ impl<S: RequestService> Future for Call<S> {
 impl<S: RequestService> Unread<S> {
     /// Answers the call, or passes it on to the layers.
     fn answer(self, cx: &mut Context<'_>) -> Result<Response<Body>, Answer> {
-        let Self { start, shared, request } = self;
+        let Self {
+            start,
+            in_flight,
+            shared,
+            request,
+        } = self;
         let (parts, mut body) = request.into_parts();
         let mut read = Read::default();
         if read.all(&mut body, cx) {
@@ -176,6 +188,7 @@ impl<S: RequestService> Unread<S> {
                 }
             }
         }
+        drop(in_flight);
         let body = Body::new(Begun { read, body });
         Err(shared.pass_on(Request::from_parts(parts, body)))
     }
@@ -218,9 +231,6 @@ impl VerifyFromMemory {
     /// Answers the call from memory, if the verdict is ALLOW.
     fn answer(&self, peer: &Peer, parts: &Parts, message: &[u8]) -> Option<Response<Body>> {
         let facts = Operation::Verify.facts();
-        if !peer.connection.has_room(self.max_in_flight_per_connection) {
-            return None;
-        }
         let (prefix, message) = message.split_first_chunk::<PREFIX>()?;
         let [compressed, length @ ..] = *prefix;
         let is_one_message = compressed == 0 && usize::try_from(u32::from_be_bytes(length)) == Ok(message.len());

@@ -92,11 +92,6 @@ impl Connection {
         self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether fewer than `most` requests are in flight.
-    pub(crate) fn has_room(&self, most: usize) -> bool {
-        self.0.in_flight.load(Ordering::Relaxed) < most
-    }
-
     /// Counts one more request in flight, or returns `None` if there are `most` already.
     #[must_use]
     pub fn enter(&self, most: usize) -> Option<InFlight> {
