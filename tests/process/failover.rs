@@ -62,8 +62,12 @@ async fn a_promoted_standby_has_everything_that_was_acknowledged(installation: I
 
     let load = Load::start(&[&one, &other]).await;
     load.makes_progress().await;
-    // The crash meets commits that the standby does not have.
+    let spare = one.workspace("spare").await;
+    let spare = one.token(token_in(&spare)).await.public.name;
+    // The crash meets commits that the standby does not have, a revocation among them: those of the load may all wait
+    // for the lock of a workspace in which a token is being created.
     reaches_nobody(&replication);
+    let _lost = begin_to_revoke(&one, &spare);
     revocation_waits(&primary).await;
     primary.stop();
     becomes_not_ready(&one).await;
