@@ -126,7 +126,7 @@ impl Report {
         self.figures.extend(figures);
     }
 
-    /// Adds what needs PostgreSQL, or that there is none.
+    /// Adds figures that need PostgreSQL. Without them, records that no PostgreSQL was found.
     pub(super) fn add_or_miss(&mut self, figures: Option<Vec<Figure>>) {
         match figures {
             Some(figures) => self.add(figures),

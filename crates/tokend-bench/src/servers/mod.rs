@@ -1,4 +1,4 @@
-//! The servers under test, each a process of its own, so that its CPU time can be told from the driver's.
+//! The servers under test, each a separate process, so that its CPU time is counted apart from the driver's.
 
 mod certificate;
 mod installation;
@@ -20,7 +20,7 @@ use crate::{BoxError, floor::Kind};
 /// Returns the path of the `tokend` that was built with this program.
 ///
 /// # Errors
-/// There is none.
+/// The program does not exist.
 pub fn tokend_beside_this() -> Result<PathBuf, BoxError> {
     let path = env::current_exe()?.with_file_name("tokend");
     if path.is_file() {

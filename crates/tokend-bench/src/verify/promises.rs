@@ -12,7 +12,7 @@ pub(super) struct Promise {
     pub(super) aim: f64,
 }
 
-/// The limits of the ratios of one comparison. Where there is none, nothing is promised.
+/// The limits of the ratios of one comparison. A ratio without a limit is not promised.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub(super) struct Promises {
     /// CPU for each call: at most.

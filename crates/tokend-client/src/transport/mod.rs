@@ -38,7 +38,7 @@ use rpc::Rpc;
 
 /// How often names are resolved again.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long after its deadline a call is ended that has not ended by itself.
+/// The time after its deadline at which a call is ended if it is still running.
 const SLACK: Duration = Duration::from_millis(20);
 /// The most bytes of a message that is sent or received as a whole. tonic's own limit is lower, but can be raised.
 const MAX_MESSAGE: usize = 256 * 1024 * 1024;

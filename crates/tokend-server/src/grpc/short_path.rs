@@ -28,14 +28,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, header::CONTENT_TYPE, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONTENT_TYPE, request::Parts};
 use hyper::body::{Body as HttpBody, Frame, Incoming};
 use prost::Message;
 use tokend_core::time::{BootTime, Clock};
 use tokend_proto::{request::token_verify::Verify, v1, view::KnownToken};
 use tonic::{Code, Status, body::Body};
 
-use super::layers::{authenticate::Gate, middleware::Answer, panics::answer_to_panic};
+use super::layers::{
+    authenticate::Gate, hygiene::GRPC_ENCODING, message::PREFIX, middleware::Answer, outcome::GRPC_STATUS,
+    panics::answer_to_panic,
+};
 use crate::{
     observability::metrics::Telemetry,
     operation::Operation,
@@ -43,13 +46,9 @@ use crate::{
     usecases::{self, verify::allow_from_memory},
 };
 
-/// The compression flag and the length before a message ("Length-Prefixed-Message" in gRPC over HTTP/2).
-const PREFIX: usize = 5;
 /// Enough for nearly every answer.
 const USUAL_BYTES: usize = 512;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Serves connections: Verify by the short path if that has the answer, everything else by the layers.
 #[derive(Clone)]

@@ -10,9 +10,9 @@ use tokend_core::credential::without_secrets;
 use tokend_proto::v1::ErrorReason;
 use tonic::{Code, Status, body::Body};
 
+use super::outcome::GRPC_STATUS;
 use crate::error::grpc::status;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 

@@ -14,7 +14,7 @@ use super::middleware::{Answer, Middleware, refused, reply};
 use crate::{error::ServiceError, transport::RequestService};
 
 const GRPC: &str = "application/grpc";
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub(crate) const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 const IDENTITY: &str = "identity";
 

@@ -29,7 +29,7 @@ use crate::{
 
 /// The bytes of the compression flag and the length before each message ("Length-Prefixed-Message" in gRPC over
 /// HTTP/2).
-const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 
 /// The memory for calls that wait for their messages, in total and for each caller, in KiB.
 const WAITING: Sizes = Sizes {

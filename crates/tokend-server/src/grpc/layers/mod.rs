@@ -13,10 +13,10 @@ pub(crate) mod framework_errors;
 pub(crate) mod hygiene;
 pub(crate) mod message;
 pub(crate) mod middleware;
+pub(crate) mod outcome;
 pub(crate) mod panics;
 pub(crate) mod refusals;
 pub(crate) mod sensitive;
 pub(crate) mod telemetry;
 
 mod deadline;
-mod outcome;

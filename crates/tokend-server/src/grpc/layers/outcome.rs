@@ -4,7 +4,7 @@ use http::{HeaderMap, HeaderName};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Returns the code. A failure is in the headers ("Trailers-Only" in gRPC over HTTP/2); a success is only confirmed
 /// after the message, so that headers without a code mean a success.
