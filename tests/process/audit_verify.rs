@@ -53,16 +53,9 @@ mod anywhere {
             "the checkpoints of the database and of the file: {output}"
         );
         let directory = installation.directory().to_str().expect("the text is UTF-8").to_owned();
-        let refused = installation
-            .run_on_data([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--audit-checkpoint-file",
-                &directory,
-            ])
+        installation
+            .refused_to_serve(["--audit-checkpoint-file", &directory])
             .await;
-        refused.failed_with_a_sentence();
     }
 
     async fn a_file_without_checkpoints_is_refused(installation: Installation) {

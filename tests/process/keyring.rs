@@ -60,11 +60,7 @@ mod replicas {
         // A server needs every key that has signed, even an inactive one.
         keyring(&installation, &["activate", "0", "--force"]).await.succeeded();
         fs::write(&copy, before).expect("the file is written");
-        let third = installation.command_on_data(["serve", "--keyring", &path]);
-        let sentence = tokend_tests::Process::spawn(third, "")
-            .finish()
-            .await
-            .failed_with_a_sentence();
+        let sentence = installation.refused_to_serve(["--keyring", &path]).await;
         assert!(sentence.contains("lacks key 1"), "{sentence}");
     }
 
@@ -105,11 +101,7 @@ mod replicas {
             .refused(Code::Unavailable, ErrorReason::KeyNotAtHand);
         assert!(failure.retry_after.is_some(), "{failure:?}");
         assert_eq!(
-            verify(&old.secret)
-                .await
-                .expect("the replica has the token's key")
-                .into_inner()
-                .decision(),
+            server.verdict(question(&old.secret, &acme, &[])).await.decision(),
             Decision::Allow,
             "the token is not revoked"
         );
@@ -117,11 +109,7 @@ mod replicas {
             replica.process().stderr().contains("lacks key 1"),
             "the log names the missing key"
         );
-        let third = installation.command_on_data(["serve", "--keyring", &path]);
-        let sentence = tokend_tests::Process::spawn(third, "")
-            .finish()
-            .await
-            .failed_with_a_sentence();
+        let sentence = installation.refused_to_serve(["--keyring", &path]).await;
         assert!(
             sentence.contains("lacks key 1"),
             "a server without the active key does not start: {sentence}"

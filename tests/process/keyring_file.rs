@@ -54,7 +54,7 @@ async fn an_interrupted_change_is_completed_by_a_repeat(installation: Installati
         .await;
     server.stop().await;
     fs::write(file(&installation), &before).expect("the file is written");
-    let sentence = installation.run_on_data(["serve"]).await.failed_with_a_sentence();
+    let sentence = installation.refused_to_serve::<&str>([]).await;
     assert!(sentence.contains("lacks key 1"), "an older copy is refused: {sentence}");
 }
 

@@ -79,8 +79,11 @@ async fn a_fifo_as_key_ring_is_refused(installation: Installation) {
         .status()
         .expect("mkfifo runs");
     assert!(status.success());
-    for command in [&["serve", "--log", "error"][..], &["init"], &["keyring", "status"]] {
-        let sentence = installation.run_on_data(command).await.failed_with_a_sentence();
+    let mut sentences = vec![installation.refused_to_serve::<&str>([]).await];
+    for command in [&["init"][..], &["keyring", "status"]] {
+        sentences.push(installation.run_on_data(command).await.failed_with_a_sentence());
+    }
+    for sentence in sentences {
         assert!(
             sentence.contains("keyring") && sentence.contains("regular file"),
             "{sentence}"
@@ -119,13 +122,11 @@ async fn a_data_directory_that_others_can_write_to_is_refused(installation: Inst
     let key = installation.init().await;
     drop(installation.serve(&key).await);
     set_mode(&installation.data_dir(), 0o777);
-    for command in [
-        &["serve", "--log", "error"][..],
-        &["keyring", "status"],
-        &["migrate", "status"],
-        &["audit", "verify"],
-    ] {
-        let sentence = installation.run_on_data(command).await.failed_with_a_sentence();
+    let mut sentences = vec![installation.refused_to_serve::<&str>([]).await];
+    for command in [["keyring", "status"], ["migrate", "status"], ["audit", "verify"]] {
+        sentences.push(installation.run_on_data(command).await.failed_with_a_sentence());
+    }
+    for sentence in sentences {
         assert!(sentence.contains("0777"), "{sentence}");
     }
 }

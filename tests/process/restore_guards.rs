@@ -4,9 +4,7 @@
 use std::fs;
 
 use tokend_client::v1::{Decision, DenyReason, Token};
-use tokend_tests::{
-    Backup, Installation, Issued, Process, SERVE_ON_FREE_PORTS, Server, Storage, on_both_databases, question, token_in,
-};
+use tokend_tests::{Backup, Installation, Issued, Server, Storage, on_both_databases, question, token_in};
 
 use crate::restore::{file, lines, restore, serve};
 
@@ -19,19 +17,10 @@ on_both_databases!(
     a_feed_row_without_a_seal_is_refused,
 );
 
-/// Starts a server that refuses to serve, and returns its error message.
-async fn refused_to_serve(installation: &Installation, arguments: &[&str]) -> String {
-    let mut command = installation.command_on_data(["serve"]);
-    command.args(SERVE_ON_FREE_PORTS).args(arguments);
-    Process::spawn(command, "").finish().await.failed_with_a_sentence()
-}
-
 async fn refused_to_serve_with_file(installation: &Installation) -> String {
-    refused_to_serve(
-        installation,
-        &["--revocations-file", &file(installation).to_string_lossy()],
-    )
-    .await
+    installation
+        .refused_to_serve(["--revocations-file", &file(installation).to_string_lossy()])
+        .await
 }
 
 /// An installation with five tokens in `acme`. The first token is revoked before the backup, the second after it. No
@@ -114,7 +103,7 @@ async fn an_unfinished_restore_is_not_served(installation: Installation) {
         "the restore fails after its first transaction"
     );
     for sentence in [
-        refused_to_serve(&installation, &[]).await,
+        installation.refused_to_serve::<&str>([]).await,
         refused_to_serve_with_file(&installation).await,
     ] {
         assert!(
@@ -143,7 +132,12 @@ async fn an_unfinished_restore_is_not_served(installation: Installation) {
             .status
             .success()
     );
-    assert!(refused_to_serve(&installation, &[]).await.contains("tokend restore"));
+    assert!(
+        installation
+            .refused_to_serve::<&str>([])
+            .await
+            .contains("tokend restore")
+    );
 
     allow_revocations(&installation).await;
     installation
@@ -304,7 +298,7 @@ async fn a_changed_feed_row_is_refused(installation: Installation) {
     ] {
         assert_eq!(installation.sql(&format!("UPDATE feed SET {change}")).await, 1);
         for sentence in [
-            refused_to_serve(&installation, &[]).await,
+            installation.refused_to_serve::<&str>([]).await,
             refused_to_serve_with_file(&installation).await,
         ] {
             assert!(
@@ -325,7 +319,12 @@ async fn a_changed_feed_row_is_refused(installation: Installation) {
         .await
         .remove(0);
     installation.sql("DELETE FROM endings WHERE position = 2").await;
-    assert!(refused_to_serve(&installation, &[]).await.contains("tokend restore"));
+    assert!(
+        installation
+            .refused_to_serve::<&str>([])
+            .await
+            .contains("tokend restore")
+    );
     let verified = installation.run_on_data(["audit", "verify"]).await;
     assert!(
         !verified.status.success() && verified.stdout.contains("endings"),

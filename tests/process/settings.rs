@@ -49,7 +49,8 @@ async fn refuses_plaintext(installation: &Installation, arguments: &[&str], vari
         "insecure_plaintext = true\n",
     )
     .expect("the file is written");
-    let mut serve = installation.command_on_data(["serve", "--listen", "0.0.0.0:0", "--config", "settings.toml"]);
+    let mut serve = installation.command_on_data(["serve", "--config", "settings.toml"]);
+    serve.args(["--listen", "0.0.0.0:0", "--ops-listen", "127.0.0.1:0"]);
     serve.args(arguments).envs(variables.iter().copied());
     let sentence = Process::spawn(serve, "").finish().await.failed_with_a_sentence();
     assert!(
@@ -75,7 +76,7 @@ async fn a_variable_overrides_the_file(installation: Installation) {
     }
     for (name, is_switch) in variables(&installation).await {
         let mut serve = installation.command_on_data(["serve", "--log", "error"]);
-        serve.env(&name, "perhaps");
+        serve.args(SERVE_ON_FREE_PORTS).env(&name, "perhaps");
         let finished = Process::spawn(serve, "").finish().await;
         if is_switch {
             assert!(

@@ -7,9 +7,7 @@ use std::{
 
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use tokend_client::v1::{Decision, ErrorReason, RevokeTokenRequest};
-use tokend_tests::{
-    Installation, Process, Refused, SERVE_ON_FREE_PORTS, Server, eventually, on_sqlite, question, token_in,
-};
+use tokend_tests::{Installation, Refused, Server, eventually, on_sqlite, question, token_in};
 use tonic::Code;
 
 on_sqlite!(
@@ -37,12 +35,6 @@ async fn serve_with_defaults(installation: &Installation) -> Server {
     installation
         .start_with(["--config", config.to_str().expect("the path is UTF-8")])
         .await
-}
-
-async fn refusal_to_serve(installation: &Installation) -> String {
-    let mut command = installation.command_on_data(["serve"]);
-    command.args(SERVE_ON_FREE_PORTS);
-    Process::spawn(command, "").finish().await.failed_with_a_sentence()
 }
 
 async fn calls_fail_with_a_retry_delay_while_the_file_is_locked(installation: Installation) {
@@ -81,7 +73,7 @@ async fn calls_fail_with_a_retry_delay_while_the_file_is_locked(installation: In
 async fn a_second_server_is_refused(installation: Installation) {
     let server = installation.start().await;
     let acme = server.workspace("acme").await;
-    let sentence = refusal_to_serve(&installation).await;
+    let sentence = installation.refused_to_serve::<&str>([]).await;
     assert!(
         sentence.contains("tokend.db") && sentence.contains("one server at a time"),
         "{sentence}"
@@ -104,7 +96,7 @@ async fn serve_and_restore_are_refused_while_the_lock_is_held(installation: Inst
     let file = file.expect("the file opens");
     file.try_lock().expect("the file is not locked");
     for sentence in [
-        refusal_to_serve(&installation).await,
+        installation.refused_to_serve::<&str>([]).await,
         installation
             .run_on_data(["restore", "--revoke-all"])
             .await

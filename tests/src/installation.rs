@@ -147,6 +147,19 @@ impl Installation {
         Process::spawn(self.command_on_data(arguments), "").finish().await
     }
 
+    /// Runs `tokend serve` on free ports, and returns the error message with which it refuses to start.
+    ///
+    /// # Panics
+    /// If it starts.
+    pub async fn refused_to_serve<A: AsRef<str>>(&self, arguments: impl IntoIterator<Item = A>) -> String {
+        let mut command = self.command_on_data(["serve", "--log", "error"]);
+        command.args(SERVE_ON_FREE_PORTS);
+        for argument in arguments {
+            command.arg(argument.as_ref());
+        }
+        Process::spawn(command, "").finish().await.failed_with_a_sentence()
+    }
+
     /// Runs `tokend init` and returns the key of the first caller.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rcgen::date_time_ymd;
-use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, on_sqlite};
+use tokend_tests::{Installation, on_sqlite};
 
 use crate::{authority::Authority, files::Files};
 
@@ -17,16 +17,6 @@ on_sqlite!(
     an_expired_certificate_is_a_warning,
     settings_are_read_from_a_file,
 );
-
-/// Runs `serve` and returns its error message.
-async fn refused<A: AsRef<str>>(installation: &Installation, arguments: impl IntoIterator<Item = A>) -> String {
-    let mut serve = installation.command_on_data(["serve", "--log", "error"]);
-    serve.args(SERVE_ON_FREE_PORTS);
-    for argument in arguments {
-        serve.arg(argument.as_ref());
-    }
-    Process::spawn(serve, "").finish().await.failed_with_a_sentence()
-}
 
 async fn unusable_files_are_named(installation: Installation) {
     installation.init().await;
@@ -54,7 +44,7 @@ async fn unusable_files_are_named(installation: Installation) {
         ("ca.crt", empty_shell, "can't be used"),
     ] {
         files.put(file, text);
-        let sentence = refused(&installation, files.arguments()).await;
+        let sentence = installation.refused_to_serve(files.arguments()).await;
         assert!(
             sentence.contains(words) && sentence.contains(&files.path(file)),
             "{file} {text}: {sentence}"
@@ -79,13 +69,13 @@ async fn unusable_files_are_named(installation: Installation) {
             .expect("the option is among the arguments")
             + 1;
         arguments[value] = files.path("absent");
-        let sentence = refused(&installation, &arguments).await;
+        let sentence = installation.refused_to_serve(&arguments).await;
         assert!(
             sentence.contains(&files.path("absent")) && sentence.contains(flag),
             "{file}: {sentence}"
         );
         arguments[value] = files.directory().to_str().expect("the path is UTF-8").to_owned();
-        let sentence = refused(&installation, &arguments).await;
+        let sentence = installation.refused_to_serve(&arguments).await;
         assert!(sentence.contains(&arguments[value]), "{file}: {sentence}");
     }
 }
@@ -110,7 +100,7 @@ async fn a_key_that_others_can_read_is_refused(installation: Installation) {
                 .stop()
                 .await;
         } else {
-            let sentence = refused(&installation, files.arguments()).await;
+            let sentence = installation.refused_to_serve(files.arguments()).await;
             assert!(
                 sentence.contains("chmod 600") && sentence.contains(&files.path("tls.key")),
                 "{mode:o}: {sentence}"
@@ -122,7 +112,7 @@ async fn a_key_that_others_can_read_is_refused(installation: Installation) {
 async fn incomplete_tls_settings_are_refused(installation: Installation) {
     installation.init().await;
     for flag in ["--tls-cert", "--tls-key", "--client-ca"] {
-        let sentence = refused(&installation, [flag, "/nonexistent"]).await;
+        let sentence = installation.refused_to_serve([flag, "/nonexistent"]).await;
         assert!(
             sentence.contains("--tls-cert") && sentence.contains("--tls-key") || sentence.contains(flag),
             "{sentence}"

@@ -5,7 +5,7 @@ use std::{
     os::unix::fs::PermissionsExt,
 };
 
-use tokend_tests::{Installation, Process, SERVE_ON_FREE_PORTS, on_sqlite};
+use tokend_tests::{Installation, on_sqlite};
 
 use crate::{
     receiver::Receiver,
@@ -20,9 +20,7 @@ on_sqlite!(
 
 /// Runs `serve` and returns its error message.
 async fn refused(installation: &Installation, arguments: &[String]) -> String {
-    let mut serve = installation.command_on_data(["serve", "--log", "error"]);
-    serve.args(SERVE_ON_FREE_PORTS).args(arguments);
-    let sentence = Process::spawn(serve, "").finish().await.failed_with_a_sentence();
+    let sentence = installation.refused_to_serve(arguments).await;
     assert!(!sentence.contains("hush"), "{sentence}");
     sentence
 }
