@@ -40,7 +40,7 @@ rules! {
     C2: RepeatWaits;
     C4: WaitReadWithRevision;
     L2: LeaseFromPollStart ApplyBeforeRenew ApplyEveryRow CutCallerBeforeRenew;
-    L3: GrantWithinWait RaiseTogether LowerWaitsOldWait LowerIsGuarded;
+    L3: GrantWithinWait LowerWaitsOldWait LowerIsGuarded;
     V1: LeaseBeforeLookUp HeadBeforeLookUp BoundBeforeLookUp;
     V2: SlotOnHit;
     V3: FillInOneSnapshot;

@@ -78,10 +78,9 @@ impl Terms {
     /// former terms may still run (L3).
     #[must_use]
     pub fn with_lease(self, lease: Duration) -> Self {
-        let raises_wait = rule::is_kept(Rule::RaiseTogether);
         Self {
             grant: lease,
-            wait: if raises_wait { self.wait.max(lease) } else { self.wait },
+            wait: self.wait.max(lease),
             number: self.number + 1,
         }
     }
