@@ -152,7 +152,7 @@ impl Watch {
     /// Renews the client's lease, after everything up to the revision of the pong (S1). It is an answer to the caller,
     /// who must still be served (S2).
     async fn pong(&mut self, ping: Ping, update: &mut WatchUpdate) -> Result<Pong, ServiceError> {
-        // Each of the two alone keeps the rule: this, and that its stream is cut before the lease is renewed.
+        // Each alone keeps the rule: this, that the client is told, and that its stream is cut before the lease is renewed.
         if rule::is_kept(Rule::CutCallerBeforeRenew) {
             self.context.verifier.check_served(&self.caller).await?;
         }
@@ -196,7 +196,9 @@ impl Watch {
             let outdated = match subject {
                 Subject::Token(name) if sees(caller, subject) => Outdated::Token(name.clone()),
                 Subject::Workspace(id) if sees(caller, subject) => Outdated::Workspace(id.clone()),
-                Subject::Caller(id) if *id == caller.id => Outdated::Caller(id.clone()),
+                Subject::Caller(id) if *id == caller.id && rule::is_kept(Rule::CutCallerBeforeRenew) => {
+                    Outdated::Caller(id.clone())
+                }
                 Subject::Token(_) | Subject::Workspace(_) | Subject::Caller(_) => continue,
                 // Told as its workspaces, below.
                 Subject::Organization(_) => continue,
