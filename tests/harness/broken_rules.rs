@@ -112,7 +112,7 @@ async fn find(installation: &Installation, provocation: Provocation) -> Search {
     };
     let installation = installation.another();
     let cluster = if is_embedded {
-        Cluster::on_sqlite(installation, rule).await
+        Cluster::on_sqlite(installation, provocation.lease, rule).await
     } else {
         let Some(cluster) = Cluster::on_postgres(installation, rule).await else {
             return Search::NotTried("there is no PostgreSQL".to_owned());

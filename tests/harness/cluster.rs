@@ -86,18 +86,19 @@ impl Cluster {
         let address = database.address();
         let installation = installation.on_database(database.url());
         let proxies = (0..3).map(|_| Some(Proxy::start(address))).collect();
-        Some(Self::start(installation, Some(database), proxies, broken_rules).await)
+        Some(Self::start(installation, Some(database), proxies, None, broken_rules).await)
     }
 
     /// Starts one server on SQLite.
-    pub(crate) async fn on_sqlite(installation: Installation, broken_rules: &str) -> Self {
-        Self::start(installation, None, vec![None], broken_rules).await
+    pub(crate) async fn on_sqlite(installation: Installation, lease: &str, broken_rules: &str) -> Self {
+        Self::start(installation, None, vec![None], Some(lease), broken_rules).await
     }
 
     async fn start(
         installation: Installation,
         database: Option<Node>,
         proxies: Vec<Option<Proxy>>,
+        lease: Option<&str>,
         broken_rules: &str,
     ) -> Self {
         let admin = installation.init().await;
@@ -122,6 +123,10 @@ impl Cluster {
             admin: CallerKey::new(&admin).expect("the key can be sent"),
             starts: AtomicUsize::new(0),
         };
+        // A server on SQLite reads it at its start alone.
+        if let Some(lease) = lease {
+            assert!(cluster.set_lease(lease).await, "the lease is set to {lease}");
+        }
         for server in &cluster.servers {
             cluster.launch(server).await;
         }

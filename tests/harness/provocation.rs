@@ -12,7 +12,7 @@ pub(crate) struct Provocation {
     /// The rule's name in the model.
     pub(crate) rule: &'static str,
     pub(crate) by: By,
-    /// How long leases last in a run on PostgreSQL.
+    /// How long leases last.
     pub(crate) lease: &'static str,
 }
 
@@ -136,15 +136,15 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
         "InvalidateAfterError",
         By::Elsewhere("the model, and tests/process/full_disk.rs"),
     ),
-    by("InvalidateBeforeNextWrite", By::Embedded(TOKENS, QUIET)),
+    by("InvalidateBeforeNextWrite", By::Embedded(TOKENS, QUIET)).lease("50ms"),
     by("WaitAfterStart", By::Embedded(REVOKE, &[Kind::Kill, Kind::HoldClients])),
-    by("LeaseRecordedBeforePong", By::Embedded(REVOKE, &[Kind::HoldClients])),
+    by("LeaseRecordedBeforePong", By::Embedded(REVOKE, &[Kind::HoldClients])).lease("50ms"),
     by("QueueBeforeLeasesAreRead", MODEL),
     // Watch and the SDK.
     by("PongAfterInvalidations", By::Guards(REVOKE, QUIET)).lease("300ms"),
     // On one server, because the same connection has to be late with the pongs and with the invalidations.
-    by("SdkLeaseFromSend", By::Embedded(REVOKE, &[Kind::DelayClients])),
-    by("PongNamesPing", By::Embedded(REVOKE, &[Kind::DelayClients])),
+    by("SdkLeaseFromSend", By::Embedded(REVOKE, &[Kind::DelayClients])).lease("50ms"),
+    by("PongNamesPing", By::Embedded(REVOKE, &[Kind::DelayClients])).lease("50ms"),
     by("StreamBetweenApplies", By::Guards(REVOKE, &[Kind::CutClients])),
     // A guard resumes its streams. Only one that does not needs these two rules.
     by("FreshStreamEndsLease", By::Guards(REVOKE, &[Kind::Lag])),
@@ -170,7 +170,8 @@ pub(crate) const PROVOCATIONS: &[Provocation] = &[
     by(
         "SdkChecksLease",
         By::Embedded(REVOKE, &[Kind::HoldClients, Kind::StopClient]),
-    ),
+    )
+    .lease("50ms"),
     by("SlowStreamIsCut", By::Guards(TOKENS, QUIET)),
 ];
 

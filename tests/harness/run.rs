@@ -37,6 +37,8 @@ pub(crate) const ROUNDS: usize = 8;
 pub(crate) const SECONDS: u64 = 45;
 const SQLITE_ROUNDS: usize = 2;
 const SQLITE_SECONDS: u64 = 6;
+/// How long leases last in these runs.
+const SQLITE_LEASE: &str = "50ms";
 /// The rounds within which the mistake of a client must be found. One or two are enough.
 const ROUNDS_TO_FIND: usize = 15;
 
@@ -76,7 +78,7 @@ pub(crate) fn endpoints(cluster: &Cluster, broken_rules: &str) -> Vec<Endpoint> 
 }
 
 async fn the_promise_holds_on_sqlite(installation: Installation) {
-    let cluster = Cluster::on_sqlite(installation, "").await;
+    let cluster = Cluster::on_sqlite(installation, SQLITE_LEASE, "").await;
     let settings = Settings::short(SQLITE_ROUNDS, SQLITE_SECONDS);
     let endpoints = vec![
         Endpoint::Server(0),
@@ -116,7 +118,7 @@ async fn a_client_that_blames_the_caller_in_an_outage_is_found(installation: Ins
 /// Asserts that a run finds the mistake of a client, and none of the server.
 async fn is_found(installation: Installation, flaw: Flaw, fault: FaultKind, expected: impl Fn(Kind) -> bool) {
     const SERVER: usize = 0;
-    let cluster = Cluster::on_sqlite(installation, "").await;
+    let cluster = Cluster::on_sqlite(installation, SQLITE_LEASE, "").await;
     let endpoints = vec![
         Endpoint::Server(SERVER),
         Endpoint::Caching(CachingClient::new("the client", flaw)),

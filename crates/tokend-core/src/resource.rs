@@ -47,7 +47,7 @@ impl Resource {
             return Err(MalformedResource::TooLong(text.len()));
         }
         let mut segments = 0;
-        for segment in text.split('/') {
+        for segment in text.as_bytes().split(|byte| *byte == b'/') {
             segments += 1;
             if !is_segment(segment) {
                 return Err(if segments <= 2 {
@@ -99,16 +99,16 @@ impl Resource {
 pub(crate) fn is_path(text: &str) -> bool {
     text.len() <= Resource::MAX_LEN
         && text.split('/').count() <= Resource::MAX_SEGMENTS
-        && text.split('/').all(is_segment)
+        && text.as_bytes().split(|byte| *byte == b'/').all(is_segment)
 }
 
-fn is_segment(segment: &str) -> bool {
+fn is_segment(segment: &[u8]) -> bool {
     (1..=Resource::MAX_SEGMENT_LEN).contains(&segment.len())
-        && segment != "."
-        && segment != ".."
+        && segment != b"."
+        && segment != b".."
         && segment
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"._~%+@:-".contains(&byte))
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._~%+@:-".contains(byte))
 }
 
 impl fmt::Display for Resource {

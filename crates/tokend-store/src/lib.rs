@@ -71,6 +71,7 @@ pub use feed::{
 pub use installation::initialize::{AlreadyInitialized, InitializeError, NewInstallation};
 pub use jobs::Job;
 pub use keys::{
+    current::KeysInUse,
     live_credentials::LiveCredentials,
     reseal::{Resealed, RowCursor, SealedTable},
     row::StoredKey,

@@ -38,7 +38,9 @@ impl CredentialId {
         Ok(Self(bytes))
     }
 
-    pub(crate) fn digits(&self) -> [u8; Self::DIGITS] {
+    /// Returns the id in base62, as it is spelled in names and credentials.
+    #[must_use]
+    pub fn digits(&self) -> [u8; Self::DIGITS] {
         let mut digits = [0; Self::DIGITS];
         let (wide, narrow) = self.limbs();
         base62::encode(wide, &mut digits[..DIGITS_64]);

@@ -88,6 +88,18 @@ impl<T: Credential> Credential for std::sync::Arc<T> {
     }
 }
 
+impl<T: Credential> Credential for &T {
+    const KIND: Kind = T::KIND;
+
+    fn id(&self) -> CredentialId {
+        (**self).id()
+    }
+
+    fn digest(&self) -> &SecretDigest {
+        (**self).digest()
+    }
+}
+
 /// A new credential: the secret to show once, and what to store.
 #[derive(Debug)]
 pub struct Minted {

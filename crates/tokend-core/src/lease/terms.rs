@@ -1,7 +1,5 @@
 use std::{fmt, time::Duration};
 
-use crate::rule::{self, Rule};
-
 /// How long leases last and how long changes wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {

@@ -1,6 +1,6 @@
 //! The most frequent answer of all, written straight into bytes: no field of it is built as a message first.
 
-use std::{fmt::Display, io::Write};
+use std::{borrow::Borrow, fmt::Display, io::Write};
 
 use prost::{
     Message,
@@ -14,7 +14,7 @@ use crate::{
     v1,
 };
 
-impl KnownToken {
+impl<T: Borrow<Token>> KnownToken<T> {
     /// Appends the `VerifyResponse` that allows the token, encoded: the message that
     /// [`into_message`](super::Verification::into_message) returns for this token and ALLOW.
     pub fn encode_allow(&self, bytes: &mut Vec<u8>) {
@@ -42,8 +42,11 @@ impl KnownToken {
             revocation: _,
             rotated_from: _,
             rotated_to: _,
-        } = &*self.token;
-        fields.shown(1, name);
+        } = self.token.borrow();
+        let id = name.id.digits();
+        // base62 is ASCII.
+        let id = str::from_utf8(&id).unwrap_or_default();
+        fields.text(1, &["workspaces/", name.workspace.as_str(), "/tokens/", id]);
         fields.text(2, &["workspaces/", name.workspace.as_str()]);
         fields.text(3, &[resource.as_str()]);
         if !display_name.as_str().is_empty() {

@@ -1,4 +1,4 @@
-use std::{sync::Arc, time::Duration};
+use std::{borrow::Borrow, sync::Arc, time::Duration};
 
 use tokend_core::{
     feed::Revision,
@@ -24,9 +24,9 @@ pub struct Verification {
 
 /// A token whose secret was right, at the time of the verdict.
 #[derive(Debug)]
-pub struct KnownToken {
+pub struct KnownToken<T = Arc<Token>> {
     /// The token.
-    pub token: Arc<Token>,
+    pub token: T,
     /// The token's effective expiry.
     pub expiry: Expiry,
     /// The database time of the verdict.
@@ -89,7 +89,7 @@ const fn missing_scopes(denial: Denial) -> Option<ScopeSet> {
     }
 }
 
-impl KnownToken {
+impl<T: Borrow<Token>> KnownToken<T> {
     /// Returns how long the answer may be cached: at most until the token expires.
     pub(super) fn cacheable_for(&self) -> Duration {
         let life = self.expiry.time().map(|at| at.saturating_since(self.now));

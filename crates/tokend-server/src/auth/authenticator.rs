@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use tokend_core::{
     caller::{Caller, CallerKeyState},
     log_limit::LogLimit,
+    time::Timestamp,
 };
 use tokend_store::Store;
 
@@ -17,7 +18,7 @@ use crate::{
     error::ServiceError,
     tls::ClientCertificate,
     usage::UsageRecorder,
-    verifier::{Lane, Outcome, Presented, Reading, VerifiedCallerKey, Verifier},
+    verifier::{Kept, Lane, Outcome, RememberedCallerKey, Trusted, Verifier},
 };
 
 /// Authenticates callers.
@@ -64,6 +65,24 @@ pub(crate) enum PresentedKey<'a> {
     Malformed,
 }
 
+/// A caller whom memory knows by what it presented.
+#[derive(Debug)]
+pub(crate) enum RememberedCaller {
+    /// By its key. The certificate, if it presented one, is its, too.
+    ByKey(RememberedCallerKey, Option<Kept<Arc<Caller>>>),
+    /// By its certificate alone.
+    ByCertificate(Kept<Arc<Caller>>),
+}
+
+impl RememberedCaller {
+    pub(crate) fn caller(&self) -> &Arc<Caller> {
+        match self {
+            Self::ByKey(key, _) => key.caller(),
+            Self::ByCertificate(caller) => caller.value(),
+        }
+    }
+}
+
 impl Authenticator {
     pub(crate) fn new(
         store: Store,
@@ -105,45 +124,49 @@ impl Authenticator {
         authenticated.map_err(|error| self.count_failure(error, address))
     }
 
-    /// Returns the caller that the credentials belong to, if `reading` alone says so. Whatever else they are,
+    /// Returns the caller that the credentials belong to, if `memory` alone says so. Whatever else they are,
     /// [`authenticate`](Self::authenticate) finds out.
-    pub(crate) fn remembered(&self, reading: &Reading, credentials: &Credentials<'_>) -> Option<Authenticated> {
-        let by_certificate = match &credentials.certificate {
-            Some(certificate) => Some((self.remembered_certificate(reading, certificate)?, certificate)),
+    pub(crate) fn remembered(memory: &Trusted<'_>, credentials: &Credentials<'_>) -> Option<RememberedCaller> {
+        let certificate = credentials.certificate.as_deref();
+        let by_certificate = match certificate {
+            Some(certificate) => Some(memory.certificate(certificate)?),
             None => None,
         };
-        match (credentials.key, by_certificate) {
+        let found = match (credentials.key, by_certificate) {
             (PresentedKey::Text(key), by_certificate) => {
-                let presented = self.verifier.check(key).ok()?;
-                let by_key = self.remembered_key(reading, &presented)?;
-                let agree = by_certificate.is_none_or(|(caller, _)| caller.id == by_key.caller.id);
-                agree.then_some(by_key)
+                let by_key = memory.caller_key(key)?;
+                let agree = by_certificate
+                    .as_ref()
+                    .is_none_or(|by_certificate| by_certificate.value().id == by_key.caller().id);
+                agree.then_some(RememberedCaller::ByKey(by_key, by_certificate))?
             }
-            (PresentedKey::Absent, Some((caller, certificate))) => Some(Authenticated {
-                caller,
-                credential: CallerCredential::Certificate(Arc::clone(certificate)),
-            }),
-            (PresentedKey::Absent, None) | (PresentedKey::Malformed, _) => None,
+            (PresentedKey::Absent, Some(caller)) => RememberedCaller::ByCertificate(caller),
+            (PresentedKey::Absent, None) | (PresentedKey::Malformed, _) => return None,
+        };
+        Self::still_serves(memory, &found, certificate).then_some(found)
+    }
+
+    /// Returns whether [`remembered`](Self::remembered) would return the same caller for the same credentials.
+    pub(crate) fn still_serves(
+        memory: &Trusted<'_>,
+        caller: &RememberedCaller,
+        certificate: Option<&ClientCertificate>,
+    ) -> bool {
+        let (key, by_certificate) = match caller {
+            RememberedCaller::ByKey(key, by_certificate) => (Some(key), by_certificate.as_ref()),
+            RememberedCaller::ByCertificate(caller) => (None, Some(caller)),
+        };
+        let is_active = |found: &RememberedCallerKey| found.key().state(memory.now) == CallerKeyState::Active;
+        key.is_none_or(|found| memory.still_has_key(found) && is_active(found))
+            && by_certificate.is_none_or(|found| memory.still_has_certificate(found))
+            && certificate.is_none_or(|certificate| memory.now < certificate.expire_time())
+    }
+
+    /// Records the use of the caller's key, if it has presented one.
+    pub(crate) fn note_use(&self, caller: &RememberedCaller, now: Timestamp) {
+        if let RememberedCaller::ByKey(found, _) = caller {
+            self.usage.note_key(found.key().name.id, now);
         }
-    }
-
-    /// Returns the caller of the key that was presented, if `reading` has both, and the key works.
-    fn remembered_key(&self, reading: &Reading, presented: &Presented) -> Option<Authenticated> {
-        let VerifiedCallerKey { key, caller, now } = self.verifier.remembered_caller_key(reading, presented)?;
-        let id = key.name.id;
-        (key.state(now) == CallerKeyState::Active).then(|| {
-            self.usage.note_key(id, now);
-            Authenticated {
-                caller,
-                credential: CallerCredential::Key(id),
-            }
-        })
-    }
-
-    /// Returns the caller that the certificate belongs to, if `reading` has it, and the certificate has not expired.
-    fn remembered_certificate(&self, reading: &Reading, certificate: &ClientCertificate) -> Option<Arc<Caller>> {
-        let (caller, now) = self.verifier.remembered_certificate(reading, certificate)?;
-        (now < certificate.expire_time()).then_some(caller)
     }
 
     /// Counts a key that does not work, and asks the client to wait if its source presents many. A missing key is no
@@ -191,19 +214,18 @@ impl Authenticator {
     }
 
     async fn caller_by_key(&self, key: &str, from: Source) -> Result<Authenticated, ServiceError> {
-        let presented = self.verifier.check(key)?;
-        let id = presented.id().ok_or(ServiceError::InvalidCredential)?;
         let lane = match from {
             Source::Memory => {
                 // Whatever does not work is looked up in the database, which says why.
-                let reading = self.verifier.trusted_memory();
-                if let Some(remembered) = reading.and_then(|reading| self.remembered_key(&reading, &presented)) {
+                if let Some(remembered) = self.remembered_by(PresentedKey::Text(key), None) {
                     return Ok(remembered);
                 }
                 Lane::Ordinary
             }
             Source::Database(lane) => lane,
         };
+        let presented = self.verifier.check(key)?;
+        let id = presented.id().ok_or(ServiceError::InvalidCredential)?;
         let _turn = self
             .look_ups(lane)
             .turn(LookUpKey::CallerKey(id))
@@ -238,7 +260,7 @@ impl Authenticator {
     /// Returns the caller that the certificate belongs to, if there is one.
     async fn caller_by_certificate(
         &self,
-        certificate: &ClientCertificate,
+        certificate: &Arc<ClientCertificate>,
         from: Source,
     ) -> Result<Option<Arc<Caller>>, ServiceError> {
         let Some(name) = certificate.names().first() else {
@@ -246,9 +268,9 @@ impl Authenticator {
         };
         let lane = match from {
             Source::Memory => {
-                let reading = self.verifier.trusted_memory();
-                if let Some(caller) = reading.and_then(|reading| self.remembered_certificate(&reading, certificate)) {
-                    return Ok(Some(caller));
+                let certificate = Some(Arc::clone(certificate));
+                if let Some(remembered) = self.remembered_by(PresentedKey::Absent, certificate) {
+                    return Ok(Some(remembered.caller));
                 }
                 Lane::Ordinary
             }
@@ -270,6 +292,30 @@ impl Authenticator {
             (caller, true) => Ok(caller),
             (_, false) => Err(ServiceError::CertificateOfSeveral),
         }
+    }
+
+    /// Returns the caller to whom this belongs, if memory says so.
+    fn remembered_by(
+        &self,
+        key: PresentedKey<'_>,
+        certificate: Option<Arc<ClientCertificate>>,
+    ) -> Option<Authenticated> {
+        let credentials = Credentials {
+            key,
+            certificate,
+            address: None,
+        };
+        let memory = self.verifier.trusted_memory()?;
+        let found = Self::remembered(&memory, &credentials)?;
+        self.note_use(&found, memory.now);
+        let credential = match &found {
+            RememberedCaller::ByKey(key, _) => CallerCredential::Key(key.key().name.id),
+            RememberedCaller::ByCertificate(_) => CallerCredential::Certificate(credentials.certificate?),
+        };
+        Some(Authenticated {
+            caller: Arc::clone(found.caller()),
+            credential,
+        })
     }
 
     const fn look_ups(&self, lane: Lane) -> &LookUps {

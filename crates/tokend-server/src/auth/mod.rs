@@ -7,6 +7,7 @@ mod authenticated;
 pub(crate) mod authenticator;
 mod call_context;
 pub(crate) mod failed_authentications;
+pub(crate) mod last_caller;
 pub(crate) mod look_ups;
 
 pub(crate) use acting::{Acting, Locking, NotServed, SharedTx, Wait};

@@ -23,15 +23,18 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONTENT_TYPE, request::Parts};
-use hyper::body::{Body as HttpBody, Frame, Incoming};
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use prost::Message;
-use tokend_core::time::{BootTime, Clock};
+use tokend_core::{
+    time::{BootTime, Clock},
+    token::Token,
+};
 use tokend_proto::{request::token_verify::Verify, v1, view::KnownToken};
 use tonic::{Code, Status, body::Body};
 
@@ -40,6 +43,7 @@ use super::layers::{
     panics::answer_to_panic,
 };
 use crate::{
+    auth::last_caller::LastCaller,
     observability::metrics::Telemetry,
     operation::Operation,
     transport::{ConnectionService, InFlight, Peer, RequestService},
@@ -71,22 +75,26 @@ pub(crate) struct OfConnection<S>(Arc<Shared<S>>);
 
 struct Shared<S> {
     peer: Peer,
+    /// Only this connection's own requests meet at this lock, and they share a thread.
+    last_caller: Mutex<LastCaller>,
     path: ShortPath<S>,
 }
 
 impl<S: RequestService + Sync> ConnectionService for ShortPath<S> {
+    type Body = AnswerBody;
     type OfConnection = OfConnection<S>;
 
     fn of(&self, peer: Peer) -> OfConnection<S> {
         OfConnection(Arc::new(Shared {
             peer,
+            last_caller: Mutex::default(),
             path: self.clone(),
         }))
     }
 }
 
 impl<S: RequestService + Sync> hyper::service::Service<Request<Incoming>> for OfConnection<S> {
-    type Response = Response<Body>;
+    type Response = Response<AnswerBody>;
     type Error = Infallible;
     type Future = Call<S>;
 
@@ -140,11 +148,11 @@ pub(crate) struct Unread<S> {
 }
 
 impl<S: RequestService> Future for Call<S> {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<AnswerBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Self::Layers(answer) = &mut *self {
-            return answer.as_mut().poll(cx);
+            return poll_layers(answer, cx);
         }
         let Self::Unread(unread) = mem::replace(&mut *self, Self::Done) else {
             return Poll::Pending;
@@ -152,7 +160,7 @@ impl<S: RequestService> Future for Call<S> {
         match unread.answer(cx) {
             Ok(response) => Poll::Ready(Ok(response)),
             Err(mut answer) => {
-                let polled = answer.as_mut().poll(cx);
+                let polled = poll_layers(&mut answer, cx);
                 *self = Self::Layers(answer);
                 polled
             }
@@ -160,9 +168,14 @@ impl<S: RequestService> Future for Call<S> {
     }
 }
 
+fn poll_layers(answer: &mut Answer, cx: &mut Context<'_>) -> Poll<Result<Response<AnswerBody>, Infallible>> {
+    let answered = answer.as_mut().poll(cx);
+    answered.map(|Ok(response)| Ok(response.map(AnswerBody::Layers)))
+}
+
 impl<S: RequestService> Unread<S> {
     /// Answers the call, or passes it on to the layers.
-    fn answer(self, cx: &mut Context<'_>) -> Result<Response<Body>, Answer> {
+    fn answer(self, cx: &mut Context<'_>) -> Result<Response<AnswerBody>, Answer> {
         let Self {
             start,
             in_flight,
@@ -173,9 +186,9 @@ impl<S: RequestService> Unread<S> {
         let mut read = Read::default();
         if read.all(&mut body, cx) {
             let message = &read.message;
-            let (verify, peer) = (&shared.path.verify, &shared.peer);
+            let verify = &shared.path.verify;
             // Unwind safe, as it is in the layer that catches panics.
-            match catch_unwind(AssertUnwindSafe(|| verify.answer(peer, &parts, message))) {
+            match catch_unwind(AssertUnwindSafe(|| shared.answer(&parts, message))) {
                 Ok(None) => {}
                 Ok(Some(response)) => {
                     verify.record(Code::Ok, start);
@@ -183,7 +196,7 @@ impl<S: RequestService> Unread<S> {
                 }
                 Err(_payload) => {
                     verify.record(Code::Internal, start);
-                    return Ok(answer_to_panic());
+                    return Ok(answer_to_panic().map(AnswerBody::Layers));
                 }
             }
         }
@@ -226,9 +239,10 @@ impl Read {
     }
 }
 
-impl VerifyFromMemory {
+impl<S> Shared<S> {
     /// Answers the call from memory, if the verdict is ALLOW.
-    fn answer(&self, peer: &Peer, parts: &Parts, message: &[u8]) -> Option<Response<Body>> {
+    fn answer(&self, parts: &Parts, message: &[u8]) -> Option<Response<AnswerBody>> {
+        let VerifyFromMemory { context, gate, .. } = &*self.path.verify;
         let facts = Operation::Verify.facts();
         let (prefix, message) = message.split_first_chunk::<PREFIX>()?;
         let [compressed, length @ ..] = *prefix;
@@ -237,14 +251,16 @@ impl VerifyFromMemory {
             return None;
         }
         // Read before anything is looked up (V1): caller and token come from the same memory.
-        let reading = self.context.verifier.trusted_memory()?;
-        let authenticated = self.gate.remembered(&reading, facts, peer, &parts.headers)?;
+        let memory = context.verifier.trusted_memory()?;
+        let mut last = self.last_caller.lock().unwrap_or_else(PoisonError::into_inner);
+        let caller = gate.remembered(&memory, facts, &self.peer, &parts.headers, &mut last)?;
         let request = v1::VerifyRequest::decode(message).ok()?;
-        let question = Verify::from_message(request, &self.context.catalog).ok()?;
-        let allowed = allow_from_memory(&self.context, &reading, &authenticated.caller, &question)?;
-        Some(response(&allowed))
+        let question = Verify::from_message(request, &context.catalog).ok()?;
+        allow_from_memory(context, &memory, caller, &question, response)
     }
+}
 
+impl VerifyFromMemory {
     fn record(&self, code: Code, start: BootTime) {
         let duration = self.clock.boot_time().saturating_since(start);
         self.telemetry.record_request(Some(Operation::Verify), code, duration);
@@ -261,19 +277,51 @@ impl<S: RequestService> Shared<S> {
 }
 
 /// Returns the response that allows a token.
-fn response(allowed: &KnownToken) -> Response<Body> {
+fn response(allowed: &KnownToken<&Token>) -> Response<AnswerBody> {
     let mut bytes = Vec::with_capacity(USUAL_BYTES);
     bytes.extend_from_slice(&[0; PREFIX]);
     allowed.encode_allow(&mut bytes);
     let length = u32::try_from(bytes.len() - PREFIX).unwrap_or(u32::MAX);
     bytes[1..PREFIX].copy_from_slice(&length.to_be_bytes());
-    let mut response = Response::new(Body::new(OneMessage::Message(bytes.into())));
+    let mut response = Response::new(AnswerBody::Short(OneMessage::Message(bytes.into())));
     response.headers_mut().insert(CONTENT_TYPE, GRPC);
     response
 }
 
+/// The body of an answer: of the short path, or of the layers.
+pub(crate) enum AnswerBody {
+    Short(OneMessage),
+    Layers(Body),
+}
+
+impl HttpBody for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.get_mut() {
+            Self::Short(message) => Pin::new(message).poll_frame(cx),
+            Self::Layers(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Short(message) => message.is_end_stream(),
+            Self::Layers(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Short(message) => message.size_hint(),
+            Self::Layers(body) => body.size_hint(),
+        }
+    }
+}
+
 /// A body of one message and the trailers of a call that succeeded.
-enum OneMessage {
+pub(crate) enum OneMessage {
     Message(Bytes),
     Trailers,
     End,

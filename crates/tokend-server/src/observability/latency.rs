@@ -1,4 +1,4 @@
-//! A histogram of durations that takes a fixed amount of memory: one counter for each bucket.
+//! A histogram of durations that takes a fixed amount of memory: one counter for each bucket and each of some threads.
 //!
 //! The exporter's own histogram keeps each sample until the next scrape. That is about 17 bytes a call, without bound
 //! if nobody scrapes.
@@ -8,6 +8,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
+
+use super::striped::Striped;
 
 /// Upper bounds of the buckets, inclusive. Longer durations go into a last bucket, which has no bound.
 const BOUNDS: [Duration; 12] = [
@@ -27,7 +29,11 @@ const BOUNDS: [Duration; 12] = [
 
 /// Counts how many durations fell into each bucket, and sums them up.
 #[derive(Debug, Default)]
-pub(crate) struct Histogram {
+pub(crate) struct Histogram(Striped<Buckets>);
+
+/// What one thread has counted.
+#[derive(Debug, Default)]
+struct Buckets {
     counts: [AtomicU64; BOUNDS.len() + 1],
     /// Wraps after 584 years of calls.
     sum_nanos: AtomicU64,
@@ -37,15 +43,23 @@ impl Histogram {
     /// Counts one duration.
     pub(crate) fn record(&self, duration: Duration) {
         let bucket = BOUNDS.partition_point(|bound| *bound < duration);
-        self.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        let Buckets { counts, sum_nanos } = self.0.own();
+        counts[bucket].fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+        sum_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 
     /// Appends the histogram's lines in Prometheus's text format, version 0.0.4. `label` is a label with its quoted
     /// value. A histogram in which nothing was counted has no lines.
     pub(crate) fn write(&self, text: &mut String, name: &str, label: &str) {
-        let counts = self.counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let mut counts = [0; BOUNDS.len() + 1];
+        let mut sum_nanos = 0_u64;
+        for buckets in self.0.all() {
+            for (count, counted) in counts.iter_mut().zip(&buckets.counts) {
+                *count += counted.load(Ordering::Relaxed);
+            }
+            sum_nanos = sum_nanos.wrapping_add(buckets.sum_nanos.load(Ordering::Relaxed));
+        }
         let count: u64 = counts.iter().sum();
         if count == 0 {
             return;
@@ -60,7 +74,7 @@ impl Histogram {
                 bound.as_secs_f64()
             );
         }
-        let sum = Duration::from_nanos(self.sum_nanos.load(Ordering::Relaxed)).as_secs_f64();
+        let sum = Duration::from_nanos(sum_nanos).as_secs_f64();
         let _ = writeln!(text, "{name}_bucket{{{label},le=\"+Inf\"}} {count}");
         let _ = writeln!(text, "{name}_sum{{{label}}} {sum}");
         let _ = writeln!(text, "{name}_count{{{label}}} {count}");

@@ -3,14 +3,17 @@
 //! Components ask [`Telemetry`] for their counters and gauges once, when they are built. Counting is then a write to
 //! memory that looks nothing up. Labels have few values and never hold anything that a client chose.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use metrics::{Counter, Gauge, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use tokend_store::Store;
 use tonic::Code;
 
-use super::latency::Histogram;
+use super::{latency::Histogram, striped::BusyCounter};
 use crate::operation::Operation;
 
 const REQUESTS: &str = "tokend_requests_total";
@@ -26,12 +29,14 @@ pub(crate) struct Telemetry {
     handle: PrometheusHandle,
     /// Metrics of each operation, in the order of [`Operation::ALL`].
     operations: Arc<[OperationMetrics]>,
+    /// Counters that every call raises, and where they are shown.
+    busy: Arc<Mutex<Vec<(BusyCounter, Counter)>>>,
 }
 
 /// Metrics of one operation.
 struct OperationMetrics {
     operation: Operation,
-    ok: Counter,
+    ok: BusyCounter,
     duration: Histogram,
 }
 
@@ -39,18 +44,24 @@ impl Telemetry {
     /// Creates a registry in which nothing was counted.
     pub(crate) fn new() -> Self {
         let recorder = Arc::new(PrometheusBuilder::new().build_recorder());
-        let operations = with_local_recorder(&*recorder, || {
+        let operations: Arc<[_]> = Operation::ALL.iter().copied().map(OperationMetrics::new).collect();
+        let busy = with_local_recorder(&*recorder, || {
             describe_counter!(REQUESTS, "Requests by method and gRPC code.");
             describe_counter!(
                 TAMPERED_ROWS,
                 "Rows that were refused because they are not what tokend wrote, by table."
             );
-            Operation::ALL.iter().copied().map(OperationMetrics::new).collect()
+            let shown = operations.iter().map(|OperationMetrics { operation, ok, .. }| {
+                let shown = counter!(REQUESTS, "method" => operation.name(), "code" => code_name(Code::Ok));
+                (ok.clone(), shown)
+            });
+            shown.collect()
         });
         Self {
             handle: recorder.handle(),
             recorder,
             operations,
+            busy: Arc::new(Mutex::new(busy)),
         }
     }
 
@@ -66,6 +77,9 @@ impl Telemetry {
 
     /// Returns the metrics of this registry alone.
     pub(crate) fn text(&self) -> String {
+        for (counted, shown) in &*self.busy.lock().unwrap_or_else(PoisonError::into_inner) {
+            shown.absolute(counted.total());
+        }
         let mut text = self.handle.render();
         text.push_str(&format!(
             "# HELP {DURATION} Time from a request's head to the head of its answer.\n# TYPE {DURATION} histogram\n"
@@ -90,6 +104,14 @@ impl Telemetry {
             Some((label, value)) => counter!(name, label => value),
             None => counter!(name),
         })
+    }
+
+    /// Creates a counter that every call raises. It starts at zero.
+    pub(crate) fn busy_counter(&self, name: &'static str, label: Option<(&'static str, &'static str)>) -> BusyCounter {
+        let (counted, shown) = (BusyCounter::default(), self.counter(name, label));
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.push((counted.clone(), shown));
+        counted
     }
 
     /// Creates a gauge with its help text.
@@ -121,7 +143,7 @@ impl Telemetry {
         };
         let metrics = &self.operations[operation as usize];
         match code {
-            Code::Ok => metrics.ok.increment(1),
+            Code::Ok => metrics.ok.increment(),
             code => self.count_failure(operation.name(), code),
         }
         metrics.duration.record(duration);
@@ -138,7 +160,7 @@ impl OperationMetrics {
     fn new(operation: Operation) -> Self {
         Self {
             operation,
-            ok: counter!(REQUESTS, "method" => operation.name(), "code" => code_name(Code::Ok)),
+            ok: BusyCounter::default(),
             duration: Histogram::default(),
         }
     }
@@ -164,5 +186,61 @@ pub(crate) const fn code_name(code: Code) -> &'static str {
         Code::Unavailable => "UNAVAILABLE",
         Code::DataLoss => "DATA_LOSS",
         Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, process::Command};
+
+    use super::*;
+
+    const CALLS: u64 = 2_000_000;
+
+    /// Set in the process that runs this test alone.
+    const ALONE: &str = "TOKEND_TEST_ALONE";
+
+    /// Other tests of one process allocate meanwhile, so this one has a process of its own.
+    #[test]
+    fn calls_that_nobody_scrapes_take_no_memory() {
+        if env::var_os(ALONE).is_some() {
+            return count_calls();
+        }
+        let (_, module) = module_path!().split_once("::").expect("a module of the crate");
+        let alone = Command::new(env::current_exe().expect("the program has a path"))
+            .args([
+                "--exact",
+                &format!("{module}::calls_that_nobody_scrapes_take_no_memory"),
+            ])
+            .env(ALONE, "1")
+            .output()
+            .expect("the program runs");
+        let told = String::from_utf8_lossy(&alone.stdout);
+        assert!(alone.status.success() && told.contains("1 passed"), "{told}");
+    }
+
+    fn count_calls() {
+        let telemetry = Telemetry::new();
+        let count = |calls| {
+            for call in 0..calls {
+                let duration = Duration::from_nanos(call % 1_000 * 10_007);
+                telemetry.record_request(Some(Operation::Verify), Code::Ok, duration);
+            }
+        };
+        count(1_000);
+        let before = resident_kib();
+        count(CALLS);
+        let grown = resident_kib().saturating_sub(before);
+        assert!(grown < 1_024, "{CALLS} calls took {grown} KiB");
+        let text = telemetry.text();
+        let total = format!("code=\"OK\"}} {}", CALLS + 1_000);
+        assert!(text.contains(&total), "{text}");
+    }
+
+    fn resident_kib() -> u64 {
+        let status = fs::read_to_string("/proc/self/status").expect("the kernel tells");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        kib.and_then(|kib| kib.parse().ok()).expect("a number of KiB")
     }
 }

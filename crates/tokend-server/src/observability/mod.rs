@@ -11,3 +11,4 @@ pub(crate) mod ops;
 pub(crate) mod refusal_record;
 pub(crate) mod request_id;
 pub(crate) mod request_span;
+pub(crate) mod striped;

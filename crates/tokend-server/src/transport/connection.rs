@@ -4,18 +4,21 @@
 //! connection's age), and closing, which begins with a GOAWAY. hyper then ends the connection as soon as the peer has
 //! acknowledged the GOAWAY and every request in flight is answered. A connection that outlives the deadline is dropped.
 
+use std::future::poll_fn;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::task::Context;
 use std::time::Duration;
 
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::activity::Activity;
 use super::opening;
+use super::poll_clock::PollClock;
 use super::preface::Opened;
 use super::{ConnectionService, Peer, PeerAddress, TransportSettings};
 
@@ -65,11 +68,16 @@ pub(super) async fn drive<S: ConnectionService>(
     let activity = Activity::default();
     let io = TokioIo::new(Opened::new(io, activity.clone()));
     let service = service.of(peer.clone());
-    let builder = builder(settings, activity.clone());
+    let clock = PollClock::new();
+    let builder = builder(settings, activity.clone(), clock.clone());
     let mut connection = pin!(builder.serve_connection(io, service));
+    let poll = |connection: Pin<&mut _>, cx: &mut Context<'_>| {
+        clock.read();
+        Future::poll(connection, cx)
+    };
 
     let closing = tokio::select! {
-        ended = connection.as_mut() => {
+        ended = poll_fn(|cx| poll(connection.as_mut(), cx)) => {
             if let Err(error) = ended {
                 tracing::debug!(peer = %address.0, %error, "connection ended");
             }
@@ -82,7 +90,7 @@ pub(super) async fn drive<S: ConnectionService>(
 
     connection.as_mut().graceful_shutdown();
     let ending = tokio::select! {
-        _ended = connection => Ending::Drained,
+        _ended = poll_fn(|cx| poll(connection.as_mut(), cx)) => Ending::Drained,
         () = activity.quiet(settings.quiet) => Ending::Drained,
         () = closing.time_over(settings, stop) => Ending::Cut,
     };
@@ -128,10 +136,10 @@ impl Closing {
     }
 }
 
-fn builder(settings: &TransportSettings, activity: Activity) -> http2::Builder<Activity> {
+fn builder(settings: &TransportSettings, activity: Activity, clock: PollClock) -> http2::Builder<Activity> {
     let mut builder = http2::Builder::new(activity);
     builder
-        .timer(TokioTimer::new())
+        .timer(clock)
         .adaptive_window(false)
         .initial_stream_window_size(settings.stream_window_bytes)
         .initial_connection_window_size(settings.connection_window_bytes)

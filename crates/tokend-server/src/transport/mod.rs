@@ -24,6 +24,7 @@ mod connection;
 mod opening;
 mod peer;
 mod per_request;
+mod poll_clock;
 mod preface;
 mod settings;
 mod source;
@@ -36,10 +37,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 use tower::Service;
 
 pub use self::peer::{Connection, InFlight, Peer};
@@ -76,10 +78,12 @@ where
 /// Every [`RequestService`] implements it: a clone serves each connection, and finds the peer's [`PeerAddress`],
 /// [`Connection`] and client certificate among the extensions of each request.
 pub trait ConnectionService: Clone + Send + 'static {
+    /// The body of an answer.
+    type Body: hyper::body::Body<Data = Bytes, Error = Status> + Send + 'static;
     /// The service of one connection.
     type OfConnection: hyper::service::Service<
             Request<Incoming>,
-            Response = Response<Body>,
+            Response = Response<Self::Body>,
             Error = Infallible,
             Future: Send + 'static,
         > + Send

@@ -17,6 +17,7 @@ pub struct PerRequest<S> {
 }
 
 impl<S: RequestService> ConnectionService for S {
+    type Body = Body;
     type OfConnection = PerRequest<S>;
 
     fn of(&self, peer: Peer) -> PerRequest<S> {

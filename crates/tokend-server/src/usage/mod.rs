@@ -12,8 +12,6 @@
 
 mod shards;
 
-use std::collections::HashMap;
-
 use metrics::Counter;
 use tokend_core::{
     credential::CredentialId,
@@ -22,7 +20,7 @@ use tokend_core::{
 };
 use tokio::sync::Notify;
 
-use self::shards::{Room, Shards};
+use self::shards::{ByCredential, Room, Shards};
 use crate::observability::metrics::Telemetry;
 
 const DROPPED: &str = "tokend_usage_dropped_total";
@@ -85,12 +83,12 @@ impl UsageRecorder {
     }
 
     /// Takes all recorded uses of tokens, one shard at a time.
-    pub(crate) fn take_tokens(&self) -> impl Iterator<Item = HashMap<CredentialId, SeenUses>> {
+    pub(crate) fn take_tokens(&self) -> impl Iterator<Item = ByCredential<SeenUses>> {
         self.tokens.take()
     }
 
     /// Takes all recorded uses of caller keys, one shard at a time.
-    pub(crate) fn take_keys(&self) -> impl Iterator<Item = HashMap<CredentialId, Timestamp>> {
+    pub(crate) fn take_keys(&self) -> impl Iterator<Item = ByCredential<Timestamp>> {
         self.keys.take()
     }
 

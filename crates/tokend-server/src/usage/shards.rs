@@ -3,14 +3,18 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
+use foldhash::fast::RandomState;
 use tokend_core::credential::CredentialId;
 
 /// The number of shards: enough that serving threads seldom wait for each other. A power of two.
 const SHARDS: usize = 16;
 
+/// Entries by credential. Ids are random, so that nobody chooses which of them collide.
+pub(super) type ByCredential<V> = HashMap<CredentialId, V, RandomState>;
+
 /// A map by credential with a bounded size, in shards that each have a lock.
 pub(super) struct Shards<V> {
-    shards: [Mutex<HashMap<CredentialId, V>>; SHARDS],
+    shards: [Mutex<ByCredential<V>>; SHARDS],
     /// The maximum number of entries in a shard.
     max: usize,
 }
@@ -55,11 +59,11 @@ impl<V> Shards<V> {
 
     /// Takes all entries, one shard at a time. The empty map that replaces a shard has the same capacity, so that it
     /// need not grow again.
-    pub(super) fn take(&self) -> impl Iterator<Item = HashMap<CredentialId, V>> {
+    pub(super) fn take(&self) -> impl Iterator<Item = ByCredential<V>> {
         self.shards.iter().map(|shard| {
             // Allocated without the lock. Few entries are added in between.
             let capacity = lock(shard).len();
-            let empty = HashMap::with_capacity(capacity);
+            let empty = ByCredential::with_capacity_and_hasher(capacity, RandomState::default());
             std::mem::replace(&mut *lock(shard), empty)
         })
     }

@@ -1,14 +1,15 @@
 //! Verify and BatchVerify: may this token do this, here, now?
 
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokend_core::{
     caller::Caller,
-    credential::CredentialId,
+    credential::{CredentialId, Recognized},
     feed::Revision,
     rule::{self, Rule},
-    token::{Expiry, usage::TokenUse},
+    time::Timestamp,
+    token::{Expiry, Token, TokenContext, usage::TokenUse},
     verdict::{Denial, Question, Verdict, decide},
 };
 use tokend_proto::{
@@ -21,7 +22,7 @@ use crate::{
     auth::CallContext,
     error::ServiceError,
     observability::request_span,
-    verifier::{Freshness, Reading, VerifiedToken},
+    verifier::{Freshness, RememberedToken, Trusted, VerifiedToken},
 };
 
 /// The number of questions of one batch that are looked up at once: few enough to leave connections to others.
@@ -71,29 +72,45 @@ fn record(context: &Context, call: &CallContext, Decided { verification, used }:
     verification
 }
 
-/// Answers from memory alone, if the verdict is ALLOW, for a caller whom `reading` knows. Whatever else the answer is,
+/// Answers from memory alone, if the verdict is ALLOW, for a caller whom `memory` knows. Whatever else the answer is,
 /// [`verify`] finds out.
-pub(crate) fn allow_from_memory(
+pub(crate) fn allow_from_memory<R>(
     context: &Context,
-    reading: &Reading,
+    memory: &Trusted<'_>,
     caller: &Caller,
     question: &Verify,
-) -> Option<KnownToken> {
+    answer: impl FnOnce(&KnownToken<&Token>) -> R,
+) -> Option<R> {
     if question.fully_consistent || question.min_revision.is_some() {
         return None;
     }
-    let presented = context.verifier.check(question.token.expose()).ok()?;
-    let verified = context.verifier.remembered(reading, &presented)?;
-    let judged = Judged::of(context, &verified, question);
-    let is_allowed = judged.verdict == Verdict::Allow
-        && caller.workspaces.includes(&verified.token.name.workspace)
-        && context.verifier.may_answer(&verified);
-    let Decided { verification, used } = is_allowed.then(|| judged.answer(context, verified, question))?;
-    context.verifier.count_remembered();
-    if let Some((token, used)) = used {
-        context.usage.note_token(token, &used);
+    let now = memory.now;
+    memory.with_token(question.token.expose(), |RememberedToken { token, token_context }| {
+        let Judged { verdict, expiry } = Judged::of(context, &token, token_context, now, question);
+        let may_answer =
+            verdict == Verdict::Allow && caller.workspaces.includes(&token.name.workspace) && memory.may_answer();
+        if !may_answer {
+            return None;
+        }
+        memory.count_look_up();
+        context.usage.note_token(token.name.id, &used(question, now));
+        Some(answer(&KnownToken {
+            token: token.into_inner(),
+            expiry,
+            now,
+            revision: memory.revision(),
+            cacheable_for: memory.cacheable_for(),
+        }))
+    })
+}
+
+/// Returns the use of a token that a verdict of ALLOW stands for.
+fn used(question: &Verify, now: Timestamp) -> TokenUse {
+    TokenUse {
+        at: now,
+        address: question.client_address,
+        asked: question.required_scopes,
     }
-    verification.known
 }
 
 async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> Result<Decided, ServiceError> {
@@ -119,7 +136,13 @@ async fn decide_one(context: &Context, call: &CallContext, question: Verify) -> 
         };
         // The check comes late, because its error reveals that the token exists.
         check_revision(verified.revision, min_revision)?;
-        let judged = Judged::of(context, &verified, &question);
+        let VerifiedToken {
+            token,
+            token_context,
+            now,
+            ..
+        } = &verified;
+        let judged = Judged::of(context, token, token_context, *now, &question);
         if let (Verdict::Deny(Denial::Expired), Some(end)) = (judged.verdict, judged.expiry.time()) {
             context.verifier.note_expired(end).await?;
         }
@@ -138,21 +161,23 @@ struct Judged {
 }
 
 impl Judged {
-    fn of(context: &Context, verified: &VerifiedToken, question: &Verify) -> Self {
-        let verdict = decide(
-            &verified.token,
-            &verified.token_context,
-            &context.catalog,
-            &Question {
-                resource: &question.resource,
-                required_scopes: question.required_scopes,
-                client_address: question.client_address,
-                now: verified.now,
-            },
-        );
+    fn of(
+        context: &Context,
+        token: &Recognized<impl Borrow<Token>>,
+        token_context: &TokenContext,
+        now: Timestamp,
+        question: &Verify,
+    ) -> Self {
+        let question = Question {
+            resource: &question.resource,
+            required_scopes: question.required_scopes,
+            client_address: question.client_address,
+            now,
+        };
+        let expiry = (**token).borrow().expiry(token_context);
         Self {
-            verdict,
-            expiry: verified.token.expiry(&verified.token_context),
+            verdict: decide(token, token_context, &context.catalog, &question),
+            expiry,
         }
     }
 
@@ -165,13 +190,8 @@ impl Judged {
         let VerifiedToken {
             token, now, revision, ..
         } = verified;
-        let used = TokenUse {
-            at: now,
-            address: question.client_address,
-            asked: question.required_scopes,
-        };
         Decided {
-            used: (verdict == Verdict::Allow).then_some((token.name.id, used)),
+            used: (verdict == Verdict::Allow).then(|| (token.name.id, used(question, now))),
             verification: Verification {
                 verdict,
                 known: Some(KnownToken {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Shared, Verifier};
 use crate::{
     background::supervisor::{BackgroundJob, JobError, Phase},
-    observability::metrics::Telemetry,
+    observability::{metrics::Telemetry, striped::BusyCounter},
 };
 
 const LOOK_UPS: &str = "tokend_token_look_ups_total";
@@ -23,7 +23,7 @@ const PURGE_EVERY: u32 = 60;
 /// Counts where verdicts find their tokens.
 #[derive(Clone)]
 pub(crate) struct LookUpCounters {
-    pub(super) memory: Counter,
+    pub(super) memory: BusyCounter,
     pub(super) database: Counter,
 }
 
@@ -34,7 +34,7 @@ impl LookUpCounters {
             "Look-ups of tokens for verdicts, by where the token was found.",
         );
         Self {
-            memory: telemetry.counter(LOOK_UPS, Some(("source", "memory"))),
+            memory: telemetry.busy_counter(LOOK_UPS, Some(("source", "memory"))),
             database: telemetry.counter(LOOK_UPS, Some(("source", "database"))),
         }
     }

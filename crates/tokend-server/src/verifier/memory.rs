@@ -3,15 +3,15 @@
 use std::{
     hash::Hash,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
     thread,
     time::Duration,
 };
 
-use arc_swap::ArcSwap;
-use papaya::HashMap;
+use arc_swap::{ArcSwap, Guard};
+use foldhash::fast::RandomState;
 use tokend_core::{
     caller::{Caller, CallerKey, CertificateSan},
     credential::CredentialId,
@@ -53,10 +53,13 @@ struct Generation {
     slots: Slots,
     lease: Lease,
     tokens: TokenCache,
-    workspaces: HashMap<WorkspaceId, Arc<Cached<Arc<TokenContext>>>>,
-    keys: HashMap<CredentialId, Arc<Cached<RememberedKey>>>,
-    certificates: HashMap<Vec<CertificateSan>, Arc<Cached<Arc<Caller>>>>,
+    workspaces: Entries<WorkspaceId, Arc<TokenContext>>,
+    keys: Entries<CredentialId, RememberedKey>,
+    certificates: Entries<Vec<CertificateSan>, Arc<Caller>>,
 }
+
+/// What is remembered of one kind, except for tokens.
+type Entries<K, T> = papaya::HashMap<K, Arc<Cached<T>>, RandomState>;
 
 /// Something that was read at a revision. Its slots say whether it is up to date.
 #[derive(Debug)]
@@ -68,18 +71,26 @@ struct Cached<T> {
 
 /// A caller key in memory, and its caller.
 #[derive(Clone, Debug)]
-pub(super) struct RememberedKey {
-    pub(super) key: Arc<CallerKey>,
-    pub(super) caller: Arc<Caller>,
+pub(crate) struct RememberedKey {
+    pub(crate) key: Arc<CallerKey>,
+    pub(crate) caller: Arc<Caller>,
+}
+
+/// Something in memory that was found before. A [`Reading`] says whether it is still up to date, without another look-up.
+#[derive(Debug)]
+pub(crate) struct Kept<T> {
+    /// The memory of a former epoch is not kept by this.
+    generation: Weak<Generation>,
+    cached: Arc<Cached<T>>,
 }
 
 /// The memory as one request may use it.
 ///
 /// The lease and the head are read before anything is looked up (V1, V6), and everything is looked up in the generation
-/// that they belong to.
-#[derive(Clone, Debug)]
+/// that they belong to. It writes to no memory that other threads use.
+#[derive(Debug)]
 pub(crate) struct Reading {
-    generation: Arc<Generation>,
+    generation: Guard<Arc<Generation>>,
     /// When the reading was taken.
     pub(super) now: BootTime,
     /// What was left of the lease then.
@@ -114,7 +125,7 @@ impl Memory {
 
     /// Returns the memory for a request, if a lease runs and `min_revision` is known to be applied.
     pub(super) fn reading(&self, min_revision: Option<Revision>) -> Option<Reading> {
-        let generation = self.current.load_full();
+        let generation = self.current.load();
         let now = self.clock.boot_time();
         let lease = generation.lease.remaining(now);
         let head = generation.head.load(Ordering::Acquire);
@@ -210,9 +221,9 @@ impl Generation {
             slots: Slots::since(head.number, SLOTS),
             lease: Lease::ended(),
             tokens: TokenCache::new(max_bytes),
-            workspaces: HashMap::new(),
-            keys: HashMap::new(),
-            certificates: HashMap::new(),
+            workspaces: Entries::default(),
+            keys: Entries::default(),
+            certificates: Entries::default(),
         }
     }
 
@@ -236,19 +247,35 @@ impl Generation {
             .all(|slot| self.slots.admits(*slot, cached.revision))
     }
 
-    fn get<K: Hash + Eq, T>(&self, map: &HashMap<K, Arc<Cached<T>>>, key: &K) -> Option<Arc<Cached<T>>> {
-        map.pin().get(key).filter(|cached| self.admits(cached)).cloned()
+    fn get<K: Hash + Eq, T>(&self, entries: &Entries<K, T>, key: &K) -> Option<Arc<Cached<T>>> {
+        entries.pin().get(key).filter(|cached| self.admits(cached)).cloned()
     }
 }
 
 /// Keeps what was read, unless something newer is there.
-fn keep<K: Hash + Eq, T>(map: &HashMap<K, Arc<Cached<T>>>, key: K, cached: Cached<T>) {
-    let map = map.pin();
-    if map.len() >= MAX_ENTRIES {
-        map.clear();
+fn keep<K: Hash + Eq, T>(entries: &Entries<K, T>, key: K, cached: Cached<T>) {
+    let entries = entries.pin();
+    if entries.len() >= MAX_ENTRIES {
+        entries.clear();
     }
-    if map.get(&key).is_none_or(|found| found.revision <= cached.revision) {
-        map.insert(key, Arc::new(cached));
+    if entries.get(&key).is_none_or(|found| found.revision <= cached.revision) {
+        entries.insert(key, Arc::new(cached));
+    }
+}
+
+impl Clone for Reading {
+    fn clone(&self) -> Self {
+        Self {
+            generation: Guard::from_inner(Arc::clone(&self.generation)),
+            ..*self
+        }
+    }
+}
+
+impl<T> Kept<T> {
+    /// Returns what was found.
+    pub(crate) fn value(&self) -> &T {
+        &self.cached.value
     }
 }
 
@@ -279,16 +306,23 @@ impl Reading {
         late
     }
 
-    /// Returns a token, and what it depends on, if both are here and up to date (V2).
-    pub(super) fn token(&self, id: CredentialId) -> Option<(Arc<Token>, Arc<TokenContext>)> {
-        let found = self.generation.tokens.get(id)?;
-        if !self.generation.slots.admits(found.slot, found.revision) {
-            return None;
-        }
-        let workspace = self
-            .generation
-            .get(&self.generation.workspaces, &found.token.name.workspace)?;
-        Some((Arc::clone(&found.token), Arc::clone(&workspace.value)))
+    /// Calls `then` with a token, and with what it depends on, if both are here and up to date (V2).
+    pub(super) fn with_token<R>(
+        &self,
+        id: CredentialId,
+        then: impl FnOnce(&Arc<Token>, &Arc<TokenContext>) -> Option<R>,
+    ) -> Option<R> {
+        let generation = &*self.generation;
+        generation.tokens.with(id, |found| {
+            if !generation.slots.admits(found.slot, found.revision) {
+                return None;
+            }
+            let workspaces = generation.workspaces.pin();
+            let workspace = workspaces.get(&found.token.name.workspace)?;
+            generation
+                .admits(workspace)
+                .then(|| then(&found.token, &workspace.value))?
+        })
     }
 
     /// Keeps a token that was read from the database. A snapshot may be old: whether it is up to date is asked when it is
@@ -323,9 +357,9 @@ impl Reading {
     }
 
     /// Returns a caller key and its caller, if they are here and up to date.
-    pub(super) fn caller_key(&self, id: CredentialId) -> Option<RememberedKey> {
+    pub(super) fn caller_key(&self, id: CredentialId) -> Option<Kept<RememberedKey>> {
         let found = self.generation.get(&self.generation.keys, &id)?;
-        Some(found.value.clone())
+        Some(self.kept(found))
     }
 
     /// Keeps a caller key that was read from the database.
@@ -345,10 +379,23 @@ impl Reading {
     }
 
     /// Returns the caller that the names in a certificate belong to, if that is here and up to date.
-    pub(super) fn certificate(&self, names: &[CertificateSan]) -> Option<Arc<Caller>> {
+    pub(super) fn certificate(&self, names: &[CertificateSan]) -> Option<Kept<Arc<Caller>>> {
         let names = names.to_vec();
         let found = self.generation.get(&self.generation.certificates, &names)?;
-        Some(Arc::clone(&found.value))
+        Some(self.kept(found))
+    }
+
+    fn kept<T>(&self, cached: Arc<Cached<T>>) -> Kept<T> {
+        Kept {
+            generation: Arc::downgrade(&self.generation),
+            cached,
+        }
+    }
+
+    /// Returns whether what was found before would be found now (V2).
+    pub(super) fn still_has<T>(&self, kept: &Kept<T>) -> bool {
+        // While the weak reference is there, no other generation takes the place in memory.
+        Weak::as_ptr(&kept.generation) == Arc::as_ptr(&self.generation) && self.generation.admits(&kept.cached)
     }
 
     /// Keeps the only caller that the names in a certificate belong to.

@@ -53,6 +53,7 @@ mod memory;
 mod presented;
 mod token_cache;
 mod tokens;
+mod trusted;
 mod watch;
 pub(crate) mod watchers;
 
@@ -68,13 +69,18 @@ use tokend_core::{
 use tokend_store::Store;
 
 pub(crate) use self::{
-    callers::VerifiedCallerKey,
-    memory::Reading,
+    callers::RememberedCallerKey,
+    memory::Kept,
     presented::{Outcome, Presented},
     tokens::{Freshness, VerifiedToken},
+    trusted::{RememberedToken, Trusted},
 };
 use self::{
-    commit_wait::OwnLeases, database_time::DatabaseTime, measures::LookUpCounters, memory::Memory, presented::Issued,
+    commit_wait::OwnLeases,
+    database_time::DatabaseTime,
+    measures::LookUpCounters,
+    memory::{Memory, Reading},
+    presented::Issued,
 };
 use crate::error::ServiceError;
 
@@ -193,11 +199,6 @@ impl Verifier {
             } => self.shared.memory.reading(min_revision),
             Freshness { .. } => None,
         })
-    }
-
-    /// Returns the memory to answer from without a read of the database, if it may be trusted.
-    pub(crate) fn trusted_memory(&self) -> Option<Reading> {
-        self.reading(Freshness::default()).ok()?
     }
 
     fn store_of(&self, lane: Lane) -> Store {

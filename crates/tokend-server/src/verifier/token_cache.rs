@@ -8,6 +8,7 @@ use std::{
     },
 };
 
+use foldhash::fast::RandomState;
 use papaya::HashMap;
 use tokend_core::{credential::CredentialId, lease::SlotKey, token::Token};
 
@@ -28,7 +29,7 @@ pub(super) struct CachedToken {
 /// lock; only insertions move the hand.
 #[derive(Debug)]
 pub(super) struct TokenCache {
-    tokens: HashMap<CredentialId, Arc<CachedToken>>,
+    tokens: HashMap<CredentialId, Arc<CachedToken>, RandomState>,
     /// Every id in the map, in the order in which the hand reaches it.
     hand: Mutex<VecDeque<CredentialId>>,
     bytes: AtomicUsize,
@@ -45,20 +46,22 @@ const PER_TEXT: usize = size_of::<String>() + 16;
 impl TokenCache {
     pub(super) fn new(max_bytes: usize) -> Self {
         Self {
-            tokens: HashMap::new(),
+            tokens: HashMap::default(),
             hand: Mutex::default(),
             bytes: AtomicUsize::new(0),
             max_bytes,
         }
     }
 
-    pub(super) fn get(&self, id: CredentialId) -> Option<Arc<CachedToken>> {
-        let found = Arc::clone(self.tokens.pin().get(&id)?);
+    /// Calls `then` with the token, if it is here.
+    pub(super) fn with<R>(&self, id: CredentialId, then: impl FnOnce(&CachedToken) -> Option<R>) -> Option<R> {
+        let tokens = self.tokens.pin();
+        let found = tokens.get(&id)?;
         // Written once for each round of the hand, so that hits share the cache line.
         if !found.used.load(Ordering::Relaxed) {
             found.used.store(true, Ordering::Relaxed);
         }
-        Some(found)
+        then(found)
     }
 
     /// Keeps a token that was read at `revision`, unless a newer one is there.

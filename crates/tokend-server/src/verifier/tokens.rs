@@ -11,8 +11,10 @@ use tokend_core::{
 };
 use tokend_store::TokenSnapshot;
 
+#[cfg(debug_assertions)]
+use super::trusted::PARTS_OF_V1;
 use super::{
-    Lane, Mode, Verifier,
+    Lane, Mode, Shared, Verifier,
     memory::{Reading, RememberedKey},
     presented::{Issued, Outcome, Presented},
 };
@@ -23,9 +25,6 @@ use crate::{
 
 /// What the answer from the database says for tests that leave out the rule that it must not be cached (S5).
 const LONGER_THAN_A_WAIT: Duration = Duration::from_secs(5);
-
-/// The rules of which V1 consists.
-const PARTS_OF_V1: [Rule; 3] = [Rule::LeaseBeforeLookUp, Rule::HeadBeforeLookUp, Rule::BoundBeforeLookUp];
 
 /// How fresh an answer has to be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -93,7 +92,7 @@ impl Verifier {
             return self.read_token_for(issued, caller, None).await;
         };
         if let Some(remembered) = self.remembered_token(&reading, issued, caller) {
-            self.shared.look_ups.memory.increment(1);
+            self.shared.look_ups.memory.increment();
             #[cfg(debug_assertions)]
             let remembered = self.read_late(remembered).await;
             return Ok(remembered);
@@ -153,22 +152,10 @@ impl Verifier {
         reading.serves(caller, self.shared.now(reading.now)).then_some(found)
     }
 
-    /// Returns the token that was presented to a caller whom `reading` knows, if that has the token, too. Whatever else
-    /// was presented, [`token_for`](Self::token_for) finds out.
-    pub(crate) fn remembered(&self, reading: &Reading, presented: &Presented) -> Option<VerifiedToken> {
-        // If a test leaves out a part of V1, the layers answer, which can hold its window open.
-        let is_whole = PARTS_OF_V1.into_iter().all(rule::is_kept);
-        let presented = presented.as_issued().filter(|_| is_whole)?;
-        self.recognized(reading, presented)?.verified()
-    }
-
-    /// Counts an answer of [`remembered`](Self::remembered).
-    pub(crate) fn count_remembered(&self) {
-        self.shared.look_ups.memory.increment(1);
-    }
-
     fn recognized(&self, reading: &Reading, issued: &Issued) -> Option<Outcome<VerifiedToken>> {
-        let (token, token_context) = reading.token(issued.credential.id())?;
+        let (token, token_context) = reading.with_token(issued.credential.id(), |token, token_context| {
+            Some((Arc::clone(token), Arc::clone(token_context)))
+        })?;
         let now = self.shared.now(reading.now);
         Some(match issued.ring.recognize(&issued.credential, token) {
             Ok(token) => Outcome::Verified(VerifiedToken {
@@ -214,9 +201,9 @@ impl Verifier {
     /// process that keeps its memory up to date itself, because its changes would have to wait for such clients.
     pub(crate) fn cacheable_for(&self, verified: &VerifiedToken) -> Duration {
         match (&verified.source, &self.shared.mode) {
-            (Source::Memory(reading), Mode::Polled) => reading.lease,
+            (Source::Memory(reading), _) => self.shared.cacheable_for(reading),
             (Source::Database, Mode::Polled) if !rule::is_kept(Rule::ReadThroughIsNotCached) => LONGER_THAN_A_WAIT,
-            (Source::Memory(_), Mode::Embedded(_)) | (Source::Database, _) => Duration::ZERO,
+            (Source::Database, _) => Duration::ZERO,
         }
     }
 
@@ -228,6 +215,15 @@ impl Verifier {
     pub(crate) async fn note_expired(&self, end: Timestamp) -> Result<(), ServiceError> {
         self.shared.time.reach(end);
         Ok(self.shared.store.raise_time_floor(end).await?)
+    }
+}
+
+impl Shared {
+    pub(super) fn cacheable_for(&self, reading: &Reading) -> Duration {
+        match self.mode {
+            Mode::Polled => reading.lease,
+            Mode::Embedded(_) => Duration::ZERO,
+        }
     }
 }
 

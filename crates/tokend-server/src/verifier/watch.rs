@@ -9,7 +9,7 @@ use tokend_core::{
     time::Timestamp,
 };
 
-use super::{Mode, Verifier, watchers::Watching};
+use super::{Mode, Verifier, memory::Reading, watchers::Watching};
 use crate::{auth::Authenticated, error::ServiceError};
 
 impl Verifier {
@@ -53,8 +53,9 @@ impl Verifier {
     /// [`ServiceError::Storage`].
     pub(crate) async fn has_token(&self, name: &TokenName) -> Result<bool, ServiceError> {
         let reading = self.shared.memory.reading(None);
-        if let Some((token, _)) = reading.as_ref().and_then(|reading| reading.token(name.id)) {
-            return Ok(token.name == *name);
+        let is_it = |reading: &Reading| reading.with_token(name.id, |token, _| Some(token.name == *name));
+        if let Some(is_it) = reading.as_ref().and_then(is_it) {
+            return Ok(is_it);
         }
         let Some(found) = self.shared.store.token_snapshot(name.id).await? else {
             return Ok(false);

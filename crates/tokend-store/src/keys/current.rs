@@ -3,14 +3,22 @@
 //! Reads take a snapshot, which needs no lock. A write reads the key states again inside its transaction
 //! ([`WriteTx::row_verifier`](crate::WriteTx)), so that it seals rows with the key that is active then, on all servers.
 
-use std::sync::Arc;
+use std::{
+    ops::Deref,
+    sync::{Arc, Weak},
+};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use tokend_core::keyring::{KeyRing, KnownKey, RootKeys, WrongKeys};
 
 /// The key ring that reads use now.
 pub(crate) struct CurrentKeys(ArcSwap<Snapshot>);
 
+/// The key ring as one call uses it. Unlike a clone of the [`Arc`], it writes to no memory that other threads use.
+#[derive(Debug)]
+pub struct KeysInUse(Guard<Arc<Snapshot>>);
+
+#[derive(Debug)]
 struct Snapshot {
     roots: Arc<RootKeys>,
     known: Vec<KnownKey>,
@@ -41,6 +49,10 @@ impl CurrentKeys {
         Arc::clone(&self.0.load().ring)
     }
 
+    pub(crate) fn in_use(&self) -> KeysInUse {
+        KeysInUse(self.0.load())
+    }
+
     pub(crate) fn problem(&self) -> Option<WrongKeys> {
         let snapshot = self.0.load();
         snapshot
@@ -63,6 +75,10 @@ impl CurrentKeys {
         let old = self.0.load_full();
         let roots = roots.unwrap_or_else(|| Arc::clone(&old.roots));
         let known = known.unwrap_or_else(|| old.known.clone());
+        // The ring stays the same one until something changes: what was remembered with it stays, too.
+        if Arc::ptr_eq(&roots, &old.roots) && known == old.known {
+            return;
+        }
         let (ring, problem) = match roots.ring(&known) {
             Ok(ring) => (Arc::new(ring), None),
             Err(problem) => (Arc::clone(&old.ring), Some(problem)),
@@ -73,5 +89,28 @@ impl CurrentKeys {
             ring,
             problem,
         }));
+    }
+}
+
+impl KeysInUse {
+    /// Returns a mark of the ring, which [`is`](Self::is) recognizes. It keeps no key in memory.
+    #[must_use]
+    pub fn mark(&self) -> Weak<KeyRing> {
+        Arc::downgrade(&self.0.ring)
+    }
+
+    /// Returns whether this is the ring that the mark is of.
+    #[must_use]
+    pub fn is(&self, mark: &Weak<KeyRing>) -> bool {
+        // While the mark is there, no other ring takes the place in memory.
+        Weak::as_ptr(mark) == Arc::as_ptr(&self.0.ring)
+    }
+}
+
+impl Deref for KeysInUse {
+    type Target = KeyRing;
+
+    fn deref(&self) -> &KeyRing {
+        &self.0.ring
     }
 }

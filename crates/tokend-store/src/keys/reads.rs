@@ -6,7 +6,10 @@ use tokend_core::keyring::{KeyRing, RootKeys, WrongKeys};
 
 use crate::{
     error::StoreError,
-    keys::row::{StoredKey, known, stored},
+    keys::{
+        current::KeysInUse,
+        row::{StoredKey, known, stored},
+    },
     shared::Shared,
     store::Store,
 };
@@ -16,6 +19,13 @@ impl Store {
     #[must_use]
     pub fn keys(&self) -> Arc<KeyRing> {
         self.shared().keys.ring()
+    }
+
+    /// Returns the current key ring for one call that waits for nothing. It is cheaper than [`keys`](Self::keys) where
+    /// every call needs it.
+    #[must_use]
+    pub fn keys_in_use(&self) -> KeysInUse {
+        self.shared().keys.in_use()
     }
 
     /// Returns why this process must not serve: it can't verify what other servers seal. `None` while it can.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, Request, header::AUTHORIZATION};
-use tokend_core::log_limit::LogLimit;
+use tokend_core::{caller::Caller, log_limit::LogLimit};
 use tokend_store::Store;
 use tonic::body::Body;
 
@@ -18,6 +18,7 @@ use crate::{
         audit_context::AuditContext,
         authenticator::{Authenticator, Credentials, PresentedKey, Source},
         failed_authentications::FailedAuthentications,
+        last_caller::LastCaller,
     },
     error::ServiceError,
     grpc::call::address,
@@ -26,7 +27,7 @@ use crate::{
     operation::{Access, Facts, Operation, Traffic},
     transport::{Connection, Peer, RequestService},
     usage::UsageRecorder,
-    verifier::{Lane, Reading, Verifier},
+    verifier::{Lane, Trusted, Verifier},
 };
 
 /// Lets requests in whose caller may make them.
@@ -66,15 +67,16 @@ impl Gate {
         }
     }
 
-    /// Returns the caller of a call for verdicts on a connection that is a caller's, if `reading` alone says that it may
-    /// make the call. Whatever else the call is, [`admit`](Self::admit) finds out.
-    pub(crate) fn remembered(
+    /// Returns the caller of a call for verdicts on a connection that is a caller's, if `memory` alone says that it may
+    /// make the call. `last` is the connection's. Whatever else the call is, [`admit`](Self::admit) finds out.
+    pub(crate) fn remembered<'l>(
         &self,
-        reading: &Reading,
+        memory: &Trusted<'_>,
         facts: &Facts,
         peer: &Peer,
         headers: &HeaderMap,
-    ) -> Option<Authenticated> {
+        last: &'l mut LastCaller,
+    ) -> Option<&'l Caller> {
         if !peer.connection.is_known() {
             return None;
         }
@@ -83,8 +85,8 @@ impl Gate {
             certificate: peer.certificate.clone(),
             address: Some(peer.address.0.ip()),
         };
-        let authenticated = self.authenticator.remembered(reading, &credentials)?;
-        facts.access.allows(authenticated.caller.role).then_some(authenticated)
+        let caller = last.or_remembered(&self.authenticator, memory, &credentials)?;
+        facts.access.allows(caller.role).then_some(caller)
     }
 
     /// Lets a request through whose caller may make it, and marks it with the caller.
