@@ -72,6 +72,7 @@ mod usage;
 mod usage_shown;
 mod verify;
 mod verify_invalid;
+mod verify_last_caller;
 mod verify_short_path;
 mod watch;
 mod watch_audit_events;
