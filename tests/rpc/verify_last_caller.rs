@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use tokend_client::v1::{
-    CreateCallerKeyRequest, CreateCallerRequest, Decision, RevokeCallerKeyRequest, Role, Selection, VerifyResponse,
+    CreateCallerKeyRequest, CreateCallerRequest, CreateTokenRequest, Decision, RevokeCallerKeyRequest, Role, Selection,
+    VerifyResponse,
 };
-use tokend_tests::{Installation, Issued, Server, on_both_databases, question, raw, token_in};
+use tokend_tests::{Installation, Issued, Server, after, on_both_databases, question, raw, token_in};
 use tonic::{Code, transport::Channel};
 
 on_both_databases!(
@@ -19,7 +20,7 @@ on_both_databases!(
 );
 
 const VERIFY: &str = "/tokend.v1.TokenVerify/Verify";
-const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// A server with a token, and a connection on which several callers ask.
 struct Shared {
@@ -33,7 +34,11 @@ impl Shared {
     async fn start(installation: &Installation) -> Self {
         let server = installation.start().await;
         let acme = server.workspace("acme").await;
-        let issued = server.token(token_in(&acme)).await;
+        let token = CreateTokenRequest {
+            expiry: after(30 * DAY),
+            ..token_in(&acme)
+        };
+        let issued = server.token(token).await;
         Self {
             channel: raw::connect(server.grpc_address()).await,
             question: question(&issued.secret, &acme, &[]).encode_to_vec().into(),
@@ -122,15 +127,12 @@ async fn a_key_that_has_expired_is_refused(installation: Installation) {
     shared.caller("insider", &shared.acme).await;
     let request = CreateCallerKeyRequest {
         parent: "callers/insider".to_owned(),
-        ttl: Some(prost_types::Duration {
-            seconds: 7 * 24 * 3_600,
-            nanos: 0,
-        }),
+        ttl: Some((7 * DAY).try_into().expect("a duration")),
     };
     let created = admin.caller_admin().create_caller_key(request).await.expect("a key");
     let key = created.into_inner().secret;
     shared.ask_often(&key).await;
-    installation.clock().set_ahead(7 * 24 * HOUR + HOUR);
+    installation.clock().set_ahead(8 * DAY);
     assert_eq!(shared.ask(&key).await, Err(Code::Unauthenticated));
 }
 
