@@ -82,7 +82,7 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
         points.push(Point {
             cached_tokens: server.metric("tokend_cached_tokens")?,
-            resident_bytes: server.resident_bytes()?,
+            resident_bytes: server.memory()?.resident,
         });
     }
     server.stop()?;

@@ -17,7 +17,7 @@ use tokend_bench::{
 };
 use tokend_client::v1;
 use tokend_store::Store;
-use tokend_test_support::{Storage, eventually, on_both_databases, postgres};
+use tokend_test_support::{Storage, eventually, on_both_databases};
 
 const TOKENS: u64 = 3_000;
 const SAMPLE: usize = 150;
@@ -230,7 +230,7 @@ fn run_test<F: Future<Output = ()>>(storage: Storage, test: impl FnOnce(Loaded) 
         .expect("a runtime");
     let database = match storage {
         Storage::Sqlite => None,
-        Storage::Postgres => match postgres::database() {
+        Storage::Postgres => match tokend_test_support::postgres::database() {
             Some(database) => Some(database),
             None => return,
         },

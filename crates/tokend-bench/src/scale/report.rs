@@ -58,6 +58,7 @@ impl fmt::Display for Report {
                     starts,
                     serving_ms,
                     resident_mib,
+                    anonymous_mib,
                 },
             verify,
         } = self;
@@ -66,24 +67,26 @@ impl fmt::Display for Report {
             write!(f, ", loaded with {rate:.0} tokens/s")?;
         }
         writeln!(f, "; medians of {starts} starts\n")?;
-        let serving = "start to SERVING, ms".to_owned();
         let resident = format!("RSS {idle_after_seconds} s after it, MiB");
-        for (what, compared, limits) in [(serving, serving_ms, SERVING), (resident, resident_mib, RESIDENT)] {
-            writeln!(f, "{}", line(&what, compared, &limits))?;
+        for (what, compared, limits) in [
+            ("start to SERVING, ms", serving_ms, Some(SERVING)),
+            (&resident, resident_mib, Some(RESIDENT)),
+            ("of it allocated, MiB", anonymous_mib, None),
+        ] {
+            writeln!(f, "{}", line(what, compared, limits))?;
         }
         write!(f, "\n{verify}")
     }
 }
 
-fn line(what: &str, compared: &Compared, limits: &Limits) -> String {
+fn line(what: &str, compared: &Compared, limits: Option<Limits>) -> String {
     let Compared { many, few, ratio } = compared;
     let figure = |Estimate { median, low, high }: &Estimate| format!("{median:.1} [{low:.1}, {high:.1}]");
-    let Limits { promise, aim } = limits;
-    let kept = if many.median <= *promise { "kept" } else { "not kept" };
-    format!(
-        "{what:<24} {} | few: {} | ratio {:.2} | promise <= {promise:.0}: {kept}; aim {aim:.0}",
-        figure(many),
-        figure(few),
-        ratio.median,
-    )
+    let (many_figure, few, ratio) = (figure(many), figure(few), ratio.median);
+    let compared = format!("{what:<24} {many_figure} | few: {few} | ratio {ratio:.2}");
+    let Some(Limits { promise, aim }) = limits else {
+        return compared;
+    };
+    let kept = if many.median <= promise { "kept" } else { "not kept" };
+    format!("{compared} | promise <= {promise:.0}: {kept}; aim {aim:.0}")
 }

@@ -5,7 +5,13 @@ use std::{path::Path, time::Duration};
 use serde::Serialize;
 use tokio::time::sleep;
 
-use crate::{BoxError, servers::Installation, statistics::Estimate};
+use crate::{
+    BoxError,
+    servers::{Installation, Memory},
+    statistics::Estimate,
+};
+
+const MIB: f64 = 1_048_576.0;
 
 /// What was measured at the starts of two servers, and the first one's divided by the second one's.
 #[derive(Debug, Serialize)]
@@ -15,6 +21,8 @@ pub(super) struct Starts {
     pub(super) serving_ms: Compared,
     /// MiB of resident memory.
     pub(super) resident_mib: Compared,
+    /// MiB of it that the process has allocated.
+    pub(super) anonymous_mib: Compared,
 }
 
 /// A figure with many tokens, with few, and the ratio.
@@ -30,6 +38,7 @@ pub(super) struct Compared {
 struct Series {
     serving_ms: Vec<f64>,
     resident_mib: Vec<f64>,
+    anonymous_mib: Vec<f64>,
 }
 
 /// Starts a server on each of the installations, one after the other and in alternating order, `count` times.
@@ -46,7 +55,9 @@ pub(super) async fn measure(
             let server = installations[index].serve(tokend, &format!("start-{round}"), None)?;
             series[index].serving_ms.push(server.start_time().as_secs_f64() * 1e3);
             sleep(idle_after).await;
-            series[index].resident_mib.push(server.resident_bytes()? / 1_048_576.0);
+            let Memory { resident, anonymous } = server.memory()?;
+            series[index].resident_mib.push(resident / MIB);
+            series[index].anonymous_mib.push(anonymous / MIB);
             server.stop()?;
         }
     }
@@ -55,6 +66,7 @@ pub(super) async fn measure(
         starts: count,
         serving_ms: Compared::of(&many.serving_ms, &few.serving_ms),
         resident_mib: Compared::of(&many.resident_mib, &few.resident_mib),
+        anonymous_mib: Compared::of(&many.anonymous_mib, &few.anonymous_mib),
     })
 }
 

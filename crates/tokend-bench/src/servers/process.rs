@@ -33,6 +33,15 @@ pub struct ServerProcess {
     start: Duration,
 }
 
+/// Memory in RAM, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// All of it.
+    pub resident: f64,
+    /// What the process has allocated. The rest is the program and other files, which the kernel can drop.
+    pub anonymous: f64,
+}
+
 /// The part of tokend's ready file that is used here.
 #[derive(Deserialize)]
 struct Ready {
@@ -118,17 +127,23 @@ impl ServerProcess {
         self.start
     }
 
-    /// Returns the memory of the process that is in RAM, in bytes.
+    /// Returns the memory of the process that is in RAM.
     ///
     /// # Errors
     /// The kernel does not report it.
-    pub fn resident_bytes(&self) -> Result<f64, BoxError> {
+    pub fn memory(&self) -> Result<Memory, BoxError> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
-        let kibibytes = status.lines().find_map(|line| {
-            let number = line.strip_prefix("VmRSS:")?.strip_suffix("kB")?;
-            number.trim().parse::<f64>().ok()
-        });
-        Ok(kibibytes.ok_or("the kernel reports no VmRSS")? * 1024.0)
+        let bytes = |name: &str| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_suffix("kB"));
+            let kibibytes = line.and_then(|number| number.trim().parse::<f64>().ok());
+            kibibytes.map(|kibibytes| kibibytes * 1024.0)
+        };
+        Ok(Memory {
+            resident: bytes("VmRSS:").ok_or("the kernel reports no VmRSS")?,
+            anonymous: bytes("RssAnon:").ok_or("the kernel reports no RssAnon")?,
+        })
     }
 
     /// Returns the address that it serves on.
