@@ -9,7 +9,10 @@
 mod report;
 mod starts;
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use self::report::{Report, TokensStored};
 use crate::{
@@ -33,10 +36,11 @@ pub struct Args {
 
     /// Use an installation that `tokend-bench load` filled, in this data directory. Some tokens, a VERIFIER and a key
     /// of an ADMIN are added to it
-    #[arg(long, value_name = "DIR", conflicts_with = "tokens")]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["tokens", "database"])]
     data_dir: Option<PathBuf>,
 
-    /// Its database [default: tokend.db in the data directory]
+    /// Its database [default: tokend.db in the data directory]. For PostgreSQL, the other one is on a server that is
+    /// started here, or on the one that `TOKEND_TEST_POSTGRES_URL` names
     #[arg(long, value_name = "URL", requires = "data_dir")]
     database_url: Option<String>,
 
@@ -88,7 +92,12 @@ pub struct Args {
 pub async fn run(args: &Args) -> Result<(), BoxError> {
     let tokend = args.tokend.clone().map_or_else(tokend_beside_this, Ok)?;
     let (many, stored) = many(args, &tokend).await?;
-    let (few, of_few) = Installation::loaded(&tokend, args.database.create()?, Load::of(args.few), args.hot).await?;
+    let database = match &args.database_url {
+        Some(url) if url.starts_with("postgres") => Database::Postgres,
+        Some(_) => Database::Sqlite,
+        None => args.database,
+    };
+    let (few, of_few) = Installation::loaded(&tokend, database.create()?, Load::of(args.few), args.hot).await?;
     let stored = TokensStored {
         few: of_few.tokens,
         ..stored
@@ -105,7 +114,7 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
     ];
     let outcome = verify::compare(contenders, &args.shapes, dose).await?;
     let setting = Setting {
-        database: args.database.name(),
+        database: database.name(),
         tls: false,
         tokens: stored.many,
         verified_tokens: args.hot,
@@ -128,7 +137,7 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
 }
 
 /// Returns the installation with many tokens, and how many.
-async fn many(args: &Args, tokend: &std::path::Path) -> Result<(Installation, TokensStored), BoxError> {
+async fn many(args: &Args, tokend: &Path) -> Result<(Installation, TokensStored), BoxError> {
     if let Some(data_dir) = args.data_dir.clone() {
         let (many, tokens) = Installation::existing(tokend, data_dir, args.database_url.clone(), args.hot).await?;
         let stored = TokensStored {
