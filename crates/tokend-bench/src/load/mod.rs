@@ -109,11 +109,8 @@ async fn load(args: &Args, store: &Store) -> Result<(), BoxError> {
 }
 
 impl Pace {
-    /// Returns the defaults for a database, which were the fastest of those that were tried.
-    ///
-    /// SQLite has one writer at a time. On PostgreSQL several writers wait for answers at the same time, and each insert
-    /// counts its token in the row of the workspace: the more versions of this row a transaction has left, the longer
-    /// the next one takes.
+    /// Returns the defaults for a database, which were the fastest of those that were tried (`docs/scale.md`). SQLite has
+    /// one writer at a time.
     #[must_use]
     pub fn of(store: &Store) -> Self {
         let (batch, writers) = if store.is_sqlite() { (500, 1) } else { (100, 6) };
