@@ -26,7 +26,7 @@ pub use self::{
     sample::SampleFile,
 };
 use tokend_core::time::Clock;
-use tokend_server::operator::keyring_file;
+use tokend_server::operator::keyring_file::{self, KeyRingError};
 use tokend_store::{Store, StoreSettings};
 
 use crate::BoxError;
@@ -137,7 +137,16 @@ impl Loaded {
 pub async fn open(data_dir: &Path, url: Option<&str>) -> Result<Store, BoxError> {
     let file = data_dir.join("tokend.db");
     let url = url.map_or_else(|| format!("sqlite://{}", file.display()), ToOwned::to_owned);
-    let roots = keyring_file::read(&data_dir.join("keyring"))?;
+    let roots = keyring_file::read(&data_dir.join("keyring")).map_err(|error| match error {
+        KeyRingError::Missing(path) => format!(
+            "there is no key ring at {}: create an installation with `tokend init --data-dir {}`, or give the \
+             --data-dir of another one",
+            path.display(),
+            data_dir.display()
+        )
+        .into(),
+        error => BoxError::from(error),
+    })?;
     let settings = StoreSettings::new(url).for_command();
     Ok(Store::open_alone(&settings, Arc::new(roots), Clock::system()).await?)
 }
