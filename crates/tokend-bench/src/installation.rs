@@ -1,6 +1,6 @@
 //! An installation for one benchmark, served in this process.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use tempfile::TempDir;
 use tokend_client::{CallerKey, Client};
@@ -12,7 +12,10 @@ use tokend_core::{
 };
 use tokend_server::{
     limits::Limits,
-    operator::installation::{Installed, install},
+    operator::{
+        installation::{Installed, install},
+        keyring_file,
+    },
     random,
     server::{Server, ServerSettings, StartError},
     transport::{Report, TransportSettings},
@@ -29,8 +32,8 @@ pub struct Installation {
     roots: Arc<RootKeys>,
     key: Secret,
     clock: Clock,
-    /// The directory of the SQLite database.
-    _directory: TempDir,
+    /// The directory of the key ring and of the SQLite database.
+    directory: TempDir,
 }
 
 /// A server with default settings that runs in this process.
@@ -57,6 +60,7 @@ impl Installation {
         let url = url.unwrap_or_else(|| format!("sqlite://{}", directory.path().join("tokend.db").display()));
         let settings = tokend_store::StoreSettings::new(url);
         let (clock, roots) = (Clock::system(), Arc::new(random::generate_roots(Prefix::default())?));
+        keyring_file::create(&directory.path().join("keyring"), &roots)?;
         let Installed { key, key_name: _ } =
             install(&settings, Arc::clone(&roots), Terms::default(), clock.clone()).await?;
         Ok(Self {
@@ -64,8 +68,14 @@ impl Installation {
             roots,
             key,
             clock,
-            _directory: directory,
+            directory,
         })
+    }
+
+    /// Returns the data directory, with the key ring's file.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Returns the clock.

@@ -5,15 +5,19 @@
 //! - [`memory`]: how much memory a cached token takes.
 //! - [`page_cost`]: what a page of `ListTokens` costs in a small and in a large workspace.
 //! - [`bulk_revocation`]: how long it takes to revoke 100,000 tokens by filter, and how much this slows down others.
+//! - [`load`]: fills the database of an installation with many tokens.
+//! - [`scale`]: what many stored tokens cost: a Verify, a start, memory.
 //! - [`promise`]: how soon a revocation holds everywhere, and what that costs.
 //!
 //! They compare what was measured side by side in one run, never times of different runs.
 
 pub mod bulk_revocation;
 pub mod instructions;
+pub mod load;
 pub mod memory;
 pub mod page_cost;
 pub mod promise;
+pub mod scale;
 pub mod verify;
 
 pub mod driver;

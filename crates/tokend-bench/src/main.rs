@@ -6,7 +6,7 @@ use std::{
 };
 
 use clap::Parser;
-use tokend_bench::{BoxError, bulk_revocation, floor, instructions, memory, page_cost, promise, verify};
+use tokend_bench::{BoxError, bulk_revocation, floor, instructions, load, memory, page_cost, promise, scale, verify};
 
 /// The allocator of `tokend`, so that the floors have it, too.
 #[global_allocator]
@@ -19,6 +19,8 @@ enum Command {
     Verify(verify::Args),
     Instructions(instructions::Args),
     Memory(memory::Args),
+    Load(load::Args),
+    Scale(scale::Args),
     Promise(promise::Args),
     PageCost(page_cost::Args),
     BulkRevocation(bulk_revocation::Args),
@@ -43,6 +45,8 @@ fn run(command: &Command) -> Result<(), BoxError> {
         Command::Verify(args) => on_this_thread()?.block_on(verify::run(args)),
         Command::Instructions(args) => on_this_thread()?.block_on(instructions::run(args)),
         Command::Memory(args) => on_this_thread()?.block_on(memory::run(args)),
+        Command::Load(args) => on_this_thread()?.block_on(load::run(args)),
+        Command::Scale(args) => on_this_thread()?.block_on(scale::run(args)),
         Command::Promise(args) => on_this_thread()?.block_on(promise::run(args)),
         Command::PageCost(args) => on_this_thread()?.block_on(page_cost::run(args)),
         Command::BulkRevocation(args) => on_this_thread()?.block_on(bulk_revocation::run(args)),

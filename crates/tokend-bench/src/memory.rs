@@ -6,7 +6,7 @@
 
 #![expect(clippy::print_stdout, reason = "the results go to stdout")]
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
 use serde::Serialize;
 
@@ -82,7 +82,7 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
         points.push(Point {
             cached_tokens: server.metric("tokend_cached_tokens")?,
-            resident_bytes: resident_bytes(server.pid())?,
+            resident_bytes: server.memory()?.resident,
         });
     }
     server.stop()?;
@@ -114,18 +114,6 @@ fn enough(text: &str) -> Result<usize, String> {
         Ok(tokens) if tokens >= 100 * STEPS => Ok(tokens),
         _ => Err(format!("it must be a number from {} on", 100 * STEPS)),
     }
-}
-
-fn resident_bytes(pid: u32) -> Result<f64, BoxError> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let kibibytes = status.lines().find_map(|line| {
-        line.strip_prefix("VmRSS:")?
-            .strip_suffix("kB")?
-            .trim()
-            .parse::<f64>()
-            .ok()
-    });
-    Ok(kibibytes.ok_or("the kernel reports no VmRSS")? * 1024.0)
 }
 
 /// Returns the slope of the line with the least squares of distances.

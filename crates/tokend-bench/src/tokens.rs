@@ -1,5 +1,5 @@
-//! Fast creation of many tokens: they are inserted as CreateToken does, but many in one transaction, and without audit
-//! events.
+//! Fast creation of many tokens that are alike: they are inserted as CreateToken does, with their audit events, but many
+//! in one transaction.
 
 use std::sync::Arc;
 
@@ -32,6 +32,19 @@ const BATCH: usize = 500;
 /// # Panics
 /// If the workspace already exists.
 pub async fn create_workspace(store: &Store, id: &WorkspaceId) -> Result<(), BoxError> {
+    assert_eq!(
+        insert_workspace(store, id).await?,
+        Insert::Done,
+        "the database was not empty"
+    );
+    Ok(())
+}
+
+/// Creates a workspace unless it exists.
+///
+/// # Errors
+/// The workspace can't be stored.
+pub async fn insert_workspace(store: &Store, id: &WorkspaceId) -> Result<Insert, BoxError> {
     let workspace = Workspace {
         id: id.clone(),
         display_name: DisplayName::new(id.to_string())?,
@@ -43,8 +56,7 @@ pub async fn create_workspace(store: &Store, id: &WorkspaceId) -> Result<(), Box
     let new: Result<Insert, StoreError> = store
         .write(async move |tx: &WriteTx| tx.insert_workspace(&workspace).await)
         .await;
-    assert_eq!(new?, Insert::Done, "the database was not empty");
-    Ok(())
+    Ok(new?)
 }
 
 /// A token that was inserted.

@@ -4,20 +4,19 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
 };
 
 use prost::Message;
 use tempfile::TempDir;
 use tokend_client::{CallerKey, Client, v1};
 use tokend_core::{name::WorkspaceId, time::Clock};
-use tokend_server::operator::keyring_file;
-use tokend_store::{Store, StoreSettings};
+use tokend_store::Store;
 use tokend_test_support::postgres;
 
 use super::{Certificate, ServerProcess};
 use crate::{
     BoxError,
+    load::{self, Load, Loaded, Pace, Plan},
     tokens::{self, Filled},
 };
 
@@ -26,6 +25,9 @@ const WORKSPACE: &str = "bench";
 const SCOPE: &str = "repository:write";
 /// The resource of every call.
 const RESOURCE: &str = "workspaces/bench/repositories/app";
+
+/// The name of the configuration file.
+const CONFIG: &str = "tokend.toml";
 
 /// Calls and connections may last longer than by default, because the machine may be busy, and valgrind is slow. This
 /// changes nothing about a call that is fast enough.
@@ -37,7 +39,9 @@ connection_age_ms = 7200000
 
 /// A data directory, a database with tokens, and the key of a VERIFIER.
 pub struct Installation {
+    /// The data directory, unless that is somewhere else, and the files of the servers.
     directory: TempDir,
+    data: PathBuf,
     database: Database,
     key: String,
     tokens: Vec<Filled>,
@@ -49,6 +53,8 @@ pub enum Database {
     Sqlite,
     /// A database of its own on a PostgreSQL server that was started for this run.
     Postgres(postgres::Database),
+    /// The database at a URL.
+    At(String),
 }
 
 /// Requests that are all to be allowed, and the names of their tokens.
@@ -65,23 +71,84 @@ impl Installation {
     /// # Errors
     /// The program fails, or the database can't be filled.
     pub async fn new(tokend: &Path, database: Database, tokens: usize) -> Result<Self, BoxError> {
+        let (mut this, admin) = Self::init(tokend, database)?;
+        let store = this.open().await?;
+        this.fill(&store, tokens).await?;
+        store.close().await;
+        this.create_verifier(tokend, &admin).await?;
+        Ok(this)
+    }
+
+    /// Creates an installation with the tokens of a load, and with `tokens` more that calls verify.
+    ///
+    /// # Errors
+    /// The program fails, or the database can't be filled.
+    pub async fn loaded(
+        tokend: &Path,
+        database: Database,
+        load: Load,
+        tokens: usize,
+    ) -> Result<(Self, Loaded), BoxError> {
+        let (mut this, admin) = Self::init(tokend, database)?;
+        let store = this.open().await?;
+        let (loaded, _) = load::fill(&store, Plan::new(load, 0)?, Pace::of(&store), None).await?;
+        this.fill(&store, tokens).await?;
+        store.close().await;
+        this.create_verifier(tokend, &admin).await?;
+        Ok((this, loaded))
+    }
+
+    /// Uses an installation that exists, and adds `tokens` tokens that calls verify, and a VERIFIER. No server may be
+    /// running on it.
+    ///
+    /// # Errors
+    /// The program fails, or there is no installation.
+    pub async fn existing(
+        tokend: &Path,
+        data: PathBuf,
+        url: Option<String>,
+        tokens: usize,
+    ) -> Result<(Self, u64), BoxError> {
         let mut this = Self {
             directory: tempfile::tempdir()?,
+            data,
+            database: url.map_or(Database::Sqlite, Database::At),
+            key: String::new(),
+            tokens: Vec::new(),
+        };
+        this.set_limits("")?;
+        let store = this.open().await?;
+        let stored = load::stored(&store).await?;
+        this.fill(&store, tokens).await?;
+        store.close().await;
+        let admin = this.run(tokend, "init", &["--recover"])?;
+        this.create_verifier(tokend, &admin).await?;
+        Ok((this, stored))
+    }
+
+    /// Creates an installation without tokens. Returns the key of its ADMIN, too.
+    fn init(tokend: &Path, database: Database) -> Result<(Self, String), BoxError> {
+        let directory = tempfile::tempdir()?;
+        let this = Self {
+            data: directory.path().join("data"),
+            directory,
             database,
             key: String::new(),
             tokens: Vec::new(),
         };
-        let created = this.tokend(tokend, "init").output()?;
-        if !created.status.success() {
-            return Err(format!("`tokend init` failed: {}", String::from_utf8_lossy(&created.stderr)).into());
-        }
-        let admin = String::from_utf8(created.stdout)?;
+        let admin = this.run(tokend, "init", &[])?;
         this.set_limits("")?;
-        this.fill(tokens).await?;
-        let server = this.serve(tokend, "setup", None)?;
-        this.key = create_verifier(&server, admin.trim()).await?;
-        server.stop()?;
-        Ok(this)
+        Ok((this, admin))
+    }
+
+    /// Runs a command to its end, and returns the line that it prints.
+    fn run(&self, tokend: &Path, subcommand: &str, arguments: &[&str]) -> Result<String, BoxError> {
+        let ended = self.tokend(tokend, subcommand).args(arguments).output()?;
+        if !ended.status.success() {
+            let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+            return Err(format!("`tokend {subcommand}` failed: {error}").into());
+        }
+        Ok(String::from_utf8(ended.stdout)?.trim().to_owned())
     }
 
     /// Returns a copy. No server may be running on this one.
@@ -90,17 +157,21 @@ impl Installation {
     /// A file can't be copied.
     pub fn copy(&self) -> Result<Self, BoxError> {
         let directory = tempfile::tempdir()?;
-        fs::create_dir(data(&directory))?;
-        fs::set_permissions(data(&directory), fs::metadata(data(&self.directory))?.permissions())?;
-        for file in fs::read_dir(data(&self.directory))? {
+        let data = directory.path().join("data");
+        fs::create_dir(&data)?;
+        fs::set_permissions(&data, fs::metadata(&self.data)?.permissions())?;
+        for file in fs::read_dir(&self.data)? {
             let file = file?;
-            fs::copy(file.path(), data(&directory).join(file.file_name()))?;
+            fs::copy(file.path(), data.join(file.file_name()))?;
         }
+        fs::copy(self.config(), directory.path().join(CONFIG))?;
         Ok(Self {
             directory,
+            data,
             database: match &self.database {
                 Database::Sqlite => Database::Sqlite,
                 Database::Postgres(database) => Database::Postgres(database.copy()),
+                Database::At(_) => return Err("a database that is given by its URL is not copied".into()),
             },
             key: self.key.clone(),
             tokens: self.tokens.clone(),
@@ -155,7 +226,7 @@ impl Installation {
     }
 
     fn config(&self) -> PathBuf {
-        data(&self.directory).join("tokend.toml")
+        self.directory.path().join(CONFIG)
     }
 
     /// Returns the key of a VERIFIER of the workspace.
@@ -188,40 +259,52 @@ impl Installation {
     }
 
     fn with_arguments(&self, mut command: Command, subcommand: &str) -> Command {
-        command.arg(subcommand).arg("--data-dir").arg(data(&self.directory));
+        command.arg(subcommand).arg("--data-dir").arg(&self.data);
         if self.config().exists() {
             command.arg("--config").arg(self.config());
         }
-        if let Database::Postgres(database) = &self.database {
-            command.args(["--database-url", database.url()]);
+        if let Some(url) = self.url() {
+            command.args(["--database-url", url]);
         }
         command
     }
 
-    async fn fill(&mut self, size: usize) -> Result<(), BoxError> {
-        let url = match &self.database {
-            Database::Sqlite => format!("sqlite://{}", data(&self.directory).join("tokend.db").display()),
-            Database::Postgres(database) => database.url().to_owned(),
-        };
-        let roots = keyring_file::read(&data(&self.directory).join("keyring"))?;
-        let store = Store::open(&StoreSettings::new(url), Arc::new(roots), Clock::system()).await?;
+    /// Returns the URL of a database outside the data directory.
+    fn url(&self) -> Option<&str> {
+        match &self.database {
+            Database::Sqlite => None,
+            Database::Postgres(database) => Some(database.url()),
+            Database::At(url) => Some(url),
+        }
+    }
+
+    async fn open(&self) -> Result<Store, BoxError> {
+        load::open(&self.data, self.url()).await
+    }
+
+    async fn fill(&mut self, store: &Store, size: usize) -> Result<(), BoxError> {
         let workspace: WorkspaceId = WORKSPACE.parse()?;
-        tokens::create_workspace(&store, &workspace).await?;
-        self.tokens = tokens::fill(&store, &workspace, size).await?;
-        store.close().await;
+        // An existing installation may have it.
+        let _ = tokens::insert_workspace(store, &workspace).await?;
+        self.tokens = tokens::fill(store, &workspace, size).await?;
         Ok(())
     }
-}
 
-fn data(directory: &TempDir) -> PathBuf {
-    directory.path().join("data")
+    /// Creates the caller that makes the calls.
+    async fn create_verifier(&mut self, tokend: &Path, admin: &str) -> Result<(), BoxError> {
+        let server = self.serve(tokend, "setup", None)?;
+        self.key = create_verifier(&server, admin).await?;
+        server.stop()
+    }
 }
 
 /// Creates a caller that may verify the tokens of the workspace. Returns its key.
 async fn create_verifier(server: &ServerProcess, admin: &str) -> Result<String, BoxError> {
     let client = Client::connect(&server.address().to_string(), &CallerKey::new(admin)?).await?;
+    // An existing installation may have those of earlier runs.
+    let id = format!("bench-{}", Clock::system().boot_time().as_micros());
     let caller = v1::CreateCallerRequest {
-        caller_id: "bench".to_owned(),
+        caller_id: id.clone(),
         role: v1::Role::Verifier.into(),
         workspaces: Some(v1::Selection {
             all: false,
@@ -231,7 +314,7 @@ async fn create_verifier(server: &ServerProcess, admin: &str) -> Result<String, 
     };
     client.caller_admin().create_caller(caller).await?;
     let key = v1::CreateCallerKeyRequest {
-        parent: "callers/bench".to_owned(),
+        parent: format!("callers/{id}"),
         ttl: None,
     };
     Ok(client.caller_admin().create_caller_key(key).await?.into_inner().secret)

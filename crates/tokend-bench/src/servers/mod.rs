@@ -13,7 +13,7 @@ use std::{
 pub use self::{
     certificate::Certificate,
     installation::{Database, Installation, Questions},
-    process::ServerProcess,
+    process::{Memory, ServerProcess},
 };
 use crate::{BoxError, floor::Kind};
 

@@ -3,9 +3,8 @@
 use std::{path::Path, sync::Arc};
 
 use serde::Serialize;
-use tokend_test_support::postgres;
 
-use super::{Args, Database};
+use super::Args;
 use crate::{
     BoxError,
     driver::{self, Answers, Shape, Target},
@@ -22,7 +21,7 @@ const LOADING: Shape = Shape {
 };
 
 /// One of the servers that are measured.
-pub(super) struct Contender {
+pub(crate) struct Contender {
     pub(super) kind: Kind,
     pub(super) target: Arc<Target>,
     server: ServerProcess,
@@ -33,13 +32,15 @@ pub(super) struct Contender {
 /// What a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     /// tokend. All others are compared with it.
     Tokend,
     /// Another build.
     Against,
     /// The same build once more.
     Noise,
+    /// The same build with few tokens in its database.
+    FewTokens,
     /// An empty call on tonic's own server.
     StockTonic,
     /// An empty call on tokend's transport.
@@ -47,6 +48,37 @@ pub(super) enum Kind {
 }
 
 impl Contender {
+    /// Starts a server of tokend that answers questions about the first `count` tokens, and lets it read them into
+    /// memory.
+    ///
+    /// # Errors
+    /// It does not start, or an answer is wrong.
+    pub(crate) async fn start(
+        kind: Kind,
+        tokend: &Path,
+        installation: Installation,
+        count: usize,
+        tls: Option<&Certificate>,
+    ) -> Result<Self, BoxError> {
+        let server = installation.serve(tokend, "serve", tls)?;
+        let questions = installation.questions(count);
+        let target = Arc::new(Target::new(
+            (server.address(), server.pid()),
+            tls.map(Certificate::connector).transpose()?,
+            VERIFY,
+            installation.key(),
+            &questions.messages,
+            Answers::Allow(questions.names),
+        )?);
+        driver::call(&target, LOADING, u64::try_from(count)?).await?;
+        Ok(Self {
+            kind,
+            target,
+            server,
+            installation: Some(installation),
+        })
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.server.pid()
     }
@@ -77,11 +109,7 @@ pub(super) async fn start(
     certificate: Option<&Certificate>,
 ) -> Result<Vec<Contender>, BoxError> {
     let tokend = args.tokend.clone().map_or_else(tokend_beside_this, Ok)?;
-    let database = match args.database {
-        Database::Sqlite => servers::Database::Sqlite,
-        Database::Postgres => servers::Database::Postgres(postgres::database().ok_or("found no PostgreSQL")?),
-    };
-    let installation = Installation::new(&tokend, database, tokens).await?;
+    let installation = Installation::new(&tokend, args.database.create()?, tokens).await?;
 
     // Copies first: no server may be running on what is copied.
     let mut builds = Vec::new();
@@ -98,7 +126,7 @@ pub(super) async fn start(
     let count = if args.spread { tokens } else { args.hot };
     let mut contenders = Vec::new();
     for (kind, path, installation) in builds {
-        contenders.push(start_tokend(kind, path, installation, count, certificate).await?);
+        contenders.push(Contender::start(kind, path, installation, count, certificate).await?);
     }
     if !args.no_floors {
         let like = &contenders[0];
@@ -109,32 +137,6 @@ pub(super) async fn start(
         }
     }
     Ok(contenders)
-}
-
-async fn start_tokend(
-    kind: Kind,
-    tokend: &Path,
-    installation: Installation,
-    count: usize,
-    tls: Option<&Certificate>,
-) -> Result<Contender, BoxError> {
-    let server = installation.serve(tokend, "serve", tls)?;
-    let questions = installation.questions(count);
-    let target = Arc::new(Target::new(
-        (server.address(), server.pid()),
-        tls.map(Certificate::connector).transpose()?,
-        VERIFY,
-        installation.key(),
-        &questions.messages,
-        Answers::Allow(questions.names),
-    )?);
-    driver::call(&target, LOADING, u64::try_from(count)?).await?;
-    Ok(Contender {
-        kind,
-        target,
-        server,
-        installation: Some(installation),
-    })
 }
 
 fn start_floor(

@@ -13,16 +13,18 @@ mod report;
 use std::{path::PathBuf, time::Duration};
 
 pub use self::contenders::VERIFY;
-use self::{
-    contenders::Contender,
-    report::{Measured, Report},
+use self::report::Measured;
+pub(crate) use self::{
+    contenders::{Contender, Kind},
+    report::{Report, Setting},
 };
 use crate::{
     BoxError,
     driver::{self, Shape, Window},
-    machine::Watch,
-    servers::Certificate,
+    machine::{Busy, Watch},
+    servers::{self, Certificate},
 };
+use tokend_test_support::postgres;
 
 /// Measure what a Verify costs, relative to empty calls on the same machine
 #[derive(Debug, clap::Args)]
@@ -91,32 +93,55 @@ pub struct Args {
 
 /// The kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Database {
+pub(crate) enum Database {
     Sqlite,
     Postgres,
 }
 
+impl Database {
+    /// Creates an empty database. For PostgreSQL, the first call starts a server.
+    ///
+    /// # Errors
+    /// There is no PostgreSQL.
+    pub(crate) fn create(self) -> Result<servers::Database, BoxError> {
+        Ok(match self {
+            Self::Sqlite => servers::Database::Sqlite,
+            Self::Postgres => servers::Database::Postgres(postgres::database().ok_or("found no PostgreSQL")?),
+        })
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Sqlite => "sqlite",
+            Self::Postgres => "postgres",
+        }
+    }
+}
+
 /// The size of a run.
 #[derive(Clone, Copy, Debug)]
-struct Dose {
-    tokens: usize,
-    rounds: u32,
-    warm_up: Duration,
-    window: Duration,
+pub(crate) struct Dose {
+    pub(crate) rounds: u32,
+    pub(crate) warm_up: Duration,
+    pub(crate) window: Duration,
+}
+
+/// What was measured of servers side by side.
+pub(crate) struct Outcome {
+    machine: Busy,
+    /// The part (0 to 1) of the first server's look-ups that did not need the database.
+    from_memory: f64,
+    measured: Vec<Measured>,
 }
 
 impl Dose {
-    fn of(args: &Args) -> Self {
-        let (tokens, rounds, warm_up, window) = if args.short {
-            (1_000, 2, 20, 60)
-        } else {
-            (100_000, 15, 100, 300)
-        };
+    /// Windows of 300 ms after 100 ms; short ones show only that everything works.
+    pub(crate) fn new(rounds: Option<u32>, window: Option<u64>, is_short: bool) -> Self {
+        let (all, warm_up, length) = if is_short { (2, 20, 60) } else { (15, 100, 300) };
         Self {
-            tokens: args.tokens.unwrap_or(tokens),
-            rounds: args.pairs.unwrap_or(rounds),
+            rounds: rounds.unwrap_or(all),
             warm_up: Duration::from_millis(warm_up),
-            window: Duration::from_millis(args.window.unwrap_or(window)),
+            window: Duration::from_millis(window.unwrap_or(length)),
         }
     }
 }
@@ -126,30 +151,49 @@ impl Dose {
 /// # Errors
 /// A server does not start, or an answer is wrong. No figure is an error.
 pub async fn run(args: &Args) -> Result<(), BoxError> {
-    let dose = Dose::of(args);
+    let dose = Dose::new(args.pairs, args.window, args.short);
+    let tokens = args.tokens.unwrap_or(if args.short { 1_000 } else { 100_000 });
     // It outlives the servers, which read it again and again.
     let certificate = args.tls.then(Certificate::new).transpose()?;
-    let contenders = contenders::start(args, dose.tokens, certificate.as_ref()).await?;
-    let before = contenders[0].look_ups()?;
-    let watch = Watch::begin(contenders.iter().map(Contender::pid))?;
-    let mut measured = Vec::with_capacity(args.shapes.len());
-    for shape in &args.shapes {
-        measured.push(measure(&contenders, *shape, dose).await?);
-    }
-    let busy = watch.end()?;
-    let after = contenders[0].look_ups()?;
-    let [memory, database] = [after[0] - before[0], after[1] - before[1]];
-    let from_memory = memory / (memory + database);
-    for contender in contenders {
-        contender.stop()?;
-    }
-    let report = Report::new(args, dose, (busy, from_memory), &measured);
+    let contenders = contenders::start(args, tokens, certificate.as_ref()).await?;
+    let outcome = compare(contenders, &args.shapes, dose).await?;
+    let setting = Setting {
+        database: args.database.name(),
+        tls: args.tls,
+        tokens: u64::try_from(tokens)?,
+        verified_tokens: if args.spread { tokens } else { args.hot.min(tokens) },
+        pairs: dose.rounds,
+        window_ms: dose.window.as_millis(),
+        short: args.short,
+    };
+    let report = Report::new(setting, &outcome);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         println!("{report}");
     }
     Ok(())
+}
+
+/// Measures servers side by side, and stops them. The first one is compared with the others.
+pub(crate) async fn compare(contenders: Vec<Contender>, shapes: &[Shape], dose: Dose) -> Result<Outcome, BoxError> {
+    let before = contenders[0].look_ups()?;
+    let watch = Watch::begin(contenders.iter().map(Contender::pid))?;
+    let mut measured = Vec::with_capacity(shapes.len());
+    for shape in shapes {
+        measured.push(measure(&contenders, *shape, dose).await?);
+    }
+    let machine = watch.end()?;
+    let after = contenders[0].look_ups()?;
+    let [memory, database] = [after[0] - before[0], after[1] - before[1]];
+    for contender in contenders {
+        contender.stop()?;
+    }
+    Ok(Outcome {
+        machine,
+        from_memory: memory / (memory + database),
+        measured,
+    })
 }
 
 /// Measures all servers in each round.
@@ -172,7 +216,7 @@ async fn measure(contenders: &[Contender], shape: Shape, dose: Dose) -> Result<M
     })
 }
 
-fn at_least_one(text: &str) -> Result<usize, String> {
+pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err("it must be a number from 1 on".to_owned()),

@@ -49,6 +49,10 @@ pub(super) fn promises(kind: Kind, shape: Shape, tls: bool) -> Promises {
             cpu: limits(1.35, 1.10),
             ..Promises::default()
         },
+        Kind::FewTokens => Promises {
+            cpu: limits(1.15, 1.05),
+            ..Promises::default()
+        },
         _ => Promises::default(),
     }
 }

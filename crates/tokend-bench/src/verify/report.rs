@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::{
-    Args, Dose,
+    Outcome,
     contenders::Kind,
     promises::{Promise, Promises, promises},
 };
@@ -25,18 +25,24 @@ pub(super) struct Measured {
 
 /// The results.
 #[derive(Serialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     machine: Busy,
-    /// The part (0 to 1) of tokend's look-ups that did not need the database.
     from_memory: f64,
-    database: String,
-    tls: bool,
-    tokens: usize,
-    verified_tokens: usize,
-    pairs: u32,
-    window_ms: u128,
-    short: bool,
+    #[serde(flatten)]
+    setting: Setting,
     shapes: Vec<OfShape>,
+}
+
+/// What was measured, and how.
+#[derive(Serialize)]
+pub(crate) struct Setting {
+    pub(crate) database: &'static str,
+    pub(crate) tls: bool,
+    pub(crate) tokens: u64,
+    pub(crate) verified_tokens: usize,
+    pub(crate) pairs: u32,
+    pub(crate) window_ms: u128,
+    pub(crate) short: bool,
 }
 
 #[derive(Serialize)]
@@ -69,25 +75,13 @@ struct Comparison {
 }
 
 impl Report {
-    pub(super) fn new(args: &Args, dose: Dose, (machine, from_memory): (Busy, f64), measured: &[Measured]) -> Self {
+    pub(crate) fn new(setting: Setting, outcome: &Outcome) -> Self {
+        let of_shape = |measured: &Measured| OfShape::new(measured, setting.tls);
         Self {
-            machine,
-            from_memory,
-            database: format!("{:?}", args.database).to_lowercase(),
-            tls: args.tls,
-            tokens: dose.tokens,
-            verified_tokens: if args.spread {
-                dose.tokens
-            } else {
-                args.hot.min(dose.tokens)
-            },
-            pairs: dose.rounds,
-            window_ms: dose.window.as_millis(),
-            short: args.short,
-            shapes: measured
-                .iter()
-                .map(|measured| OfShape::new(measured, args.tls))
-                .collect(),
+            machine: outcome.machine,
+            from_memory: outcome.from_memory,
+            shapes: outcome.measured.iter().map(of_shape).collect(),
+            setting,
         }
     }
 }
@@ -170,6 +164,10 @@ impl fmt::Display for Report {
         let Self {
             machine,
             from_memory,
+            setting,
+            shapes,
+        } = self;
+        let Setting {
             database,
             tls,
             tokens,
@@ -177,8 +175,7 @@ impl fmt::Display for Report {
             pairs,
             window_ms,
             short,
-            shapes,
-        } = self;
+        } = setting;
         let tls = if *tls { "TLS 1.3" } else { "no TLS" };
         writeln!(
             f,
@@ -246,6 +243,7 @@ impl Figures {
             Kind::Tokend => "tokend",
             Kind::Against => "the other build",
             Kind::Noise => "tokend again",
+            Kind::FewTokens => "tokend, few tokens",
             Kind::StockTonic => "empty, stock tonic",
             Kind::SameLoop => "empty, same loop",
         };
@@ -265,6 +263,7 @@ impl Comparison {
         let what = match self.with {
             Kind::Tokend | Kind::Noise => "Verify / itself (noise)",
             Kind::Against => "Verify / the other build",
+            Kind::FewTokens => "Verify / few tokens",
             Kind::StockTonic => "Verify / stock tonic",
             Kind::SameLoop => "Verify / same loop",
         };
