@@ -39,7 +39,7 @@ impl LastCaller {
         credentials: &Credentials<'_>,
     ) -> Option<&Caller> {
         let certificate = credentials.certificate.as_deref();
-        let last = self.0.take_if(|last| {
+        let last = self.0.take().filter(|last| {
             last.presented(credentials.key) && Authenticator::still_serves(memory, &last.caller, certificate)
         });
         let known = match last {
