@@ -53,7 +53,7 @@ impl LastCaller {
                 Known::new(credentials.key, caller, memory.now)
             }
         };
-        Some(&*self.0.insert(known).caller.caller())
+        Some(self.0.insert(known).caller.caller())
     }
 }
 
