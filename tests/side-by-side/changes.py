@@ -86,9 +86,7 @@ class OpenBao:
 
     async def create(self):
         """Creates a token. Returns its accessor and the token itself."""
-        answer = await self._post(
-            "create", {"policies": ["default"], "ttl": f"{_TTL_HOURS}h", "display_name": "ci"}
-        )
+        answer = await self._post("create", {"policies": ["default"], "ttl": f"{_TTL_HOURS}h", "display_name": "ci"})
         return answer["auth"]["accessor"], answer["auth"]["client_token"]
 
     async def revoke(self, accessor, no_wait):

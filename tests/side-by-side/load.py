@@ -8,8 +8,8 @@ import pathlib
 import re
 
 import machine
-from processes import Failure, program, run
 from postgres import find
+from processes import Failure, program, run
 
 # Seconds that a program may take longer than its window.
 _GRACE = 20
@@ -86,4 +86,3 @@ def pgbench(url, seconds, *, connections, script, directory):
     if "number of failed transactions: 0 " not in output or not all(row[2].isdigit() for row in rows):
         raise Failure(f"pgbench did not get a row for every question:\n{output[-2000:]}")
     return summary([int(row[2]) for row in rows], driver)
-

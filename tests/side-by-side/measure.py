@@ -31,7 +31,7 @@ class Run:
 
     def __init__(self, peers):
         self._peers = peers
-        self._everybody = [pid for peer in peers for pid in peer.pids]
+        self._servers = [pid for peer in peers for pid in peer.pids]
         self.tables = {"check": {}, "create": {}, "revoke": {}}
 
     def checks(self, passes, seconds):
@@ -65,7 +65,7 @@ class Run:
                     answer.update(driver.do(table, seconds=seconds, **command))
                     return summary(answer["took"], answer["driver"])
 
-                self._measure(peer, table, title, action)
+                self._measure(peer, table, title, action, driver.pid)
                 return answer
 
             measure("create", peer.creation)
@@ -74,9 +74,10 @@ class Run:
                 if not arguments.get("no_wait"):
                     peer.must(peer.is_refused(answer["one"]), "a token is accepted after its revocation has returned")
 
-    def _measure(self, peer, table, title, action):
-        """Adds a window, during which `action` puts load on the peer."""
-        around, before, start = machine.Machine(self._everybody), machine.cpu_seconds(peer.pids), time.monotonic()
+    def _measure(self, peer, table, title, action, *drivers):
+        """Adds a window, during which `action` puts load on the peer. `drivers` are processes that run on after it."""
+        around = machine.Machine([*self._servers, *drivers])
+        before, start = machine.cpu_seconds(peer.pids), time.monotonic()
         load = action()
         seconds, server = time.monotonic() - start, machine.cpu_seconds(peer.pids) - before
         self.tables[table].setdefault(title, []).append(Window(load, seconds, server, around.until_now()))

@@ -6,22 +6,18 @@ import shutil
 import signal
 import tempfile
 
-from processes import Failure, Server, free_port, run
+from processes import Server, free_port, program, run
 
 _DEBIAN = "/usr/lib/postgresql"
-_PACKAGE = "postgresql"
 
 
 def find(name):
-    """Returns the path of one of PostgreSQL's programs: in PATH, or Debian's newest."""
-    in_path = shutil.which(name)
-    # Debian's pgbench and psql in PATH are wrappers that look for clusters of the system.
-    if in_path and not os.path.exists("/usr/share/postgresql-common"):
-        return in_path
+    """Returns the path of one of PostgreSQL's programs: Debian's newest, or the one in PATH.
+
+    Debian's psql and pgbench in PATH are scripts that first look for servers of the system.
+    """
     versions = sorted(pathlib.Path(_DEBIAN).glob(f"*/bin/{name}"), key=lambda path: float(path.parts[-3]))
-    if versions:
-        return str(versions[-1])
-    raise Failure(f"found no {name}: install {_PACKAGE}, or leave its rows out with --only")
+    return str(versions[-1]) if versions else program(name, "postgresql")
 
 
 class Postgres:

@@ -40,7 +40,7 @@ def _spread(values):
 
 def _number(value):
     """Returns a number with three significant figures; a run repeats no more of them."""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2
+    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
     return f"{float(f'{value:.3g}'):,.{digits}f}"
 
 
@@ -50,6 +50,7 @@ def idleness(tables):
     meanings = {"idle": "idle", "steal": "taken by other guests of the host", "others": "used by other programs"}
     lines = []
     for share, meaning in meanings.items():
-        shares = [window.machine[share] * 100 for window in windows]
-        lines.append(f"- {meaning}: {statistics.median(shares):.1f} % of its time [{min(shares):.1f}, {max(shares):.1f}]")
+        percents = [window.machine[share] * 100 for window in windows]
+        middle, low, high = statistics.median(percents), min(percents), max(percents)
+        lines.append(f"- {meaning}: {middle:.1f} % of its time [{low:.1f}, {high:.1f}]")
     return "\n".join(lines)

@@ -6,6 +6,7 @@ import re
 import subprocess
 
 from postgres import find
+from processes import Failure
 
 _PACKAGES = ["fastapi", "uvicorn", "uvloop", "httptools", "asyncpg"]
 _PACKAGES += ["Django", "djangorestframework", "gunicorn", "psycopg", "grpcio"]
@@ -16,7 +17,7 @@ def text(tokend, environment):
     programs = {
         "tokend": [tokend, "--version"],
         "OpenBao": [environment / "bin/bao", "version"],
-        "PostgreSQL": [find("postgres"), "--version"],
+        "PostgreSQL": [_or_nothing("postgres"), "--version"],
         "Redis": ["redis-server", "--version"],
         "h2load": ["h2load", "--version"],
     }
@@ -28,6 +29,14 @@ def text(tokend, environment):
     }
     found |= {"Python": platform.python_version()} | {name: installed.get(name) for name in _PACKAGES}
     return ", ".join(f"{name} {version}" for name, version in found.items() if version)
+
+
+def _or_nothing(name):
+    """Returns the path of a program of PostgreSQL, or its name if there is none."""
+    try:
+        return find(name)
+    except Failure:
+        return name
 
 
 def _printed(command):

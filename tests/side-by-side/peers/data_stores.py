@@ -74,7 +74,9 @@ class PointSelect(Peer):
 
     name = "pgbench"
     title = "PostgreSQL, select by primary key (pgbench)"
-    _QUERY = "SELECT workspace, resource, scopes FROM token WHERE id = {} AND revoke_time IS NULL AND expire_time > now()"
+    _QUERY = (
+        "SELECT workspace, resource, scopes FROM token WHERE id = {} AND revoke_time IS NULL AND expire_time > now()"
+    )
 
     def start(self):
         """Starts the server with a table of tokens."""

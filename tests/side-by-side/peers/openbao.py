@@ -13,6 +13,8 @@ class OpenBao(HttpPeer):
     path = "/v1/auth/token/lookup-self"
     creation = "OpenBao, create"
     revocations = {"OpenBao, revoke-accessor": {}}
+    # Further lines of the configuration.
+    audit = ""
 
     def headers(self, token):
         """Returns OpenBao's header."""
@@ -21,9 +23,9 @@ class OpenBao(HttpPeer):
     def start(self):
         """Starts the server and creates tokens that have the default policy."""
         self.port = free_port()
-        storage = self.run.directory / "openbao"
+        storage = self.run.directory / self.name
         storage.mkdir()
-        config = self.run.directory / "openbao.hcl"
+        config = self.run.directory / f"{self.name}.hcl"
         config.write_text(f"""
             storage "raft" {{
               path    = "{storage}"
@@ -35,6 +37,7 @@ class OpenBao(HttpPeer):
             }}
             api_addr     = "http://{self.address}"
             cluster_addr = "https://127.0.0.1:{free_port()}"
+            {self.audit}
         """)
         command = [self.run.python.with_name("bao"), "server", f"-config={config}"]
         server = self.serve(Server(command, directory=self.run.directory, name=self.name))
@@ -72,3 +75,23 @@ class OpenBao(HttpPeer):
     def is_refused(self, secret):
         """Returns whether the token does not work."""
         return self.status(secret) == 403
+
+
+class AuditedOpenBao(OpenBao):
+    """The same with an audit device, as OpenBao's documentation recommends for production: each call is logged."""
+
+    name = "openbao-audit"
+    title = "OpenBao with a file audit device, lookup-self"
+    creation = "OpenBao with a file audit device, create"
+    revocations = {"OpenBao with a file audit device, revoke-accessor": {}}
+
+    def start(self):
+        """Starts the server with a log in the run's directory, and checks that it is written."""
+        log = self.run.directory / "openbao-audit.json"
+        self.audit = f'''audit "file" "log" {{
+              options {{
+                file_path = "{log}"
+              }}
+            }}'''
+        super().start()
+        self.must(log.read_text().count("\n") > self.run.tokens, "the audit device logs nothing")

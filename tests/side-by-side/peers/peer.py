@@ -74,8 +74,8 @@ class Peer:
         return [(self.title, self.check)]
 
     def changes(self):
-        """Returns the arguments of `changes.py` for a server that creates and revokes tokens, or nothing."""
-        return None
+        """Returns the arguments of `changes.py`. Empty for a server that does not create and revoke tokens itself."""
+        return []
 
     def must(self, is_true, what):
         """Fails the run with the peer's name."""
@@ -138,6 +138,7 @@ class Changes:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self.pid = self._process.pid
 
     def do(self, command, **arguments):
         """Makes the driver do something, and returns its answer. The whole run's time limit bounds this, too."""

@@ -28,7 +28,7 @@ class _PythonService(HttpPeer):
         }
 
     def serve_module(self, *arguments, directory):
-        """Starts PostgreSQL's client, a Python module, and waits until it answers on its port."""
+        """Starts the service, a Python module with arguments, and waits until it refuses a token."""
         options = {"cwd": directory, "env": self.environment()}
         command = [self.run.python, "-m", *arguments]
         server = self.serve(Server(command, directory=self.run.directory, name=self.name, **options))
