@@ -24,10 +24,11 @@ import measure
 import peers
 import report
 import versions
+from failure import Failure
 from machine import description
 from peers.peer import Run
 from peers.tokend import TokendOnPostgres
-from processes import Failure, run
+from processes import run
 
 _REPOSITORY = pathlib.Path(__file__).resolve().parent.parent.parent
 # Calls in flight, each on a connection of its own.
@@ -38,6 +39,9 @@ _CHANGES_SECONDS = 2
 
 def main():
     """Runs everything. Returns the exit code."""
+    if sys.version_info < (3, 11):
+        print("error: this needs Python 3.11 or newer", file=sys.stderr)
+        return 1
     arguments = parse(sys.argv[1:])
     for stop in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(stop, lambda number, _: sys.exit(128 + number))

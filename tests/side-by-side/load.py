@@ -8,8 +8,9 @@ import pathlib
 import re
 
 import machine
+from failure import Failure
 from postgres import find
-from processes import Failure, program, run
+from processes import program, run
 
 # Seconds that a program may take longer than its window.
 _GRACE = 20

@@ -5,6 +5,8 @@ import os
 import resource
 import time
 
+from failure import Failure
+
 _TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -49,7 +51,7 @@ def cpu_seconds(roots):
             total += time.clock_gettime_ns(_cpu_clock(pid)) / 1e9 + ended.get(pid, 0.0)
         except OSError:
             if pid in roots:
-                raise RuntimeError(f"the server with process id {pid} has ended") from None
+                raise Failure(f"the server with process id {pid} has ended during the run") from None
         waiting += children[pid]
     return total
 

@@ -2,25 +2,27 @@
 
 import contextlib
 import ctypes
+import http.client
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import time
 
+from failure import Failure
 from machine import descendants
 
+# Below are the ports of the machine's services; above what the kernel says, it gives them to outgoing connections.
+_FIRST_PORT = 10_000
+_OUTGOING = pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range")
 # Seconds: for a server to start, and to end after it was asked to.
 _START = 60
 _END = 10
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None)
-
-
-class Failure(Exception):
-    """The run can't go on. The text says why, and what to do."""
 
 
 def program(name, package):
@@ -32,10 +34,14 @@ def program(name, package):
 
 
 def free_port():
-    """Returns a port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """Returns a port of 127.0.0.1 that nobody listens on, and that no outgoing connection takes meanwhile."""
+    last = int(_OUTGOING.read_text().split()[0]) - 1
+    for _ in range(100):
+        port = random.randint(_FIRST_PORT, last)
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise Failure(f"found no free port from {_FIRST_PORT} to {last}")
 
 
 def run(command, *, timeout=60, **options):
@@ -70,6 +76,7 @@ class Server:
                 stderr=subprocess.STDOUT,
                 # Ctrl-C in a terminal reaches the run alone, which then ends its servers in order.
                 process_group=0,
+                # This program has no threads, with which that would not be safe.
                 preexec_fn=_end_with_parent,
                 **options,
             )
@@ -82,7 +89,7 @@ class Server:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 break
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
                 if answer := is_ready():
                     return answer
             time.sleep(0.05)

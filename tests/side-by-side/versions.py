@@ -5,8 +5,8 @@ import platform
 import re
 import subprocess
 
+from failure import Failure
 from postgres import find
-from processes import Failure
 
 _PACKAGES = ["fastapi", "uvicorn", "uvloop", "httptools", "asyncpg"]
 _PACKAGES += ["Django", "djangorestframework", "gunicorn", "psycopg", "grpcio"]

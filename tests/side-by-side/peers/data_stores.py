@@ -3,9 +3,10 @@
 import socket
 import time
 
+from failure import Failure
 from load import pgbench, redis_benchmark
 from postgres import Postgres
-from processes import Failure, Server, free_port, program
+from processes import Server, free_port, program
 
 from .peer import Peer
 

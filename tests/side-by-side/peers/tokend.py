@@ -4,13 +4,12 @@ import json
 import os
 import re
 import subprocess
-import urllib.request
 
 from load import h2load
 from postgres import Postgres
 from processes import Server, run
 
-from .peer import Changes, Peer
+from .peer import Changes, Peer, call
 
 WORKSPACE = "bench"
 RESOURCE = f"workspaces/{WORKSPACE}/repositories/app"
@@ -75,10 +74,9 @@ class _Tokend(Peer):
 
     def _answers(self):
         """Returns how many calls of Verify were answered with OK, with an error, and with DENY."""
-        with urllib.request.urlopen(f"http://{self._ops}/metrics", timeout=10) as metrics:
-            text = metrics.read().decode()
+        _, metrics = call(self._ops, "GET", "/metrics")
         good = errors = denied = 0
-        for name, labels, value in re.findall(r"^(\w+)\{(.*)\} (\d+)$", text, re.MULTILINE):
+        for name, labels, value in re.findall(r"^(\w+)\{(.*)\} (\d+)$", metrics.decode(), re.MULTILINE):
             if name == "tokend_requests_total" and 'Verify"' in labels:
                 good += int(value) if 'code="OK"' in labels else 0
                 errors += 0 if 'code="OK"' in labels else int(value)
