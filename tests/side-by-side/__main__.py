@@ -1,7 +1,7 @@
 """Side by side: what a check of a token costs with tokend, and with what people use today.
 
     cargo build --release --workspace --bin tokend
-    python3 tests/side-by-side                          # about 8 minutes
+    python3 tests/side-by-side                          # about 7 minutes
     python3 tests/side-by-side --short                  # about a minute: too short for figures
     python3 tests/side-by-side --only tokend-sqlite openbao
 
