@@ -84,8 +84,9 @@ def parse(arguments):
     parsed.limit = parsed.limit or (60 if parsed.short else 600)
     # Passes over all rows, of checks and of creations and revocations.
     parsed.passes = 2 * parsed.rounds, 2 * ((parsed.rounds + 1) // 2)
+    parsed.changes_seconds = min(parsed.seconds, _CHANGES_SECONDS)
     if parsed.short:
-        parsed.passes, parsed.seconds, parsed.tokens = (1, 1), 1, 100
+        parsed.passes, parsed.seconds, parsed.changes_seconds, parsed.tokens = (1, 1), 1, 0.3, 100
     return parsed
 
 
@@ -146,7 +147,7 @@ def side_by_side(arguments, directory, programs, ends):
     print("measuring checks", file=sys.stderr)
     windows.checks(arguments.passes[0], arguments.seconds)
     print("measuring creations and revocations", file=sys.stderr)
-    windows.changes(arguments.passes[1], min(arguments.seconds, _CHANGES_SECONDS))
+    windows.changes(arguments.passes[1], arguments.changes_seconds)
     took, after = time.monotonic() - start, os.getloadavg()
 
     print(report.tables(windows.tables, TokendOnPostgres.bases))
