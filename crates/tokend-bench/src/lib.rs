@@ -1,6 +1,7 @@
 //! Benchmarks of tokend: the subcommands of `tokend-bench`.
 //!
 //! - [`verify`]: what a Verify costs, relative to empty calls.
+//! - [`batch`]: how many verdicts a second BatchVerify gives, relative to Verify.
 //! - [`instructions`]: how many instructions a Verify takes.
 //! - [`memory`]: how much memory a cached token takes.
 //! - [`page_cost`]: what a page of `ListTokens` costs in a small and in a large workspace.
@@ -11,6 +12,7 @@
 //!
 //! They compare what was measured side by side in one run, never times of different runs.
 
+pub mod batch;
 pub mod bulk_revocation;
 pub mod instructions;
 pub mod load;

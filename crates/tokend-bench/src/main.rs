@@ -6,7 +6,9 @@ use std::{
 };
 
 use clap::Parser;
-use tokend_bench::{BoxError, bulk_revocation, floor, instructions, load, memory, page_cost, promise, scale, verify};
+use tokend_bench::{
+    BoxError, batch, bulk_revocation, floor, instructions, load, memory, page_cost, promise, scale, verify,
+};
 
 /// The allocator of `tokend`, so that the floors have it, too.
 #[global_allocator]
@@ -17,6 +19,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(name = "tokend-bench")]
 enum Command {
     Verify(verify::Args),
+    Batch(batch::Args),
     Instructions(instructions::Args),
     Memory(memory::Args),
     Load(load::Args),
@@ -43,6 +46,7 @@ fn run(command: &Command) -> Result<(), BoxError> {
     let on_this_thread = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     match command {
         Command::Verify(args) => on_this_thread()?.block_on(verify::run(args)),
+        Command::Batch(args) => on_this_thread()?.block_on(batch::run(args)),
         Command::Instructions(args) => on_this_thread()?.block_on(instructions::run(args)),
         Command::Memory(args) => on_this_thread()?.block_on(memory::run(args)),
         Command::Load(args) => on_this_thread()?.block_on(load::run(args)),

@@ -31,6 +31,8 @@ pub struct Target {
 pub enum Answers {
     /// ALLOW, with the token of this name for each request.
     Allow(Vec<String>),
+    /// ALLOW for each question of a batch, with the tokens of these names for each request.
+    AllowEach(Vec<Vec<String>>),
     /// A message of this size.
     OfSize(usize),
 }
@@ -82,6 +84,28 @@ impl Target {
         match &self.answers {
             Answers::OfSize(size) if message.len() == *size => Ok(()),
             Answers::OfSize(size) => Err(format!("an answer has {} bytes instead of {size}", message.len()).into()),
+            Answers::AllowEach(names) => {
+                // A message that is not decoded has as many bytes as the names alone, or more.
+                let names = &names[request];
+                if !as_a_whole {
+                    let least: usize = names.iter().map(String::len).sum();
+                    return (message.len() > least)
+                        .then_some(())
+                        .ok_or("an answer is too short".into());
+                }
+                let answer = v1::BatchVerifyResponse::decode(message)?;
+                let allowed = answer.responses.iter().map(|response| {
+                    let token = response
+                        .token
+                        .as_ref()
+                        .filter(|_| response.decision() == v1::Decision::Allow);
+                    token.map_or("", |token| &token.name)
+                });
+                if allowed.eq(names) {
+                    return Ok(());
+                }
+                Err(format!("the answer to batch {request} does not allow each of its tokens").into())
+            }
             Answers::Allow(_) if message.starts_with(&ALLOW) && !as_a_whole => Ok(()),
             Answers::Allow(names) => {
                 let answer = v1::VerifyResponse::decode(message)?;

@@ -65,6 +65,22 @@ pub struct Questions {
     pub names: Vec<String>,
 }
 
+impl Questions {
+    /// Returns as many batches as there are questions, each of this size, and the names of their tokens.
+    #[must_use]
+    pub fn batches(&self, size: usize) -> (Vec<Vec<u8>>, Vec<Vec<String>>) {
+        let count = self.messages.len();
+        let of = |first: usize| (first..first + size).map(move |place| place % count);
+        let message = |first| {
+            let requests = of(first).map(|place| v1::VerifyRequest::decode(&*self.messages[place]));
+            let requests = requests.map(Result::unwrap_or_default).collect();
+            v1::BatchVerifyRequest { requests }.encode_to_vec()
+        };
+        let names = |first| of(first).map(|place| self.names[place].clone()).collect();
+        ((0..count).map(message).collect(), (0..count).map(names).collect())
+    }
+}
+
 impl Installation {
     /// Creates an installation with this many tokens, with the program at `tokend`.
     ///

@@ -25,6 +25,11 @@ impl<T: Borrow<Token>> KnownToken<T> {
         response.message(6, &v1::Revision::from(self.revision));
     }
 
+    /// Appends the same as one response of a `BatchVerifyResponse`, encoded.
+    pub fn encode_allow_of_batch(&self, bytes: &mut Vec<u8>) {
+        Fields(bytes).nested(1, |response| self.encode_allow(response.0));
+    }
+
     fn encode_token(&self, fields: &mut Fields<'_>) {
         let Token {
             name,

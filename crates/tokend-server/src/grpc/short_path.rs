@@ -1,10 +1,10 @@
-//! The short path of Verify: a call that memory answers with ALLOW passes no layer.
+//! The short path of Verify and BatchVerify: a call that memory answers with ALLOW passes no layer.
 //!
 //! Nearly all calls are such calls, and the layers cost them more than the answer does. This path reads the message,
-//! finds the caller and the token in memory, decides, and answers, without waiting for anything in between. Whatever
+//! finds the caller and the tokens in memory, decides, and answers, without waiting for anything in between. Whatever
 //! else a call turns out to be is passed on, untouched, to the [layers](super::layers), which know nothing of this path:
-//! another method, a refusal, DENY, something that has to be read from the database, a message that has not arrived yet,
-//! and any call while the log shows requests. So each refusal has one implementation. This path only has to know when a
+//! another method, a refusal, a DENY among the verdicts, something that has to be read from the database, a message that
+//! has not arrived yet, and any call while the log shows requests. So each refusal has one implementation. This path only has to know when a
 //! call is **not** refused:
 //!
 //! | layer | a call that passes it | here |
@@ -23,6 +23,7 @@ use std::{
     mem,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    slice,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
 };
@@ -35,7 +36,11 @@ use tokend_core::{
     time::{BootTime, Clock},
     token::Token,
 };
-use tokend_proto::{request::token_verify::Verify, v1, view::KnownToken};
+use tokend_proto::{
+    request::token_verify::{BatchVerify, Verify},
+    v1,
+    view::KnownToken,
+};
 use tonic::{Code, Status, body::Body};
 
 use super::layers::{
@@ -50,8 +55,10 @@ use crate::{
     usecases::{self, verify::allow_from_memory},
 };
 
-/// Enough for nearly every answer.
+/// Enough for nearly every verdict.
 const USUAL_BYTES: usize = 512;
+/// Bodies up to this size are put together from their pieces here: batches of a few hundred questions.
+const MOST_READ: usize = 64 * 1024;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Serves connections: Verify by the short path if that has the answer, everything else by the layers.
@@ -101,13 +108,15 @@ impl<S: RequestService + Sync> hyper::service::Service<Request<Incoming>> for Of
     fn call(&self, request: Request<Incoming>) -> Call<S> {
         let Self(shared) = self;
         let verify = &shared.path.verify;
-        let in_flight = may_be_short(&request)
-            .then(|| shared.peer.connection.enter(verify.max_in_flight_per_connection))
-            .flatten();
-        let Some(in_flight) = in_flight else {
+        let entered = short_operation(&request).and_then(|operation| {
+            let in_flight = shared.peer.connection.enter(verify.max_in_flight_per_connection)?;
+            Some((operation, in_flight))
+        });
+        let Some((operation, in_flight)) = entered else {
             return Call::Layers(shared.pass_on(request.map(Body::new)));
         };
         Call::Unread(Unread {
+            operation,
             start: verify.clock.boot_time(),
             in_flight,
             shared: Arc::clone(shared),
@@ -116,15 +125,19 @@ impl<S: RequestService + Sync> hyper::service::Service<Request<Incoming>> for Of
     }
 }
 
-/// Returns whether the head of a request is that of a usual Verify.
-fn may_be_short(request: &Request<Incoming>) -> bool {
+/// Returns the operation that may be short, if the head of a request is a usual one of it.
+fn short_operation(request: &Request<Incoming>) -> Option<Operation> {
+    let path = request.uri().path();
+    let operation = [Operation::Verify, Operation::BatchVerify]
+        .into_iter()
+        .find(|operation| operation.facts().path == path)?;
     let headers = request.headers();
-    request.uri().path() == Operation::Verify.facts().path
-        && request.method() == Method::POST
+    let is_usual = request.method() == Method::POST
         && headers.get(CONTENT_TYPE) == Some(&GRPC)
         && !headers.contains_key(GRPC_ENCODING)
         && headers.keys_len() == headers.len()
-        && !tracing::enabled!(tracing::Level::DEBUG)
+        && !tracing::enabled!(tracing::Level::DEBUG);
+    is_usual.then_some(operation)
 }
 
 /// A call. Its message is read when it is first polled, because it usually arrives right after the head.
@@ -140,6 +153,7 @@ pub(crate) enum Call<S> {
 
 /// A call whose message was not read yet.
 pub(crate) struct Unread<S> {
+    operation: Operation,
     start: BootTime,
     /// The layers count the call themselves, if it is passed on.
     in_flight: InFlight,
@@ -177,6 +191,7 @@ impl<S: RequestService> Unread<S> {
     /// Answers the call, or passes it on to the layers.
     fn answer(self, cx: &mut Context<'_>) -> Result<Response<AnswerBody>, Answer> {
         let Self {
+            operation,
             start,
             in_flight,
             shared,
@@ -188,14 +203,14 @@ impl<S: RequestService> Unread<S> {
             let message = &read.message;
             let verify = &shared.path.verify;
             // Unwind safe, as it is in the layer that catches panics.
-            match catch_unwind(AssertUnwindSafe(|| shared.answer(&parts, message))) {
+            match catch_unwind(AssertUnwindSafe(|| shared.answer(operation, &parts, message))) {
                 Ok(None) => {}
                 Ok(Some(response)) => {
-                    verify.record(Code::Ok, start);
+                    verify.record(operation, Code::Ok, start);
                     return Ok(response);
                 }
                 Err(_payload) => {
-                    verify.record(Code::Internal, start);
+                    verify.record(operation, Code::Internal, start);
                     return Ok(answer_to_panic().map(AnswerBody::Layers));
                 }
             }
@@ -214,9 +229,9 @@ struct Read {
 }
 
 impl Read {
-    /// Reads what has arrived, at most one piece. Returns whether that is the whole body.
+    /// Reads what has arrived, if it is little. Returns whether that is the whole body.
     fn all(&mut self, body: &mut Incoming, cx: &mut Context<'_>) -> bool {
-        loop {
+        while self.message.len() <= MOST_READ {
             match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Pending => return false,
                 Poll::Ready(None) => return true,
@@ -227,23 +242,21 @@ impl Read {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
                     Ok(data) if self.message.is_empty() => self.message = data,
                     Ok(data) if data.is_empty() => {}
-                    Ok(data) => {
-                        self.message = [mem::take(&mut self.message), data].concat().into();
-                        return false;
-                    }
+                    Ok(data) => self.message = [mem::take(&mut self.message), data].concat().into(),
                     // Trailers are ignored, as the layers do.
                     Err(_) => {}
                 },
             }
         }
+        false
     }
 }
 
 impl<S> Shared<S> {
-    /// Answers the call from memory, if the verdict is ALLOW.
-    fn answer(&self, parts: &Parts, message: &[u8]) -> Option<Response<AnswerBody>> {
+    /// Answers the call from memory, if every verdict is ALLOW.
+    fn answer(&self, operation: Operation, parts: &Parts, message: &[u8]) -> Option<Response<AnswerBody>> {
         let VerifyFromMemory { context, gate, .. } = &*self.path.verify;
-        let facts = Operation::Verify.facts();
+        let facts = operation.facts();
         let (prefix, message) = message.split_first_chunk::<PREFIX>()?;
         let [compressed, length @ ..] = *prefix;
         let is_one_message = compressed == 0 && usize::try_from(u32::from_be_bytes(length)) == Ok(message.len());
@@ -254,16 +267,27 @@ impl<S> Shared<S> {
         let memory = context.verifier.trusted_memory()?;
         let mut last = self.last_caller.lock().unwrap_or_else(PoisonError::into_inner);
         let caller = gate.remembered(&memory, facts, &self.peer, &parts.headers, &mut last)?;
+        if operation == Operation::BatchVerify {
+            let request = v1::BatchVerifyRequest::decode(message).ok()?;
+            let BatchVerify { questions } = BatchVerify::from_message(request, &context.catalog).ok()?;
+            let mut answer = Verdicts::new(questions.len());
+            let append = |allowed: &KnownToken<&Token>| allowed.encode_allow_of_batch(&mut answer.bytes);
+            allow_from_memory(context, &memory, caller, &questions, append)?;
+            return Some(answer.into_response());
+        }
         let request = v1::VerifyRequest::decode(message).ok()?;
         let question = Verify::from_message(request, &context.catalog).ok()?;
-        allow_from_memory(context, &memory, caller, &question, response)
+        let mut answer = Verdicts::new(1);
+        let append = |allowed: &KnownToken<&Token>| allowed.encode_allow(&mut answer.bytes);
+        allow_from_memory(context, &memory, caller, slice::from_ref(&question), append)?;
+        Some(answer.into_response())
     }
 }
 
 impl VerifyFromMemory {
-    fn record(&self, code: Code, start: BootTime) {
+    fn record(&self, operation: Operation, code: Code, start: BootTime) {
         let duration = self.clock.boot_time().saturating_since(start);
-        self.telemetry.record_request(Some(Operation::Verify), code, duration);
+        self.telemetry.record_request(Some(operation), code, duration);
     }
 }
 
@@ -276,16 +300,28 @@ impl<S: RequestService> Shared<S> {
     }
 }
 
-/// Returns the response that allows a token.
-fn response(allowed: &KnownToken<&Token>) -> Response<AnswerBody> {
-    let mut bytes = Vec::with_capacity(USUAL_BYTES);
-    bytes.extend_from_slice(&[0; PREFIX]);
-    allowed.encode_allow(&mut bytes);
-    let length = u32::try_from(bytes.len() - PREFIX).unwrap_or(u32::MAX);
-    bytes[1..PREFIX].copy_from_slice(&length.to_be_bytes());
-    let mut response = Response::new(AnswerBody::Short(OneMessage::Message(bytes.into())));
-    response.headers_mut().insert(CONTENT_TYPE, GRPC);
-    response
+/// An answer while it is written.
+struct Verdicts {
+    /// The message, after its prefix.
+    bytes: Vec<u8>,
+}
+
+impl Verdicts {
+    /// Begins an answer with this many verdicts.
+    fn new(count: usize) -> Self {
+        let mut bytes = Vec::with_capacity(PREFIX + count * USUAL_BYTES);
+        bytes.extend_from_slice(&[0; PREFIX]);
+        Self { bytes }
+    }
+
+    fn into_response(self) -> Response<AnswerBody> {
+        let Self { mut bytes } = self;
+        let length = u32::try_from(bytes.len() - PREFIX).unwrap_or(u32::MAX);
+        bytes[1..PREFIX].copy_from_slice(&length.to_be_bytes());
+        let mut response = Response::new(AnswerBody::Short(OneMessage::Message(bytes.into())));
+        response.headers_mut().insert(CONTENT_TYPE, GRPC);
+        response
+    }
 }
 
 /// The body of an answer: of the short path, or of the layers.

@@ -3,6 +3,7 @@
 use std::{borrow::Borrow, time::Duration};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use smallvec::SmallVec;
 use tokend_core::{
     caller::Caller,
     credential::{CredentialId, Recognized},
@@ -72,15 +73,36 @@ fn record(context: &Context, call: &CallContext, Decided { verification, used }:
     verification
 }
 
-/// Answers from memory alone, if the verdict is ALLOW, for a caller whom `memory` knows. Whatever else the answer is,
-/// [`verify`] finds out.
-pub(crate) fn allow_from_memory<R>(
+/// Answers questions from memory alone, if each verdict is ALLOW, for a caller whom `memory` knows. `answer` is called
+/// for each in turn. Whatever else the answers are, [`verify`] and [`verify_each`] find out.
+pub(crate) fn allow_from_memory(
+    context: &Context,
+    memory: &Trusted<'_>,
+    caller: &Caller,
+    questions: &[Verify],
+    mut answer: impl FnMut(&KnownToken<&Token>),
+) -> Option<()> {
+    let now = memory.now;
+    let uses = questions.iter().map(|question| {
+        let token = allow_one(context, memory, caller, question, &mut answer)?;
+        Some((token, used(question, now)))
+    });
+    // Only a call that is answered here counts here.
+    let uses: SmallVec<[_; 1]> = uses.collect::<Option<_>>()?;
+    for (token, used) in &uses {
+        memory.count_look_up();
+        context.usage.note_token(*token, used);
+    }
+    Some(())
+}
+
+fn allow_one(
     context: &Context,
     memory: &Trusted<'_>,
     caller: &Caller,
     question: &Verify,
-    answer: impl FnOnce(&KnownToken<&Token>) -> R,
-) -> Option<R> {
+    answer: impl FnOnce(&KnownToken<&Token>),
+) -> Option<CredentialId> {
     if question.fully_consistent || question.min_revision.is_some() {
         return None;
     }
@@ -92,15 +114,15 @@ pub(crate) fn allow_from_memory<R>(
         if !may_answer {
             return None;
         }
-        memory.count_look_up();
-        context.usage.note_token(token.name.id, &used(question, now));
-        Some(answer(&KnownToken {
-            token: token.into_inner(),
+        let token = token.into_inner();
+        answer(&KnownToken {
+            token,
             expiry,
             now,
             revision: memory.revision(),
             cacheable_for: memory.cacheable_for(),
-        }))
+        });
+        Some(token.name.id)
     })
 }
 

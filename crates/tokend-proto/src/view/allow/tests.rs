@@ -93,5 +93,11 @@ proptest! {
         let bytes = bytes.strip_prefix(b"before").expect("nothing before it is touched");
         prop_assert_eq!(v1::VerifyResponse::decode(bytes).expect("a message"), expected.clone());
         prop_assert_eq!(bytes, expected.encode_to_vec());
+
+        let mut bytes = Vec::new();
+        known().encode_allow_of_batch(&mut bytes);
+        known().encode_allow_of_batch(&mut bytes);
+        let responses = vec![expected.clone(), expected];
+        prop_assert_eq!(bytes, v1::BatchVerifyResponse { responses }.encode_to_vec());
     }
 }
