@@ -2,6 +2,7 @@
 //!
 //! - [`verify`]: what a Verify costs, relative to empty calls.
 //! - [`batch`]: how many verdicts a second BatchVerify gives, relative to Verify.
+//! - [`guard`]: how long the SDK's guard takes for a request that its cache answers.
 //! - [`instructions`]: how many instructions a Verify takes.
 //! - [`memory`]: how much memory a cached token takes.
 //! - [`page_cost`]: what a page of `ListTokens` costs in a small and in a large workspace.
@@ -14,6 +15,7 @@
 
 pub mod batch;
 pub mod bulk_revocation;
+pub mod guard;
 pub mod instructions;
 pub mod load;
 pub mod memory;

@@ -7,7 +7,7 @@ use std::{
 
 use clap::Parser;
 use tokend_bench::{
-    BoxError, batch, bulk_revocation, floor, instructions, load, memory, page_cost, promise, scale, verify,
+    BoxError, batch, bulk_revocation, floor, guard, instructions, load, memory, page_cost, promise, scale, verify,
 };
 
 /// The allocator of `tokend`, so that the floors have it, too.
@@ -20,6 +20,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 enum Command {
     Verify(verify::Args),
     Batch(batch::Args),
+    Guard(guard::Args),
     Instructions(instructions::Args),
     Memory(memory::Args),
     Load(load::Args),
@@ -47,6 +48,7 @@ fn run(command: &Command) -> Result<(), BoxError> {
     match command {
         Command::Verify(args) => on_this_thread()?.block_on(verify::run(args)),
         Command::Batch(args) => on_this_thread()?.block_on(batch::run(args)),
+        Command::Guard(args) => on_this_thread()?.block_on(guard::run(args)),
         Command::Instructions(args) => on_this_thread()?.block_on(instructions::run(args)),
         Command::Memory(args) => on_this_thread()?.block_on(memory::run(args)),
         Command::Load(args) => on_this_thread()?.block_on(load::run(args)),

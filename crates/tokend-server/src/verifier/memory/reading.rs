@@ -1,7 +1,7 @@
 //! The memory as one request uses it.
 
 use std::{
-    sync::{Arc, Weak, atomic::Ordering},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -79,7 +79,7 @@ impl Reading {
             late.lease = late.generation.lease.remaining(clock.boot_time());
         }
         if !rule::is_kept(Rule::HeadBeforeLookUp) {
-            late.head = late.generation.head.load(Ordering::Acquire);
+            late.head = late.generation.revision().number;
         }
         late
     }
