@@ -4,8 +4,8 @@
 //! finds the caller and the tokens in memory, decides, and answers, without waiting for anything in between. Whatever
 //! else a call turns out to be is passed on, untouched, to the [layers](super::layers), which know nothing of this path:
 //! another method, a refusal, a DENY among the verdicts, something that has to be read from the database, a message that
-//! has not arrived yet, and any call while the log shows requests. So each refusal has one implementation. This path only has to know when a
-//! call is **not** refused:
+//! has not arrived yet, and any call while the log shows requests. So each refusal has one implementation. This path only
+//! has to know when a call is **not** refused:
 //!
 //! | layer | a call that passes it | here |
 //! |---|---|---|
@@ -61,7 +61,7 @@ const USUAL_BYTES: usize = 512;
 const MOST_READ: usize = 64 * 1024;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
-/// Serves connections: Verify by the short path if that has the answer, everything else by the layers.
+/// Serves connections: verdicts by the short path if that has them, everything else by the layers.
 #[derive(Clone)]
 pub(crate) struct ShortPath<S> {
     pub(crate) verify: Arc<VerifyFromMemory>,
