@@ -15,7 +15,7 @@ use crate::{
     machine::{Busy, Watch},
     servers::{Database, Installation, tokend_beside_this},
     statistics::{Estimate, median},
-    verify::{Dose, VERIFY, at_least_one},
+    verify::{VERIFY, Windows, at_least_one},
 };
 
 const BATCH_VERIFY: &str = "/tokend.v1.TokenVerify/BatchVerify";
@@ -31,13 +31,8 @@ pub struct Args {
     #[arg(long, value_name = "CxS,...", value_delimiter = ',', default_value = "8x8,1x64")]
     shapes: Vec<Shape>,
 
-    /// Pairs of windows for each shape, from which one ratio is computed [default: 15]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pairs: Option<u32>,
-
-    /// Milliseconds that a window lasts [default: 300]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..))]
-    window: Option<u64>,
+    #[command(flatten)]
+    windows: Windows,
 
     /// Tokens that are verified, chosen at random for each call
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
@@ -50,10 +45,6 @@ pub struct Args {
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
-
-    /// Take a few seconds only: this shows that everything works, and no figure means anything
-    #[arg(long)]
-    short: bool,
 }
 
 /// The results.
@@ -81,7 +72,7 @@ struct OfShape {
 /// # Errors
 /// The server does not start, or an answer is wrong. No figure is an error.
 pub async fn run(args: &Args) -> Result<(), BoxError> {
-    let dose = Dose::new(args.pairs, args.window, args.short);
+    let dose = args.windows.dose();
     let tokend = args.tokend.clone().map_or_else(tokend_beside_this, Ok)?;
     let installation = Installation::new(&tokend, Database::Sqlite, args.hot).await?;
     let server = installation.serve(&tokend, "serve", None)?;

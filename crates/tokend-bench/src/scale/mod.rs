@@ -20,7 +20,7 @@ use crate::{
     driver::Shape,
     load::{Load, Loaded},
     servers::{Installation, tokend_beside_this},
-    verify::{self, Contender, Database, Dose, Kind, Setting, at_least_one},
+    verify::{self, Contender, Database, Kind, Setting, Windows, at_least_one},
 };
 
 /// Measure what many stored tokens cost, beside a server with few: a Verify from memory, the start, idle memory
@@ -60,13 +60,8 @@ pub struct Args {
     #[arg(long, value_name = "CxS,...", value_delimiter = ',', default_value = "8x8,1x64")]
     shapes: Vec<Shape>,
 
-    /// Pairs of windows for each shape and server, from which one ratio is computed [default: 15]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pairs: Option<u32>,
-
-    /// Milliseconds that a window lasts [default: 300]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..))]
-    window: Option<u64>,
+    #[command(flatten)]
+    windows: Windows,
 
     /// Tokens that are verified, chosen at random for each call
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one)]
@@ -79,10 +74,6 @@ pub struct Args {
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
-
-    /// Take a few seconds only: this shows that everything works, and no figure means anything
-    #[arg(long)]
-    short: bool,
 }
 
 /// Runs the command.
@@ -103,11 +94,11 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
         ..stored
     };
 
-    let count = args.starts.unwrap_or(if args.short { 1 } else { 5 });
+    let count = args.starts.unwrap_or(if args.windows.short { 1 } else { 5 });
     let idle_after = Duration::from_secs(args.idle_after);
     let starts = starts::measure([&many, &few], &tokend, count, idle_after).await?;
 
-    let dose = Dose::new(args.pairs, args.window, args.short);
+    let dose = args.windows.dose();
     let contenders = vec![
         Contender::start(Kind::Tokend, &tokend, many, args.hot, None).await?,
         Contender::start(Kind::FewTokens, &tokend, few, args.hot, None).await?,
@@ -120,7 +111,7 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
         verified_tokens: args.hot,
         pairs: dose.rounds,
         window_ms: dose.window.as_millis(),
-        short: args.short,
+        short: args.windows.short,
     };
     let report = Report {
         stored,
@@ -146,7 +137,7 @@ async fn many(args: &Args, tokend: &Path) -> Result<(Installation, TokensStored)
         };
         return Ok((many, stored));
     }
-    let tokens = args.tokens.unwrap_or(if args.short { 2_000 } else { 20_000 });
+    let tokens = args.tokens.unwrap_or(if args.windows.short { 2_000 } else { 20_000 });
     let (many, loaded) = Installation::loaded(tokend, args.database.create()?, Load::of(tokens), args.hot).await?;
     let Loaded { tokens, .. } = loaded;
     let stored = TokensStored {

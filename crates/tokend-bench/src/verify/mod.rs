@@ -42,13 +42,8 @@ pub struct Args {
     )]
     shapes: Vec<Shape>,
 
-    /// Pairs of windows for each shape and server, from which one ratio is computed [default: 15]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pairs: Option<u32>,
-
-    /// Milliseconds that a window lasts [default: 300]
-    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..))]
-    window: Option<u64>,
+    #[command(flatten)]
+    windows: Windows,
 
     /// The database of the servers. For PostgreSQL, a server is started from the programs on this machine
     #[arg(long, value_enum, default_value_t = Database::Sqlite)]
@@ -85,10 +80,22 @@ pub struct Args {
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct Windows {
+    /// Pairs of windows for each shape and server, from which one ratio is computed [default: 15]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: Option<u32>,
+
+    /// Milliseconds that a window lasts [default: 300]
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(20..))]
+    window: Option<u64>,
 
     /// Take a few seconds only: this shows that everything works, and no figure means anything
     #[arg(long)]
-    short: bool,
+    pub(crate) short: bool,
 }
 
 /// The kind of database.
@@ -134,14 +141,14 @@ pub(crate) struct Outcome {
     measured: Vec<Measured>,
 }
 
-impl Dose {
+impl Windows {
     /// Windows of 300 ms after 100 ms; short ones show only that everything works.
-    pub(crate) fn new(rounds: Option<u32>, window: Option<u64>, is_short: bool) -> Self {
-        let (all, warm_up, length) = if is_short { (2, 20, 60) } else { (15, 100, 300) };
-        Self {
-            rounds: rounds.unwrap_or(all),
+    pub(crate) fn dose(self) -> Dose {
+        let (all, warm_up, length) = if self.short { (2, 20, 60) } else { (15, 100, 300) };
+        Dose {
+            rounds: self.pairs.unwrap_or(all),
             warm_up: Duration::from_millis(warm_up),
-            window: Duration::from_millis(window.unwrap_or(length)),
+            window: Duration::from_millis(self.window.unwrap_or(length)),
         }
     }
 }
@@ -151,8 +158,8 @@ impl Dose {
 /// # Errors
 /// A server does not start, or an answer is wrong. No figure is an error.
 pub async fn run(args: &Args) -> Result<(), BoxError> {
-    let dose = Dose::new(args.pairs, args.window, args.short);
-    let tokens = args.tokens.unwrap_or(if args.short { 1_000 } else { 100_000 });
+    let dose = args.windows.dose();
+    let tokens = args.tokens.unwrap_or(if args.windows.short { 1_000 } else { 100_000 });
     // It outlives the servers, which read it again and again.
     let certificate = args.tls.then(Certificate::new).transpose()?;
     let contenders = contenders::start(args, tokens, certificate.as_ref()).await?;
@@ -164,7 +171,7 @@ pub async fn run(args: &Args) -> Result<(), BoxError> {
         verified_tokens: if args.spread { tokens } else { args.hot.min(tokens) },
         pairs: dose.rounds,
         window_ms: dose.window.as_millis(),
-        short: args.short,
+        short: args.windows.short,
     };
     let report = Report::new(setting, &outcome);
     if args.json {
