@@ -25,8 +25,8 @@ struct Known {
     /// The key that was presented, if there was one. It is wiped when it is forgotten.
     key: Option<Zeroizing<Vec<u8>>>,
     caller: RememberedCaller,
-    /// When its use was last recorded.
-    noted: Timestamp,
+    /// When the use of the key was last recorded.
+    recorded_at: Timestamp,
 }
 
 impl LastCaller {
@@ -43,7 +43,7 @@ impl LastCaller {
             last.presented(credentials.key) && Authenticator::still_serves(memory, &last.caller, certificate)
         });
         let known = match last {
-            Some(known) if memory.now.saturating_since(known.noted) < BETWEEN_USES => known,
+            Some(known) if memory.now.saturating_since(known.recorded_at) < BETWEEN_USES => known,
             last => {
                 let caller = match last {
                     Some(known) => known.caller,
@@ -58,12 +58,16 @@ impl LastCaller {
 }
 
 impl Known {
-    fn new(key: PresentedKey<'_>, caller: RememberedCaller, noted: Timestamp) -> Self {
+    fn new(key: PresentedKey<'_>, caller: RememberedCaller, recorded_at: Timestamp) -> Self {
         let key = match key {
             PresentedKey::Text(text) => Some(Zeroizing::new(text.as_bytes().to_vec())),
             PresentedKey::Absent | PresentedKey::Malformed => None,
         };
-        Self { key, caller, noted }
+        Self {
+            key,
+            caller,
+            recorded_at,
+        }
     }
 
     /// Returns whether this is what was presented. The time that it takes tells nothing but the length of the key.

@@ -18,6 +18,8 @@
 //! | `message` | has one message that is not too large | the same, if it has arrived |
 //! | `admission` | takes room until it is answered | waits for nothing, so that it takes none from others |
 
+mod body;
+
 use std::{
     convert::Infallible,
     mem,
@@ -28,9 +30,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, header::CONTENT_TYPE, request::Parts};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use http::{HeaderValue, Method, Request, Response, header::CONTENT_TYPE, request::Parts};
+use hyper::body::Incoming;
 use prost::Message;
 use tokend_core::{
     time::{BootTime, Clock},
@@ -41,11 +42,11 @@ use tokend_proto::{
     v1,
     view::KnownToken,
 };
-use tonic::{Code, Status, body::Body};
+use tonic::{Code, body::Body};
 
+use self::body::{AnswerBody, Begun, OneMessage, Read};
 use super::layers::{
-    authenticate::Gate, hygiene::GRPC_ENCODING, message::PREFIX, middleware::Answer, outcome::GRPC_STATUS,
-    panics::answer_to_panic,
+    authenticate::Gate, hygiene::GRPC_ENCODING, message::PREFIX, middleware::Answer, panics::answer_to_panic,
 };
 use crate::{
     auth::last_caller::LastCaller,
@@ -57,8 +58,6 @@ use crate::{
 
 /// Enough for nearly every verdict.
 const USUAL_BYTES: usize = 512;
-/// Bodies up to this size are put together from their pieces here: batches of a few hundred questions.
-const MOST_READ: usize = 64 * 1024;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// Serves connections: verdicts by the short path if that has them, everything else by the layers.
@@ -221,37 +220,6 @@ impl<S: RequestService> Unread<S> {
     }
 }
 
-/// What was read of a body.
-#[derive(Default)]
-struct Read {
-    message: Bytes,
-    error: Option<hyper::Error>,
-}
-
-impl Read {
-    /// Reads what has arrived, if it is little. Returns whether that is the whole body.
-    fn all(&mut self, body: &mut Incoming, cx: &mut Context<'_>) -> bool {
-        while self.message.len() <= MOST_READ {
-            match Pin::new(&mut *body).poll_frame(cx) {
-                Poll::Pending => return false,
-                Poll::Ready(None) => return true,
-                Poll::Ready(Some(Err(error))) => {
-                    self.error = Some(error);
-                    return false;
-                }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if self.message.is_empty() => self.message = data,
-                    Ok(data) if data.is_empty() => {}
-                    Ok(data) => self.message = [mem::take(&mut self.message), data].concat().into(),
-                    // Trailers are ignored, as the layers do.
-                    Err(_) => {}
-                },
-            }
-        }
-        false
-    }
-}
-
 impl<S> Shared<S> {
     /// Answers the call from memory, if every verdict is ALLOW.
     fn answer(&self, operation: Operation, parts: &Parts, message: &[u8]) -> Option<Response<AnswerBody>> {
@@ -321,92 +289,5 @@ impl Verdicts {
         let mut response = Response::new(AnswerBody::Short(OneMessage::Message(bytes.into())));
         response.headers_mut().insert(CONTENT_TYPE, GRPC);
         response
-    }
-}
-
-/// The body of an answer: of the short path, or of the layers.
-pub(crate) enum AnswerBody {
-    Short(OneMessage),
-    Layers(Body),
-}
-
-impl HttpBody for AnswerBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        match self.get_mut() {
-            Self::Short(message) => Pin::new(message).poll_frame(cx),
-            Self::Layers(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Short(message) => message.is_end_stream(),
-            Self::Layers(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Short(message) => message.size_hint(),
-            Self::Layers(body) => body.size_hint(),
-        }
-    }
-}
-
-/// A body of one message and the trailers of a call that succeeded.
-pub(crate) enum OneMessage {
-    Message(Bytes),
-    Trailers,
-    End,
-}
-
-impl HttpBody for OneMessage {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
-        let frame = match mem::replace(this, Self::End) {
-            Self::Message(message) => {
-                *this = Self::Trailers;
-                Some(Ok(Frame::data(message)))
-            }
-            Self::Trailers => {
-                let mut trailers = HeaderMap::with_capacity(1);
-                trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
-                Some(Ok(Frame::trailers(trailers)))
-            }
-            Self::End => None,
-        };
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::End)
-    }
-}
-
-/// A body of which something was read already.
-struct Begun {
-    read: Read,
-    body: Incoming,
-}
-
-impl HttpBody for Begun {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self { read, body } = self.get_mut();
-        if !read.message.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut read.message)))));
-        }
-        match read.error.take() {
-            Some(error) => Poll::Ready(Some(Err(error))),
-            None => Pin::new(body).poll_frame(cx),
-        }
     }
 }
